@@ -19,7 +19,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     "charts/README.md": "helm-chart.md",
     **{f"plugins/{name}/README.md": f"plugins/{name}.md" for name in ("acl", "circuitbreaker", "ratelimit", "retry")},
-    **{f"plugins/{name}/README.md": f"plugins/{name}.md" for name in ("headers", "mirror", "timeout")},
+    **{
+        f"plugins/{name}/README.md": f"plugins/{name}.md"
+        for name in (
+            "headers",
+            "mirror",
+            "rewrite",
+            "redirect",
+            "timeout",
+        )
+    },
     "plugins/mtls/README.md": "plugins/mtls.md",
     **{f"plugins/{name}/README.md": f"plugins/{name}.md" for name in ("dashboard", "otel", "smi", "udp", "access-log")},
     **{

@@ -15,7 +15,12 @@ from maesh_core.errors import (
     UpstreamTimeoutError,
 )
 from maesh_core.model.addresses import join_port
-from maesh_core.model.annotations import build_annotation_error, read_annotation, select_annotations
+from maesh_core.model.annotations import (
+    build_annotation_error,
+    find_chosen_traffic_type,
+    read_annotation,
+    select_annotations,
+)
 from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
@@ -25,6 +30,13 @@ from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch, combine
 from maesh_core.model.matching import compile_matches, find_match_problem, is_ambiguous
 from maesh_core.model.messages import PodReport
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.path_changes import (
+    PathChange,
+    PathChanger,
+    PathModifier,
+    build_path_change,
+    read_path_change,
+)
 from maesh_core.model.resources import (
     REFERENCES,
     CheckedResource,
@@ -298,6 +310,9 @@ __all__ = [
     "PageResponse",
     "ParentNode",
     "Path",
+    "PathChange",
+    "PathChanger",
+    "PathModifier",
     "PathRefusedError",
     "Peer",
     "PlannedPart",
@@ -368,12 +383,14 @@ __all__ = [
     "WholeBody",
     "WireSettings",
     "build_annotation_error",
+    "build_path_change",
     "build_port_key",
     "build_reference",
     "combine_matches",
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "find_chosen_traffic_type",
     "find_header_problem",
     "find_match_problem",
     "find_owner",
@@ -386,6 +403,7 @@ __all__ = [
     "read_annotation",
     "read_filter",
     "read_filter_duration",
+    "read_path_change",
     "select_annotations",
     "suggest",
 ]

@@ -9,9 +9,10 @@ from maesh_udp import UdpSettings
 from maesh_udp.controller import UdpTrafficType
 from maesh_udp.proxy import UdpHandler
 
-from maesh_core.controller.configuration.builder import build_service_configuration, plan_ports
+from maesh_core.controller.configuration.builder import build_service_configuration
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.port_plan import plan_ports
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServiceNode
@@ -55,7 +56,9 @@ def list_remarks(traffic_types, *ports, entrypoints=None, **fields):
     catalogue = Catalogue(traffic_types, [Limiter()])
     node = ServiceNode(key=ObjectKey("test", "app"), ports=ports, **fields)
     if entrypoints is None:
-        entrypoints = {port.number: 30000 for port in plan_ports(node, catalogue)}
+        entrypoints = {
+            each.name: {port.number: 30000 for port in plan_ports(node, catalogue)} for each in traffic_types
+        }
     built = build_service_configuration(node, catalogue=catalogue, entrypoints=entrypoints)
     return {f"error `{text}`" for text in built.errors} | {f"notice `{text}`" for text in built.notices}
 

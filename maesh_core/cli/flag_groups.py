@@ -27,7 +27,10 @@ _GROUPS = {
     ),
     "Cluster": ("kubeconfig", "master_url", "cluster_domain"),
     "Services": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),
-    "Entrypoints": ("limit_http_port", "limit_tcp_port", "port_mapping"),
+    "Entrypoints": (
+        *("limit_http_port", "limit_tcp_port", "port_mapping"),
+        *("default_entrypoint", "own_http_port", "limit_own_http_port"),
+    ),
     "Limits and time-outs": (
         *("connect_timeout", "response_timeout", "head_timeout", "body_timeout", "idle_timeout"),
         *("upstream_body_timeout", "upstream_idle_timeout", "tunnel_timeout", "drain_timeout"),

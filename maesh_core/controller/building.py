@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from maesh_core.controller.api.nodes import FactReader
 from maesh_core.controller.cluster.shadow_services import ShadowReader
+from maesh_core.controller.configuration.annotation_values import OWN
 from maesh_core.controller.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
 from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.revisions import RevisionStore
@@ -23,6 +24,7 @@ from maesh_core.controller.engine import Engine
 from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile, find_default_file
+from maesh_core.controller.ports.ranges import NamedRange, list_exclusive_ranges, list_ranges
 from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules
@@ -172,7 +174,7 @@ def build_engine(
     """
     balancers = index_balancers(plugins.collect("maesh_balancer_builders"), plugins.describe)
     traffic_types = _collect_traffic_types(settings, plugins, balancers)
-    ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
+    ranges = {each.name: each.port_range for each in list_exclusive_ranges(traffic_types)}
     if is_cluster:
         mapping_file = PortMappingFile(None)
     elif mapping_file is None:
@@ -230,7 +232,12 @@ def _collect_traffic_types(
 ) -> list[TrafficType]:
     http = PortRange(first=settings.http_port, limit=settings.limit_http_port, is_exclusive=False)
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
-    core: list[TrafficType] = [HttpTrafficType(http, balancers), TcpTrafficType(tcp)]
+    own = PortRange(first=settings.own_http_port, limit=settings.limit_own_http_port, is_exclusive=True)
+    is_own_default = settings.default_entrypoint == OWN
+    core: list[TrafficType] = [
+        HttpTrafficType(http, balancers, own_range=own, is_own_default=is_own_default),
+        TcpTrafficType(tcp),
+    ]
     traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
     _refuse_duplicates("traffic type", traffic_types, plugins.describe)
     check_port_ranges(traffic_types)
@@ -241,8 +248,8 @@ def _collect_traffic_types(
 
 
 def check_port_ranges(traffic_types: Iterable[TrafficType]) -> None:
-    """Raise StartupError if two traffic types with the same transport have a common entrypoint."""
-    for one, other in combinations(traffic_types, 2):
+    """Raise StartupError if two ranges with the same transport have a common entrypoint."""
+    for one, other in combinations(list_ranges(traffic_types), 2):
         if one.transport == other.transport and _is_overlapping(one.port_range, other.port_range):
             raise StartupError(
                 f"the entrypoints for {_describe_range(one)} and for {_describe_range(other)} overlap: "
@@ -254,9 +261,9 @@ def _is_overlapping(one: PortRange, other: PortRange) -> bool:
     return one.first < other.first + other.limit and other.first < one.first + one.limit
 
 
-def _describe_range(traffic_type: TrafficType) -> str:
-    port_range = traffic_type.port_range
-    return f"{traffic_type.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
+def _describe_range(named: NamedRange) -> str:
+    port_range = named.port_range
+    return f"{named.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
 
 
 def _refuse_duplicates(

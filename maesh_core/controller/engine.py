@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 
 from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, UndecidedShadowError
-from maesh_core.controller.configuration.builder import WAITING, plan_entrypoints
+from maesh_core.controller.configuration.builder import WAITING
+from maesh_core.controller.configuration.client_namespaces import ClientNamespaceTable
 from maesh_core.controller.configuration.pod_names import PodNameTable
+from maesh_core.controller.configuration.port_plan import plan_entrypoints
 from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath, RevisionStore
 from maesh_core.controller.configuration.transport import TransportTables
 from maesh_core.controller.dependencies import DependencyIndex
@@ -26,7 +28,7 @@ from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import IndexRead, Read
 from maesh_core.controller.service_builds import Built, Draft, ServiceBuilds
 from maesh_core.controller.topology.mesh_nodes import build_mesh_node, list_mesh_nodes
-from maesh_core.controller.topology.pod_names import find_pod_names, list_addresses
+from maesh_core.controller.topology.pod_names import find_namespaces, find_pod_names, list_addresses
 from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.controller.topology.transport import find_account
 from maesh_core.model.events import Applied, Event, Problem, Replaced
@@ -53,6 +55,7 @@ class Engine:
         self._builds = ServiceBuilds(parts)
         rules = parts.catalogue.transport
         self._transport = TransportTables(rules) if rules is not None or parts.rules.names_clients else None
+        self._clients = ClientNamespaceTable()
         self.pod_names = PodNameTable() if parts.sends_pod_names else None
         """The names of pods that proxies get; None if no plugin asks for them."""
         self._topology: bytes | None = None
@@ -321,7 +324,7 @@ class Engine:
         parts = self._parts
         drafts = self._builds.draft(keys)
         version = parts.ports.version
-        claims = {key: draft.claim if draft else None for key, draft in drafts.items()}
+        claims = {key: draft.claims if draft else () for key, draft in drafts.items()}
         # A service that was waiting for an entrypoint keeps its node and gets a new configuration.
         for key in (*parts.ports.apply_claims(claims, is_everything=is_everything), *remapped):
             if key not in drafts and key in self._builds.built:
@@ -329,6 +332,7 @@ class Engine:
         if parts.shadow_reader is None and (is_everything or parts.ports.version != version):
             parts.mapping_file.save(parts.ports.list_assigned())
         entries = self._update_transport(drafts, affected, is_everything=is_everything)
+        entries = {**entries, **self._update_clients(drafts, affected)}
         self._update_pod_names(affected, is_everything=is_everything)
         if self.pod_names is not None and (drafts or entries or is_everything):
             entries = {**entries, **self.pod_names.take_changes()}
@@ -337,8 +341,7 @@ class Engine:
             self._topology = self._services = None
         for key in drafts:
             self._report_service(key)
-            built = self._builds.built.get(key)
-            self._statuses.set_service(key, built.draft.node if built else None)
+            self._statuses.set_service(key, self._builds.find_finished(key))
         self._reports.update(affected, is_everything=is_everything)
         self._statuses.update(affected, is_everything=is_everything)
         for callback in self._built_callbacks:
@@ -365,6 +368,20 @@ class Engine:
             addresses = list_addresses(snapshot, snapshot.keys(Pod)) if is_everything else _find_addresses(affected)
             entries.update(self._transport.set_accounts({each: find_account(snapshot, each) for each in addresses}))
         return entries
+
+    def _update_clients(self, drafts: Mapping[ObjectKey, Draft | None], affected: Collection[Read]) -> EntryChanges:
+        """Update the section `clients`, which only rules for clients of a namespace need; return what differs."""
+        table, snapshot = self._clients, self._parts.snapshot
+        before = table.namespaces
+        for key, draft in drafts.items():
+            table.set_service(key, {each for port in draft.node.ports for each in port.consumers} if draft else ())
+        changed = before ^ table.namespaces
+        if not (changed or before):
+            return {}
+        addresses = _find_addresses(affected)
+        if changed:
+            addresses += list_addresses(snapshot, (each for each in snapshot.keys(Pod) if each.namespace in changed))
+        return table.set_addresses(find_namespaces(snapshot, addresses))
 
     def _update_pod_names(self, affected: Collection[Read], *, is_everything: bool) -> None:
         """Collect the changes of the section `pods`."""

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from maesh_core.controller.configuration.builder import build_service_configuration, plan_claims
+from maesh_core.controller.configuration.builder import build_service_configuration
+from maesh_core.controller.configuration.port_plan import find_unsupported_types, plan_claims
 from maesh_core.controller.configuration.revisions import EntryChanges
 from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.engine_parts import EngineParts
@@ -25,10 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A service before it has entrypoints: its node, its claim, and the failure so far."""
+    """A service before it has entrypoints: its node, its claims, and the failure so far."""
 
     node: ServiceNode
-    claim: PortClaim | None
+    claims: tuple[PortClaim, ...]
     failure: str | None
 
 
@@ -84,33 +85,32 @@ class ServiceBuilds:
         for builders in (parts.builders, ()):
             try:
                 node = build_service_node(view, key, rules=parts.rules, builders=builders)
-                draft = Draft(node, self._build_claim(node), failure) if node else None
+                draft = Draft(node, self._build_claims(node), failure) if node else None
                 break
             except Exception as error:  # a plugin's builder may raise anything: only this service is affected
                 failure = self._describe_failure(key, "topology", error)
         else:
             node = ServiceNode(key=key, traffic_type=None)
-            draft = Draft(node, self._build_claim(node), failure)
+            draft = Draft(node, self._build_claims(node), failure)
         if parts.snapshot.get(Service, key) is None:
             self.dependencies.forget(key)
             return None
         self.dependencies.set_reads(key, view.reads)
         return draft
 
-    def _build_claim(self, node: ServiceNode) -> PortClaim | None:
-        """Compute a service's claim; if its traffic type is unknown, it keeps its current one."""
-        tables, traffic_type = self._parts.ports, node.traffic_type
+    def _build_claims(self, node: ServiceNode) -> tuple[PortClaim, ...]:
+        """Compute a service's claims; if a traffic type is unknown, it keeps its current ones."""
+        tables = self._parts.ports
+        unsupported = find_unsupported_types(node, self._parts.catalogue)
         has_shadow = self._parts.shadow_reader is not None
-        if traffic_type is None or (has_shadow and not self.is_supported(node)):
-            return tables.find_claim(node.key) or tables.find_written(node.key)
-        if not tables.is_exclusive(traffic_type):
-            return None
-        ports = plan_claims(node, self._parts.catalogue)
-        return PortClaim(traffic_type, tuple(port.number for port in ports))
+        if None in unsupported or (has_shadow and unsupported):
+            return tables.find_claims(node.key) or tables.find_written(node.key)
+        claims = plan_claims(node, self._parts.catalogue)
+        return tuple(PortClaim(name, numbers) for name, numbers in claims.items())
 
     def is_supported(self, node: ServiceNode) -> bool:
-        """Whether the traffic type of a service is one of the core or of an enabled plugin."""
-        return node.traffic_type in self._parts.catalogue.traffic_types
+        """Whether the traffic types of a service's ports are those of the core or of enabled plugins."""
+        return not find_unsupported_types(node, self._parts.catalogue)
 
     def _configure(self, key: ObjectKey, draft: Draft | None) -> ServiceConfiguration | None:
         if draft is None:

@@ -2,7 +2,7 @@
 
 Takes the annotations of a Kubernetes object; returns those of the mesh, without prefix. Which names have a meaning, and
 which values are valid, is not decided here: controller/configuration/builder.py reads the annotations of a service, and
-controller/configuration/http.py applies those of the core to each of its ports.
+controller/configuration/port_plan.py selects those of each of its ports.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import ROUND_ROBIN
+from maesh_core.model.schemes import TRAFFIC_TYPE_BY_APP_PROTOCOL
 from maesh_core.model.topology import PortNode
 from maesh_core.values.parsing import parse_value
 from maesh_core.values.spelling import suggest
@@ -23,6 +24,7 @@ PREFIXES = ("maesh.containo.us/", "mesh.traefik.io/")
 TRAFFIC_TYPE = "traffic-type"
 SCHEME = "scheme"
 LOAD_BALANCER = "load-balancer"
+ENTRYPOINT = "entrypoint"
 
 
 def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
@@ -77,6 +79,17 @@ def split_port_annotations(annotations: Mapping[str, str]) -> PortAnnotations:
 def select_annotations(annotations: Mapping[str, str], port: PortNode) -> Mapping[str, str]:
     """Return the annotations of one port of an object, without prefix; raises as `PortAnnotations.select` does."""
     return split_port_annotations(parse_annotations(annotations)).select(port)
+
+
+def find_chosen_traffic_type(annotations: Mapping[str, str], port: PortNode) -> str | None:
+    """Return the traffic type that an object's annotations or `appProtocol` select for a port; None if neither does.
+
+    Other things decide then, such as routes and the default. Raises as `PortAnnotations.select` does.
+    """
+    chosen = select_annotations(annotations, port).get(TRAFFIC_TYPE)
+    if chosen is None and port.protocol == "TCP":
+        return TRAFFIC_TYPE_BY_APP_PROTOCOL.get(port.app_protocol)
+    return chosen
 
 
 def add_plain_names(annotations: Mapping[str, str]) -> Mapping[str, str]:

@@ -21,3 +21,9 @@ def find_pod_name(pods: Sequence[Pod]) -> str:
     """Name the client at an address as `namespace/name`, of all pods that have it; empty unless it is exactly one."""
     clients = select_clients(pods)
     return f"{clients[0].metadata.namespace}/{clients[0].metadata.name}" if len(clients) == 1 else ""
+
+
+def find_namespace(pods: Sequence[Pod]) -> str:
+    """Find the namespace of the client at an address, of all pods that have it; empty if they are of several."""
+    found = {pod.metadata.namespace for pod in select_clients(pods)}
+    return found.pop() if len(found) == 1 else ""

@@ -222,6 +222,8 @@ class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     app_protocol: str = ""
     traffic_type: str = ""
     """The traffic type of the port, if it differs from the service's."""
+    has_own_entrypoint: bool = False
+    """Whether no other service uses the entrypoint, so that every host on it is the service's."""
 
 
 class ServiceConfiguration(msgspec.Struct, frozen=True, kw_only=True):

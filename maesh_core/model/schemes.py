@@ -1,6 +1,7 @@
-"""The schemes of HTTP servers, and which one the `appProtocol` of a Service's port selects.
+"""The schemes of HTTP servers, and what the `appProtocol` of a Service's port selects: a scheme and a traffic type.
 
-Names and values only. controller/configuration/annotation_values.py reads the annotation, which takes precedence.
+Names and values only. The annotations `scheme` and `traffic-type` take precedence: configuration/annotation_values.py
+and topology/traffic_types.py in the controller read them.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,13 @@ SCHEME_BY_APP_PROTOCOL: Mapping[str, str] = {
 }
 """The standard names of Kubernetes (KEP-3726), and names without a prefix that other meshes and routers understand:
 `grpc` and `http2` (Istio), `h2c` (OpenShift). A WebSocket begins as a request of HTTP/1.1. Compared with case."""
+
+TRAFFIC_TYPE_BY_APP_PROTOCOL: Mapping[str, str] = {
+    **dict.fromkeys(SCHEME_BY_APP_PROTOCOL, "http"),
+    "tcp": "tcp",
+    "tls": "tcp",
+}
+"""Only for ports whose protocol is TCP. `tcp` and `tls` are names of Istio; the mesh does not decrypt `tls`."""
 
 
 def find_scheme(app_protocol: str) -> str | None:

@@ -140,7 +140,7 @@ class PortNode(_Node, frozen=True, gc=False):
     consumers: Mapping[str, RuleTable] = {}
     """Rules for the clients of a namespace, in place of `rules`."""
     traffic_type: str | None = None
-    """The traffic type of this port, if it differs from the service's."""
+    """The traffic type of this port, if it differs from the service's; `ServiceNode.get_traffic_type` reads it."""
     side_backends: Mapping[str, BackendNode] = {}
     """Services that get copies of requests, by the last part of their keys."""
 
@@ -206,3 +206,7 @@ class ServiceNode(_Node, frozen=True):
     """With a transport: the pods of `named_pods` that an address identifies, by address."""
     rule_problems: tuple[RuleProblem, ...] = ()
     """What is wrong with rules of its ports; builders of statuses also see the problems of filters."""
+
+    def get_traffic_type(self, port: PortNode) -> str | None:
+        """Return the traffic type of one of its ports; None if the annotation is invalid."""
+        return self.traffic_type if port.traffic_type is None else port.traffic_type

@@ -187,9 +187,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class StatusBuilder(Protocol):
     """Builds the status of the objects of one kind, of which there can be only one builder."""
 
-    api_version: str
-    """The version with which the status is written."""
-    plural: str
     page: str
     """The statuses are served under `/api/status/PAGE`; several builders may have the same page."""
     field: str

@@ -316,6 +316,13 @@ class Exchange(Protocol):
     def destination(self) -> str:
         """The key of the service port, or of its branch that was chosen for the request."""
 
+    @property
+    def part(self) -> str:
+        """The key of the part of the traffic that was chosen for the request, as in `BackendChoice`.
+
+        Empty if the traffic is not divided, and until a server was picked.
+        """
+
     allowed_servers: Collection[tuple[str, int]] | None
     """The only servers, by address and port, to which the request may be sent; None allows all of the destination."""
 

@@ -63,8 +63,9 @@ class Middleware:
         """Return the backend that a request should go to, or None for no preference; pure.
 
         Called before `on_request`, when the rule of the request is known. The first answer that is not None decides;
-        the request goes to that server only if it is usable and allowed. `backends` is the same object until the
-        route's servers change.
+        the request goes to that server only if it is usable and allowed, whatever the weights are. `backends` is the
+        same object until the route changes. If it raises, it has no preference; the exception is counted, and logged
+        once.
         """
         return None
 

@@ -91,6 +91,19 @@ class MeshSettings(ClientHeaderSettings):
     tcp_port: Annotated[FirstPort, Meta(description="First TCP entrypoint.")] = 10000
     limit_http_port: Annotated[Limit, Meta(description="Maximum number of HTTP entrypoints.")] = 100
     limit_tcp_port: Annotated[Limit, Meta(description="Maximum number of TCP entrypoints.")] = 1000
+    default_entrypoint: Annotated[
+        Literal["shared", "own"],
+        Meta(
+            description="Whether HTTP ports without the annotation entrypoint share their entrypoints with other"
+            " services, or have own ones."
+        ),
+    ] = "shared"
+    own_http_port: Annotated[
+        FirstPort, Meta(description="First HTTP entrypoint that belongs to one port of a service.")
+    ] = 20000
+    limit_own_http_port: Annotated[
+        Limit, Meta(description="Maximum number of HTTP entrypoints that belong to one port.")
+    ] = 1000
     port_mapping: Annotated[
         str,
         Meta(description="File that stores the entrypoints of TCP and UDP ports; default: one for each set of paths."),

@@ -47,6 +47,7 @@ class FakeExchange:
         protocol: str = "HTTP/1.1",
         reason: str = "",
         server: tuple[str, int] | None = None,
+        part: str = "",
         has_body: bool = False,
     ) -> None:
         head = b"".join(b"%b: %b\r\n" % each for each in (headers or {}).items())
@@ -63,6 +64,7 @@ class FakeExchange:
         self.has_body = has_body
         self.attempt_timeout_s = 0.0
         self.destination = destination or service
+        self.part = part
         self.allowed_servers: Collection[tuple[str, int]] | None = None
         self.exemplars: list[str] = []
         self.timeout_s = self.attempt_total_s = 0.0

@@ -48,6 +48,15 @@ def test_the_controller_reads_the_kinds_that_it_watches_everywhere_and_no_others
                     assert found is expected, (verb, group, kind.plural)
 
 
+@pytest.mark.parametrize("is_enabled", [False, True])
+def test_the_controller_patches_the_statuses_of_routes_only_with_the_gateway(grant, is_enabled):
+    allowed = grant({"plugins": {"gateway": is_enabled}})
+    for plural in ("httproutes", "grpcroutes", "tcproutes", "udproutes"):
+        request = {"verb": "patch", "group": "gateway.networking.k8s.io", "resource": plural}
+        assert allowed.allows(CONTROLLER, **request, subresource="status") is is_enabled
+        assert not allowed.allows(CONTROLLER, **request)
+
+
 def test_only_with_a_transport_the_controller_reads_namespaces(grant):
     for verb in READS:
         request = {"verb": verb, "group": "", "resource": "namespaces"}
@@ -161,12 +170,13 @@ def test_no_rule_has_a_wildcard_or_is_about_rights_or_secrets_of_others(values, 
 
 
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES)
-def test_nothing_is_written_cluster_wide_but_events_and_reviews(values, grant):
+def test_nothing_is_written_cluster_wide_but_events_reviews_and_statuses(values, grant):
     for account in (CONTROLLER, PREPARE, CLEANUP, DNS):
         for namespace, rule in grant(values).list_grants(account):
             if not namespace:
                 is_review = rule["verbs"] == ["create"] and set(rule["resources"]) <= REVIEWS.keys()
-                assert set(rule["verbs"]) <= set(READS) or rule["resources"] == ["events"] or is_review
+                is_status = rule["verbs"] == ["patch"] and all(each.endswith("/status") for each in rule["resources"])
+                assert set(rule["verbs"]) <= set(READS) or rule["resources"] == ["events"] or is_review or is_status
     for account in (PREPARE, CLEANUP):
         assert all(namespace for namespace, _ in grant(values).list_grants(account))
 

@@ -11,6 +11,7 @@ from maesh_testing.ports import find_free_port
 pytestmark = pytest.mark.integration
 
 CRDS = Path(__file__).resolve().parents[2] / "charts" / "maesh" / "crds"
+GATEWAY_CRDS = Path(__file__).resolve().parents[1] / "conformance" / "data" / "crds"
 ACCOUNTS = {command: f"maesh/maesh-{command}" for command in ("controller", "prepare", "cleanup")}
 COREFILE = ".:53 {\n    errors\n    kubernetes cluster.local in-addr.arpa ip6.arpa\n    forward . /etc/resolv.conf\n}\n"
 NAMESPACES = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in ("maesh", "shop")]
@@ -133,6 +134,38 @@ def test_a_release_lives_and_goes_where_coredns_is(values, release, api_server):
     found.run("cleanup")
     assert found.list_shadows() == []
     assert api_server.get("configmaps", "coredns", "kube-system")["data"]["Corefile"] == COREFILE
+
+
+def test_the_status_of_a_route_is_written_with_the_rights_of_the_chart(release, api_server):
+    found = release({})
+    api_server.add_crds(GATEWAY_CRDS)
+    parent = {"group": "", "kind": "Service", "name": "web"}
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"parentRefs": [parent], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]},
+    }
+    api_server.apply([build_service("web"), route])
+    process = found.start("controller", "--api-port", str(find_free_port()))
+
+    def list_conditions():
+        parents = api_server.get("httproutes", "web", "shop").get("status", {}).get("parents", ())
+        return [(each["type"], each["status"]) for entry in parents for each in entry["conditions"]]
+
+    expected = [("Accepted", "True"), ("ResolvedRefs", "True")]
+    process.wait_until(lambda: list_conditions() == expected, "a status")
+    (entry,) = api_server.get("httproutes", "web", "shop")["status"]["parents"]
+    assert entry["parentRef"] == parent
+    assert entry["conditions"][0]["observedGeneration"] == 1
+    api_server.patch("httproutes", "web", {"status": {"parents": []}}, "shop")
+    process.wait_until(lambda: list_conditions() == expected, "the repaired status")
+    api_server.apply(route | {"spec": {"parentRefs": [{**parent, "name": "gone"}]}})
+    process.wait_until(lambda: list_conditions() == [("Accepted", "False")], "the status of a missing parent")
+    api_server.apply(route | {"spec": {"parentRefs": [{"name": "gate"}]}})
+    process.wait_until(lambda: list_conditions() == [], "no status")
+    assert process.stop() == 0
+    found.check("controller")
 
 
 def test_a_release_lives_and_goes_behind_a_node_cache(release, api_server):

@@ -152,6 +152,7 @@ def build_engine(
     checkers=(),
     transport=None,
     sends_pod_names=False,
+    builders=None,
 ):
     traffic_types: list[TrafficType] = [
         HttpTrafficType(PortRange(first=5000, limit=2, is_exclusive=False)),
@@ -164,7 +165,7 @@ def build_engine(
     parts = EngineParts(
         snapshot=Snapshot(CORE_KINDS),
         rules=TopologyRules(has_transport=transport is not None),
-        builders=(FriendBuilder(), CallerBuilder()),
+        builders=(FriendBuilder(), CallerBuilder()) if builders is None else builders,
         catalogue=Catalogue(traffic_types, [StampBuilder()], transport=transport),
         ports=PortTables(
             ranges, assigned=assigned or mapping_file.load(), clock=lambda: 0.0, is_inherited=is_inherited

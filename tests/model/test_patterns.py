@@ -20,3 +20,20 @@ def test_a_pattern_has_a_limit_of_characters() -> None:
 @pytest.mark.parametrize(("pattern", "expected"), [("/api-1/x_y", True), ("/a.b", False), ("^a", False), ("", True)])
 def test_a_literal_has_no_operators(pattern: str, expected: bool) -> None:
     assert is_literal(pattern) is expected
+
+
+@pytest.mark.parametrize("pattern", ["x{1000}" * 5, "(?:[a-z]{30}){140}", "((a{100}){10}b){5}"])
+def test_a_pattern_that_expands_too_much_is_refused_before_it_is_compiled(pattern: str) -> None:
+    assert "its repetitions expand to more than 4096 characters" in (find_pattern_problem(pattern) or "")
+    with pytest.raises(ValueError, match="is too large"):
+        compile_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["(.*a){1000}", ".{0,301}", "(.*a)" * 301, "(a?){301}"])
+def test_a_pattern_with_too_many_variable_characters_is_refused(pattern: str) -> None:
+    assert "more than 300 of its characters may repeat or be absent" in (find_pattern_problem(pattern) or "")
+
+
+@pytest.mark.parametrize("pattern", ["[a-f0-9]{64}", "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "/v[0-9]+/.*", ".{1,255}"])
+def test_usual_repetitions_are_allowed(pattern: str) -> None:
+    assert find_pattern_problem(pattern) is None

@@ -29,6 +29,14 @@ objects of users, which may be in any namespace, are cluster-wide. */}}
   resources: [httproutegroups, tcproutes, udproutes]
   verbs: [get, list, watch]
 {{- end }}
+{{- if include "maesh.isOn" (list . "gateway") }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes, grpcroutes, tcproutes, udproutes, referencegrants]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes/status, grpcroutes/status, tcproutes/status, udproutes/status]
+  verbs: [patch]
+{{- end }}
 {{- with .Values.controller.extraRules }}
 {{ toYaml . }}
 {{- end }}

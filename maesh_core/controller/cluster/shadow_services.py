@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.controller.ports.ranges import list_exclusive_ranges
 from maesh_core.model.events import Applied, Deleted, Event, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
@@ -31,7 +32,7 @@ DISTRIBUTIONS: tuple[str | None, ...] = ("PreferSameNode", "PreferClose", None)
 1.30 and later, before."""
 
 Written = Mapping[str, Mapping[int, int]]
-"""By traffic type: service port number to entrypoint."""
+"""By range: service port number to entrypoint."""
 
 
 class ShadowPort(msgspec.Struct, frozen=True):
@@ -153,11 +154,11 @@ def must_recreate(service: Service, desired: DesiredShadowService) -> bool:
 class ShadowReader:
     """Finds shadow services in the events of Services, and remembers which service each belongs to."""
 
-    __slots__ = ("_known", "_mesh_namespace", "_traffic_types")
+    __slots__ = ("_known", "_mesh_namespace", "_ranges")
 
     def __init__(self, mesh_namespace: str, traffic_types: Sequence[TrafficType]) -> None:
         self._mesh_namespace = mesh_namespace
-        self._traffic_types = tuple(each for each in traffic_types if each.port_range.is_exclusive)
+        self._ranges = list_exclusive_ranges(traffic_types)
         self._known: dict[ObjectKey, ObjectKey] = {}
 
     def __repr__(self) -> str:
@@ -202,10 +203,10 @@ class ShadowReader:
         written: dict[str, dict[int, int]] = {}
         for port in service.spec.ports:
             target = _read_target(port.target_port)
-            for each in self._traffic_types:
-                first, limit = each.port_range.first, each.port_range.limit
-                if each.transport == port.protocol and first <= target < first + limit:
-                    written.setdefault(each.name, {})[port.port] = target
+            for name, transport, port_range in self._ranges:
+                first, limit = port_range.first, port_range.limit
+                if transport == port.protocol and first <= target < first + limit:
+                    written.setdefault(name, {})[port.port] = target
         return written
 
 

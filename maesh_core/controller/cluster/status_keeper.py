@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -73,6 +74,10 @@ class NotLeadingError(Exception):
     """This controller no longer leads."""
 
 
+class _MissingError(KubernetesError):
+    """There is no such object, or no such version."""
+
+
 class _Settled(NamedTuple):
     """An object whose status is as desired: its version, and the one from which that was written."""
 
@@ -118,6 +123,8 @@ class StatusKeeper:
         self._marked: dict[Subject, None] = {}  # in order
         self._busy: set[Subject] = set()
         self._settled: dict[Subject, _Settled] = {}
+        self._versions: dict[str, str] = {}
+        """The version of each kind that the API server serves."""
         self._backoffs: dict[Subject, Backoff] = {}
         self._retries: dict[Subject, asyncio.Task[None]] = {}
         self._failures: dict[Subject, str] = {}
@@ -226,7 +233,7 @@ class StatusKeeper:
         if settled is not None and settled.covers(wanted):
             return
         try:
-            found = _parse(await self._send("GET", wanted))
+            version, found = await self._read(wanted)
             if (found.metadata.uid, found.metadata.resource_version) != (wanted.uid, wanted.resource_version):
                 raise KubernetesError("the watch has not reported the last change yet", status=_CONFLICT)
             merged = self._merge(wanted, found)
@@ -235,7 +242,7 @@ class StatusKeeper:
                 if self._statuses.find_wanted(subject) != wanted:
                     self.mark((subject,))
                     return
-                found = await self._write(wanted, merged)
+                found = await self._write(wanted, version, merged)
         except KubernetesError as error:
             if error.status != _GONE:
                 raise
@@ -243,6 +250,24 @@ class StatusKeeper:
             return
         versions = (wanted.resource_version, found.metadata.resource_version)
         self._settled[subject] = _Settled(wanted.uid, versions, wanted.entries)
+
+    async def _read(self, wanted: WantedStatus) -> tuple[str, _Object]:
+        """Read an object in the first version that has it, which is returned too. Raises KubernetesError."""
+        kind = wanted.kind
+        known = self._versions.get(kind.label)
+        *others, last = sorted(kind.api_versions, key=lambda version: version != known)
+        for version in others:
+            with suppress(_MissingError):
+                return await self._read_version(wanted, version)
+        return await self._read_version(wanted, last)
+
+    async def _read_version(self, wanted: WantedStatus, version: str) -> tuple[str, _Object]:
+        try:
+            found = _parse(await self._send("GET", wanted, version))
+        except KubernetesError as error:
+            raise (_MissingError(str(error), status=error.status) if error.status == _GONE else error) from error
+        self._versions[wanted.kind.label] = version
+        return version, found
 
     def _merge(self, wanted: WantedStatus, found: _Object) -> list[Any] | None:
         now = datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -257,30 +282,30 @@ class StatusKeeper:
         if self._allowance < 0:
             await self._pause(-self._allowance / PER_SECOND)
 
-    async def _write(self, wanted: WantedStatus, merged: list[Any]) -> _Object:
+    async def _write(self, wanted: WantedStatus, version: str, merged: list[Any]) -> _Object:
         """Apply the list; the resource version makes the API server refuse it if somebody else was faster."""
         namespace, name = wanted.key
         metadata = {"name": name, "uid": wanted.uid, "resourceVersion": wanted.resource_version}
         body = {
-            "apiVersion": wanted.api_version,
-            "kind": wanted.kind,
+            "apiVersion": version,
+            "kind": wanted.kind.name,
             "metadata": metadata | ({"namespace": namespace} if namespace else {}),
             "status": {wanted.field: merged},
         }
         try:
-            written = _parse(await self._send("PATCH", wanted, body))
+            written = _parse(await self._send("PATCH", wanted, version, body))
         except KubernetesError:
             self.writes["failed",] += 1
             raise
         self.writes["written",] += 1
         return written
 
-    async def _send(self, method: str, wanted: WantedStatus, body: Any = None) -> bytes:
+    async def _send(self, method: str, wanted: WantedStatus, version: str, body: Any = None) -> bytes:
         timeout_s = min(REQUEST_TIMEOUT_S, self._leadership.remaining_s - LEASE_MARGIN_S)
         if timeout_s <= 0:
             raise NotLeadingError
         namespace, name = wanted.key
-        place = (wanted.api_version, wanted.plural)
+        place = (version, wanted.kind.plural)
         if body is None:
             return await self._client.send(
                 method, build_path(*place, namespace=namespace, name=name), timeout_s=timeout_s

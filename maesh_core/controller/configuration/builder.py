@@ -1,34 +1,53 @@
 """Builds the configuration of one service.
 
-Takes a ServiceNode, the catalogue, and the entrypoints from the port table; returns a ServiceConfiguration. An error
-closes the service, which is never served with less than it asks for. Only a port without an entrypoint is left out by
-itself. Exceptions other than ConfigurationError are passed to the caller.
+Takes a ServiceNode, the catalogue, and the entrypoints from the port table; returns a ServiceConfiguration. Each group
+of ports (port_plan.py) is built separately. An error closes the ports that it concerns, usually the whole service; none
+is served with less than it asks for. Only a port without an entrypoint is left out by itself. Exceptions other than
+ConfigurationError are passed to the caller.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from maesh_core.controller.configuration.annotation_values import explain_unknown_app_protocol, parse_scheme
+from maesh_core.controller.configuration.annotation_values import (
+    OWN,
+    check_entrypoint,
+    explain_unknown_app_protocol,
+    parse_scheme,
+)
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.encryption import add_modes, choose_mode
 from maesh_core.controller.configuration.filters import add_filters
 from maesh_core.controller.configuration.plugin_settings import render_settings
+from maesh_core.controller.configuration.port_plan import (
+    PlacedPort,
+    PortGroup,
+    find_entrypoint,
+    has_own_entrypoints,
+    list_groups,
+    place_ports,
+    show_group,
+)
+from maesh_core.controller.ports.assignment import Entrypoints, PendingPorts
+from maesh_core.controller.ports.ranges import find_own_range, name_own_range
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, add_plain_names, parse_annotations
+from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, PREFIXES, select_annotations
 from maesh_core.model.configuration import (
     HttpRouter,
     Middleware,
     PortStatus,
     Section,
     ServiceConfiguration,
+    chooses_by_rules,
     list_chains,
     list_targets,
 )
-from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
+from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, is_label
 from maesh_core.model.schemes import DEFAULT_SCHEME
 from maesh_core.model.topology import BackendNode, PortNode, RuleProblem, RuleTable, ServiceNode
-from maesh_core.model.transport import ENCRYPTABLE, STRICT
+from maesh_core.model.transport import ENCRYPTABLE, MODES, STRICT
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
 from maesh_core.plugin_system.protocols import TrafficType
 from maesh_core.process.printable import show_line
@@ -41,73 +60,155 @@ _FAILED = "the service could not be configured"
 """The reason that clients get after an unexpected exception; the full text is shown on the service."""
 
 
-def plan_ports(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
-    """List the ports with the protocol of the service's traffic type, whether or not the service has errors.
+class _GroupResult(NamedTuple):
+    """The result for one group of ports; `places` are the ports that are served, or closed with a reason."""
 
-    Each needs an entrypoint; if the traffic type's range is exclusive, the port table must assign it.
-    """
-    traffic_type = _find_traffic_type(node, catalogue)
-    if traffic_type is None:
-        return ()
-    return tuple(port for port in node.ports if port.protocol == traffic_type.transport)
-
-
-def plan_claims(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
-    """List the ports that need an exclusive entrypoint; a headless service has none."""
-    return () if node.is_headless else plan_ports(node, catalogue)
-
-
-def find_entrypoint(traffic_type: TrafficType, port: PortNode, entrypoints: Mapping[int, int]) -> int | None:
-    """Find the entrypoint of a port: the assigned one, or its index in a shared range."""
-    port_range = traffic_type.port_range
-    if port_range.is_exclusive:
-        return entrypoints.get(port.number)
-    return port_range.first + port.index if port.index < port_range.limit else None
-
-
-def plan_entrypoints(
-    node: ServiceNode, catalogue: Catalogue, entrypoints: Mapping[int, int]
-) -> tuple[tuple[PortNode, int], ...]:
-    """Pair the service's ports with their entrypoints, whether or not the service has errors."""
-    traffic_type = _find_traffic_type(node, catalogue)
-    if traffic_type is None:
-        return ()
-    found = ((port, find_entrypoint(traffic_type, port, entrypoints)) for port in plan_ports(node, catalogue))
-    return tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+    group: PortGroup
+    sections: Mapping[str, Section]
+    places: Sequence[PlacedPort]
+    errors: Sequence[str]
+    port_errors: Sequence[str]
+    notices: Sequence[str]
+    mode: str
+    rule_problems: Sequence[RuleProblem]
 
 
 def build_service_configuration(
     node: ServiceNode,
     *,
     catalogue: Catalogue,
-    entrypoints: Mapping[int, int],
-    pending: Collection[int] = (),
+    entrypoints: Entrypoints,
+    pending: PendingPorts | None = None,
     errors: Sequence[str] = (),
 ) -> ServiceConfiguration:
     """Build one service's configuration.
 
-    `entrypoints` maps port numbers to entrypoints for traffic types with exclusive ones. A port that is not in it is
-    left out with an error, or with a notice if it is `pending`. Shared entrypoints are computed here. `errors` are
-    further errors from the caller; each closes the service, and no middleware builder is called then, because one may
-    be what failed.
+    `entrypoints` has the assigned ones, by range and port number. A port that is not in it is left out with an error,
+    or with a notice if it is `pending`. Shared entrypoints are computed here. `errors` are further errors from the
+    caller; each closes the service, and no middleware builder is called then, because one may be what failed.
     """
-    return _Build(node, catalogue, errors, pending).run(entrypoints)
+    groups = list_groups(node, catalogue)
+    is_served = any(group.suitable for group in groups)
+    shared: dict[tuple[str | None, str], Middleware] = {}
+    builds = [
+        _Build(
+            node,
+            group,
+            catalogue,
+            errors=errors,
+            pending=pending or {},
+            shared_middlewares=shared,
+            must_serve=not is_served,
+        )
+        for group in groups
+    ]
+    results = [build.run(entrypoints) for build in builds]
+    return _join(node, results, notices=_list_unclaimed(node, groups, catalogue))
+
+
+def _join(node: ServiceNode, results: Sequence[_GroupResult], *, notices: Iterable[str]) -> ServiceConfiguration:
+    """Join the results of all groups of a service."""
+    sections: dict[str, Section] = {}
+    for name, section in ((name, section) for result in results for name, section in result.sections.items()):
+        known = sections.get(name)
+        sections[name] = section if known is None else _merge_sections(known, section)
+    described = {
+        (place.port.number, place.port.protocol): _describe_port(place, result)
+        for result in results
+        for place in result.places
+    }
+    modes = [result.mode for result in results if result.mode]
+    problems = tuple(problem for result in results for problem in result.rule_problems)
+    shown_problems = map(describe_problem, (*node.rule_problems, *problems))
+    return ServiceConfiguration(
+        sections=sections,
+        ports=tuple(described.get((port.number, port.protocol)) or _describe_unserved(port) for port in node.ports),
+        errors=_collapse([*_chain(each.errors for each in results), *_chain(each.port_errors for each in results)]),
+        notices=_collapse([*node.notices, *notices, *_chain(each.notices for each in results), *shown_problems]),
+        encryption=min(modes, key=MODES.index, default=""),
+        rule_problems=problems,
+    )
+
+
+def _merge_sections(one: Section, other: Section) -> Section:
+    return Section(
+        routers={**one.routers, **other.routers},
+        services={**one.services, **other.services},
+        middlewares={**one.middlewares, **other.middlewares},
+    )
+
+
+def _chain(texts: Iterable[Iterable[str]]) -> Iterator[str]:
+    return (text for each in texts for text in each)
+
+
+def _describe_unserved(port: PortNode) -> PortStatus:
+    return PortStatus(
+        name=port.name,
+        port=port.number,
+        protocol=port.protocol,
+        app_protocol=port.app_protocol,
+        traffic_type=port.traffic_type or "",
+    )
+
+
+def _describe_port(place: PlacedPort, result: _GroupResult) -> PortStatus:
+    is_http = "http" in result.sections
+    app_protocol = place.port.app_protocol
+    return msgspec.structs.replace(
+        _describe_unserved(place.port),
+        entrypoint=place.target,
+        unserved=_explain_unserved(place.port),
+        scheme=parse_scheme(result.group.annotations, app_protocol) if is_http else DEFAULT_SCHEME,
+        has_own_entrypoint=place.own_entrypoint > 0,
+    )
+
+
+def _find_scheme(node: ServiceNode, port: PortNode, sections: Mapping[str, Section]) -> str:
+    """Find how the servers of a port are called; those of other services have schemes of their own."""
+    http, key = sections.get("http"), build_port_key(node.key, port.number)
+    if http is None or port.protocol != "TCP":
+        return DEFAULT_SCHEME
+    if key in http.services:
+        return http.services[key].scheme
+    router = http.routers.get(key)
+    is_ruled = isinstance(router, HttpRouter) and chooses_by_rules(router)
+    return parse_scheme(select_annotations(node.annotations, port), port.app_protocol) if is_ruled else DEFAULT_SCHEME
+
+
+def _list_unclaimed(node: ServiceNode, groups: Sequence[PortGroup], catalogue: Catalogue) -> Iterator[str]:
+    """Describe the annotations that have no effect."""
+    names = {name for port in node.ports for name in (port.name, str(port.number)) if name}
+    for full_name in sorted(node.annotations, key=lambda each: each.partition("/")[2]):
+        mistake = catalogue.find_annotation_mistake(full_name, names)
+        if mistake is not None:
+            yield f"annotation {full_name}: {mistake}"
+    for group in groups:
+        for name in group.annotations:
+            balancer = catalogue.find_balancer(name)
+            if balancer is not None and group.annotations.get(LOAD_BALANCER) != balancer:
+                meant = f"it has no effect without {LOAD_BALANCER}: {balancer}"
+                yield f"annotation {_find_full_name(node, name, group)}: {meant}"
 
 
 class _Build:
-    """One build and its results so far. `errors` close the service; `port_errors` concern ports that are left out.
+    """The build of one group of ports and its results so far.
 
-    `mode` is the service's mode, empty without a transport. `reasons` are the errors as clients read them. `observed`
-    are the keys of middlewares outside of the chain. `shown_node` is the node as plugins read it.
+    `errors` close these ports; `port_errors` concern ports that are left out. `mode` is their mode, empty without a
+    transport. `reasons` are the errors as clients read them. `observed` are the keys of middlewares outside of the
+    chain. `shown_node` is the node as plugins read it. `must_serve`: it is an error if there is no port to serve.
+    `shared_middlewares` are those of ports without annotations of their own, by traffic type and key.
     """
 
     __slots__ = (
         "annotations",
         "catalogue",
         "errors",
+        "group",
         "guards",
         "has_failed",
         "mode",
+        "must_serve",
         "node",
         "notices",
         "observed",
@@ -115,17 +216,29 @@ class _Build:
         "port_errors",
         "reasons",
         "rule_problems",
+        "shared_middlewares",
         "shown_node",
     )
 
     def __init__(
-        self, node: ServiceNode, catalogue: Catalogue, errors: Sequence[str], pending: Collection[int]
+        self,
+        node: ServiceNode,
+        group: PortGroup,
+        catalogue: Catalogue,
+        *,
+        errors: Sequence[str],
+        pending: PendingPorts,
+        shared_middlewares: dict[tuple[str | None, str], Middleware],
+        must_serve: bool,
     ) -> None:
         self.node = node
+        self.group = group
         self.pending = pending
         self.catalogue = catalogue
-        self.annotations = parse_annotations(node.annotations)
-        self.shown_node = msgspec.structs.replace(node, annotations=add_plain_names(node.annotations))
+        self.annotations = group.annotations
+        self.must_serve = must_serve
+        self.shared_middlewares = shared_middlewares
+        self.shown_node = show_group(node, group)
         self.errors = [*node.errors, *errors]
         self.reasons = list(node.errors)
         self.guards: list[str] = []
@@ -134,85 +247,55 @@ class _Build:
         self.mode = ""
         self.port_errors: list[str] = []
         self.rule_problems: tuple[RuleProblem, ...] = ()
-        self.notices = list(node.notices)
+        self.notices: list[str] = []
+        if group.problem:
+            self._refuse(group.problem)
 
-    def run(self, entrypoints: Mapping[int, int]) -> ServiceConfiguration:
-        self._note_unclaimed()
-        traffic_type = _find_traffic_type(self.node, self.catalogue)
+    def run(self, entrypoints: Entrypoints) -> _GroupResult:
+        traffic_type = self.group.traffic_type
         if traffic_type is None:
             self._refuse_traffic_type()
             return self._finish(self._close_hosts(), ())
-        pairs = self._assign_entrypoints(traffic_type, entrypoints)
-        self._check_scheme()
+        places = self._place_ports(traffic_type, entrypoints)
+        pairs = tuple((place.port, place.entrypoint or place.own_entrypoint) for place in places)
+        self._check_annotations()
         self._choose_mode(traffic_type)
         if traffic_type.name == "http":
             self._note_app_protocols(pairs)
         middlewares = {} if self.has_failed else self._build_middlewares(traffic_type)
         section = None if self.errors else self._build_section(traffic_type, pairs, middlewares)
         if section is None:
-            closed = self._build_closed_section(traffic_type, pairs)
+            closed = _add_own_entrypoints(self.node.key, self._build_closed_section(traffic_type, pairs), places)
             return self._finish({traffic_type.name: closed} if closed.routers else {}, ())
-        return self._finish({traffic_type.name: section}, pairs)
+        return self._finish({traffic_type.name: _add_own_entrypoints(self.node.key, section, places)}, places)
 
-    def _finish(self, sections: Mapping[str, Section], pairs: _Pairs) -> ServiceConfiguration:
-        entrypoint_by_port = {(port.number, port.protocol): entrypoint for port, entrypoint in pairs}
-        ports = (
-            self._describe_port(port, entrypoint_by_port.get((port.number, port.protocol)), sections)
-            for port in self.node.ports
-        )
-        return ServiceConfiguration(
-            sections=sections,
-            ports=tuple(ports),
-            errors=_collapse([*self.errors, *self.port_errors]),
-            notices=_collapse([*self.notices, *map(describe_problem, (*self.node.rule_problems, *self.rule_problems))]),
-            encryption=self.mode,
-            rule_problems=self.rule_problems,
-        )
-
-    def _describe_port(self, port: PortNode, entrypoint: int | None, sections: Mapping[str, Section]) -> PortStatus:
-        is_http = entrypoint is not None and "http" in sections
-        return PortStatus(
-            name=port.name,
-            port=port.number,
-            protocol=port.protocol,
-            entrypoint=entrypoint,
-            unserved="" if entrypoint is None else _explain_unserved(port),
-            scheme=parse_scheme(self.annotations, port.app_protocol) if is_http else DEFAULT_SCHEME,
-            app_protocol=port.app_protocol,
+    def _finish(self, sections: Mapping[str, Section], places: Sequence[PlacedPort]) -> _GroupResult:
+        return _GroupResult(
+            self.group, sections, places, self.errors, self.port_errors, self.notices, self.mode, self.rule_problems
         )
 
     # --- what the annotations say ----------------------------------------------------------------------------------
 
-    def _note_unclaimed(self) -> None:
-        for full_name in sorted(self.node.annotations, key=lambda each: each.partition("/")[2]):
-            mistake = self.catalogue.find_annotation_mistake(full_name)
-            if mistake is not None:
-                self.notices.append(f"annotation {full_name}: {mistake}")
-        for name in self.annotations:
-            balancer = self.catalogue.find_balancer(name)
-            if balancer is not None and self.annotations.get(LOAD_BALANCER) != balancer:
-                meant = f"it has no effect without {LOAD_BALANCER}: {balancer}"
-                self.notices.append(f"annotation {_find_full_name(self.node, name)}: {meant}")
-
     def _refuse_traffic_type(self) -> None:
-        if self.node.traffic_type is not None:
-            self._refuse(self.catalogue.describe_unknown_type(self.node.traffic_type))
+        if self.group.type_name is not None:
+            self._refuse(self.catalogue.describe_unknown_type(self.group.type_name))
 
     def _close_hosts(self) -> dict[str, Section]:
         """Let the HTTP hosts of a service with an unsupported traffic type show the reason."""
         http = self.catalogue.traffic_types.get("http")
         if http is None:
             return {}
-        ports = [port for port in self.node.ports if port.protocol == http.transport]
+        ports = [port for port in self.group.ports if port.protocol == http.transport]
         found = ((port, find_entrypoint(http, port, {})) for port in ports)
         pairs = tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
         closed = self._build_closed_section(http, pairs)
         return {http.name: closed} if closed.routers else {}
 
-    def _check_scheme(self) -> None:
+    def _check_annotations(self) -> None:
         """Refuse an unknown scheme for every traffic type, as Maesh does, although only HTTP uses it."""
         try:
             parse_scheme(self.annotations)
+            check_entrypoint(self.annotations)
         except ConfigurationError as error:
             self._refuse(error)
 
@@ -236,35 +319,57 @@ class _Build:
 
     # --- ports -----------------------------------------------------------------------------------------------------
 
-    def _assign_entrypoints(self, traffic_type: TrafficType, entrypoints: Mapping[int, int]) -> _Pairs:
-        suitable = plan_ports(self.node, self.catalogue)
-        for port in self.node.ports:
+    def _place_ports(self, traffic_type: TrafficType, entrypoints: Entrypoints) -> tuple[PlacedPort, ...]:
+        for port in self.group.ports:
             if port.protocol != traffic_type.transport:
                 self.notices.append(
                     f"port {port.number} is {port.protocol}, which {traffic_type.name} does not support"
                 )
-        if not suitable:
+        if self.must_serve:
             self._refuse(
                 f"no port for traffic type {traffic_type.name}, which needs one with protocol {traffic_type.transport}"
             )
-        found = ((port, self._find_entrypoint(traffic_type, port, entrypoints)) for port in suitable)
-        return tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+        if ENTRYPOINT in self.annotations and find_own_range(traffic_type) is None:
+            self._note_without_effect(ENTRYPOINT, traffic_type.name)
+        places = tuple(place_ports(self.group, entrypoints))
+        for place in places:
+            self._explain_missing(traffic_type, place)
+        return tuple(place for place in places if place.target)
 
-    def _find_entrypoint(self, traffic_type: TrafficType, port: PortNode, entrypoints: Mapping[int, int]) -> int | None:
-        port_range = traffic_type.port_range
-        entrypoint = find_entrypoint(traffic_type, port, entrypoints)
-        if entrypoint is not None or (port_range.is_exclusive and self.node.is_headless):
-            return entrypoint
-        if port.number in self.pending:
+    def _explain_missing(self, traffic_type: TrafficType, place: PlacedPort) -> None:
+        """Explain why a port has no entrypoint, or none of its own."""
+        port, port_range = place.port, traffic_type.port_range
+        if has_own_entrypoints(self.group) and not place.own_entrypoint:
+            self._explain_missing_own(traffic_type, port)
+        if place.target or (port_range.is_exclusive and self.node.is_headless):
+            return
+        if port.number in self.pending.get(traffic_type.name, ()):
             self.notices.append(f"port {port.number} {WAITING}")
-            return None
+            return
         self.port_errors.append(
             f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"
             if port_range.is_exclusive
             else f"port {port.number} has no entrypoint: it is number {port.index + 1} of the service's ports, and "
             f"{traffic_type.name} has {port_range.limit} entrypoints from {port_range.first}"
         )
-        return None
+
+    def _explain_missing_own(self, traffic_type: TrafficType, port: PortNode) -> None:
+        own_range = find_own_range(traffic_type)
+        if own_range is None:
+            return
+        if self.node.is_headless:
+            if self.annotations.get(ENTRYPOINT) == OWN:
+                self._note_without_effect(ENTRYPOINT, "a headless service")
+        elif port.number in self.pending.get(name_own_range(traffic_type), ()):
+            self.notices.append(f"port {port.number} {WAITING}")
+        else:
+            self.port_errors.append(
+                f"port {port.number} has no entrypoint of its own, so it shares one: "
+                f"all {own_range.limit} from {own_range.first} are in use"
+            )
+
+    def _note_without_effect(self, name: str, what: str) -> None:
+        self.notices.append(f"annotation {_find_full_name(self.node, name, self.group)}: has no effect on {what}")
 
     # --- middlewares -----------------------------------------------------------------------------------------------
 
@@ -275,22 +380,29 @@ class _Build:
             claimed = {name: self.annotations[name] for name in builder.annotations if name in self.annotations}
             is_observed = builder.stage == Stage.OBSERVE
             if claimed and not traffic_type.has_middlewares and not is_observed:
-                self.notices.extend(
-                    f"annotation {_find_full_name(self.node, name)}: has no effect on {traffic_type.name}"
-                    for name in claimed
-                )
+                for name in claimed:
+                    self._note_without_effect(name, traffic_type.name)
                 claimed = {}
             if not (traffic_type.has_middlewares or is_observed or builder.stage == Stage.ADMISSION):
                 continue
             middleware = self._build_middleware(builder, claimed)
             if middleware is not None:
-                key = build_middleware_key(self.node.key, builder.kind)
+                key = self._choose_key(builder.kind, middleware)
                 chain[key] = middleware
                 if builder.stage == Stage.ADMISSION:
                     self.guards.append(key)
                 elif is_observed:
                     self.observed.add(key)
         return chain
+
+    def _choose_key(self, kind: str, middleware: Middleware) -> str:
+        """Choose the key of a middleware: the service's, or that of a port for which it differs."""
+        key = build_middleware_key(self.node.key, kind)
+        own_port = self.group.own_port
+        if not own_port:
+            self.shared_middlewares[self.group.type_name, key] = middleware
+            return key
+        return key if self.shared_middlewares.get((self.group.type_name, key)) == middleware else f"{key}/{own_port}"
 
     def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
         try:
@@ -341,9 +453,10 @@ class _Build:
         return section
 
     def _refuse(self, error: ConfigurationError | str) -> None:
-        """Record an error that closes the service, and the part of it that clients may read."""
-        self.errors.append(str(error))
-        self.reasons.append(getattr(error, "reason", str(error)))
+        """Record an error that closes the ports, and the part of it that clients may read."""
+        place = f"port {self.group.own_port}: " if self.group.own_port else ""
+        self.errors.append(f"{place}{error}")
+        self.reasons.append(f"{place}{getattr(error, 'reason', error)}")
 
 
 def _explain_unserved(port: PortNode) -> str:
@@ -361,6 +474,20 @@ def _explain_unserved(port: PortNode) -> str:
     names = {f"{backend.service}": backend.port.unserved for backend in backends if backend.port is not None}
     reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(names.items()))
     return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
+
+
+def _add_own_entrypoints(key: ObjectKey, section: Section, places: Iterable[PlacedPort]) -> Section:
+    """Add the own entrypoints of ports to their routers."""
+    own = {build_port_key(key, place.port.number): place.own_entrypoint for place in places if place.own_entrypoint}
+    if not own:
+        return section
+    routers = {
+        name: msgspec.structs.replace(router, own_entrypoint=own[name])
+        if name in own and isinstance(router, HttpRouter)
+        else router
+        for name, router in section.routers.items()
+    }
+    return msgspec.structs.replace(section, routers=routers)
 
 
 def _explain_unserved_rules(table: RuleTable) -> str:
@@ -382,18 +509,14 @@ def describe_problem(problem: RuleProblem) -> str:
     """Describe a problem of a rule, as its Service shows it."""
     origin = "" if problem.origin is None else f" of {problem.origin[0].__name__} {problem.origin[1]}"
     name = problem.label or problem.rule or "any"
-    return (
-        f"port {problem.port}: rule {name}{origin}: {problem.text}" if name else f"port {problem.port}: {problem.text}"
-    )
+    return f"port {problem.port}: rule {name}{origin}: {problem.text}"
 
 
-def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType | None:
-    return None if node.traffic_type is None else catalogue.traffic_types.get(node.traffic_type)
-
-
-def _find_full_name(node: ServiceNode, name: str) -> str:
-    """Find the full name of an annotation, with the prefix that took effect."""
-    full_names = [prefix + name for prefix in reversed(PREFIXES)]
+def _find_full_name(node: ServiceNode, name: str, group: PortGroup) -> str:
+    """Find the full name of an annotation, with the prefix that took effect, and the port if it is of one."""
+    ports = [text for port in group.ports for text in (str(port.number), port.name) if text] if group.own_port else []
+    names = [*(f"{port}.{name}" for port in ports), name]
+    full_names = [prefix + each for each in names for prefix in reversed(PREFIXES)]
     return next(full_name for full_name in full_names if full_name in node.annotations)
 
 

@@ -4,7 +4,7 @@ Takes the results of hooks, in any order; returns them sorted and without confli
 both sides.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 import msgspec
@@ -88,9 +88,17 @@ class Catalogue:
         """Whether the core or an enabled plugin reads an annotation, given without prefix."""
         return annotation in CORE_ANNOTATIONS or annotation in self._claimed
 
-    def find_annotation_mistake(self, full_name: str) -> str | None:
-        """Explain why an annotation on a service has no effect; None if it is read, or is not meant for the mesh."""
+    def find_annotation_mistake(self, full_name: str, ports: Collection[str] = ()) -> str | None:
+        """Explain why an annotation on a service has no effect; None if it is read, or is not meant for the mesh.
+
+        `ports` are the names and numbers of the service's ports: `PORT.NAME` is an annotation of one port.
+        """
         prefix, slash, name = full_name.partition("/") if "/" in full_name else ("", "", full_name)
+        port, dot, of_port = name.partition(".")
+        if dot and prefix + slash in PREFIXES:
+            if port not in ports:
+                return f"the service has no port {port}{suggest(port, ports)}"
+            name = of_port
         is_known = self.is_claimed(name) or name in self._switches
         if prefix + slash in PREFIXES:
             return None if self.is_claimed(name) else f"no enabled plugin reads it{self._explain_unread(name)}"

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import parse_annotations
+from maesh_core.model.annotations import parse_annotations, select_annotations
 from maesh_core.model.configuration import Section, Service
 from maesh_core.model.keys import build_port_key
 from maesh_core.model.topology import BackendNode, ServiceNode
@@ -67,7 +67,11 @@ def _choose_stricter(rules: TransportRules, mode: str, backend: BackendNode | No
         namespace_annotations=service.namespace_annotations,
     )
     try:
-        own = choose_mode(rules, parse_annotations(backend.annotations), part)
+        if backend.port is None:
+            annotations: Mapping[str, str] = parse_annotations(backend.annotations)
+        else:
+            annotations = select_annotations(backend.annotations, backend.port)
+        own = choose_mode(rules, annotations, part)
     except ConfigurationError:  # it is an error on the part itself
         return STRICT
     return max(mode, own, key=MODES.index)

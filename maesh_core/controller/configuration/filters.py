@@ -175,7 +175,7 @@ class _Adder:
                 parts.append(part)
                 continue
             try:
-                inner = self._build_links(each.backend.filters, table, each.key, matches(), level=_BACKEND)
+                inner = self._build_links(each.backend.filters, table, planned.key, matches(), level=_BACKEND)
             except _FilterError as error:
                 self._note(table, planned, error, backend=each)
                 key = f"{planned.key}/answer/{index}"

@@ -13,7 +13,7 @@ from maesh_core.controller.configuration.annotation_values import parse_scheme
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.controller.configuration.rules import build_rules
 from maesh_core.model.addresses import bracket_address
-from maesh_core.model.annotations import SCHEME, parse_annotations, parse_load_balancer
+from maesh_core.model.annotations import SCHEME, parse_load_balancer, select_annotations
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
@@ -31,14 +31,24 @@ LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
 class HttpTrafficType:
     """Traffic type `http`."""
 
-    __slots__ = ("_balancers", "port_range")
+    __slots__ = ("_balancers", "is_own_default", "own_range", "port_range")
 
     name = "http"
     transport = "TCP"
     has_middlewares = True
 
-    def __init__(self, port_range: PortRange, balancers: Mapping[str, BalancerBuilder] | None = None) -> None:
+    def __init__(
+        self,
+        port_range: PortRange,
+        balancers: Mapping[str, BalancerBuilder] | None = None,
+        *,
+        own_range: PortRange | None = None,
+        is_own_default: bool = False,
+    ) -> None:
+        """Use `own_range` for ports that want an entrypoint of their own, which is all of them if `is_own_default`."""
         self.port_range = port_range
+        self.own_range = own_range
+        self.is_own_default = is_own_default
         self._balancers = balancers or {}
 
     def __repr__(self) -> str:
@@ -112,7 +122,7 @@ def _build_backend(backend: BackendNode) -> Service:
     """Build the service of a backend, which uses the backend's own annotations and port, and round-robin."""
     if backend.port is None:
         return Service(answer=build_answer(backend))
-    annotations, app_protocol = parse_annotations(backend.annotations), backend.port.app_protocol
+    annotations, app_protocol = select_annotations(backend.annotations, backend.port), backend.port.app_protocol
     scheme = parse_scheme(annotations, app_protocol)
     if backend.protocol and SCHEME not in annotations and app_protocol not in SCHEME_BY_APP_PROTOCOL:
         scheme = backend.protocol

@@ -15,14 +15,23 @@ from maesh_core.plugin_system.protocols import PortRange
 
 
 class PortClaim(NamedTuple):
-    """What a service needs: an entrypoint of this traffic type for each of its port numbers."""
+    """What a service needs: an entrypoint of the range `name` for each of these port numbers.
 
-    traffic_type: str
+    The name of a range is that of its traffic type, or of its own entrypoints (configuration/port_plan.py).
+    """
+
+    name: str
     ports: tuple[int, ...]
 
 
+Entrypoints = Mapping[str, Mapping[int, int]]
+"""Entrypoints of a service by the name of their range, then by port number."""
+PendingPorts = Mapping[str, frozenset[int]]
+"""Port numbers that wait for their entrypoint, by the name of the range."""
+
+
 class PortTables:
-    """The tables of all exclusive traffic types, and the claim of each service."""
+    """The tables of all exclusive ranges, by name, and the claims of each service: one for each range that it uses."""
 
     __slots__ = ("_claims", "_is_inherited", "_tables", "_version", "_waiting")
 
@@ -43,7 +52,7 @@ class PortTables:
             name: PortTable(port_range, assigned=known.get(name), clock=clock, grace_s=grace_s, is_cluster=is_cluster)
             for name, port_range in ranges.items()
         }
-        self._claims: dict[ObjectKey, PortClaim] = {}
+        self._claims: dict[ObjectKey, tuple[PortClaim, ...]] = {}
         self._waiting: set[ObjectKey] = set()
         self._version = 0
 
@@ -55,21 +64,17 @@ class PortTables:
         """A number that increases whenever a port is assigned or released."""
         return self._version
 
-    def is_exclusive(self, traffic_type: str | None) -> bool:
-        """Whether services of this type have entrypoints of their own."""
-        return traffic_type in self._tables
-
     def apply_claims(
-        self, claims: Mapping[ObjectKey, PortClaim | None], *, is_everything: bool = False
+        self, claims: Mapping[ObjectKey, Iterable[PortClaim]], *, is_everything: bool = False
     ) -> set[ObjectKey]:
-        """Replace the claims of services, None for no claim; return the waiting services that got an entrypoint.
+        """Replace the claims of services; return the waiting services that got an entrypoint.
 
         Entrypoints that are no longer claimed are released first, so that a service at the limit can move its port.
         `is_everything` says that there are no other services: their entrypoints are released, too.
         """
         has_released = False
-        for service, claim in claims.items():
-            has_released |= self._replace_claim(service, claim)
+        for service, wanted in claims.items():
+            has_released |= self._replace_claims(service, wanted)
         if is_everything:
             self._release_unclaimed()
         # A service waits only while its table is full: it gets a port only if one is released, or no longer reserved.
@@ -77,48 +82,42 @@ class PortTables:
         waiting = self._waiting - claims.keys() if has_released or has_expired else set()
         return self._claim_each(waiting | claims.keys()) & waiting
 
-    def find_entrypoints(self, service: ObjectKey) -> dict[int, int]:
-        """Map each port number that a service claims to its entrypoint, if it has one.
+    def find_entrypoints(self, service: ObjectKey) -> Entrypoints:
+        """Map each port number that a service claims to its entrypoint, if it has one, by the name of the range.
 
         In a cluster, the entrypoints that are not written yet are left out.
         """
-        claim = self._claims.get(service)
-        found = self.find_assigned(service)
-        if claim is None:
-            return {}
-        table = self._tables[claim.traffic_type]
-        return {number: port for number, port in found.items() if table.is_usable(PortOwner(service, number))}
+        return {
+            name: {port: entrypoint for port, entrypoint in found.items() if self._is_usable(name, service, port)}
+            for name, found in self.find_assigned(service).items()
+        }
 
-    def find_assigned(self, service: ObjectKey) -> dict[int, int]:
+    def find_assigned(self, service: ObjectKey) -> Entrypoints:
         """Map each port number that a service claims to the entrypoint that is assigned to it, written or not."""
-        claim = self._claims.get(service)
-        if claim is None:
-            return {}
-        assigned = self._tables[claim.traffic_type].assigned
-        return {port: assigned[owner] for port in claim.ports if (owner := PortOwner(service, port)) in assigned}
+        found = {}
+        for name, ports in self._claims.get(service, ()):
+            assigned = self._tables[name].assigned
+            found[name] = {port: assigned[owner] for port in ports if (owner := PortOwner(service, port)) in assigned}
+        return found
 
-    def find_pending(self, service: ObjectKey) -> frozenset[int]:
+    def find_pending(self, service: ObjectKey) -> PendingPorts:
         """List the port numbers that wait for an entrypoint: to be written, or to be assigned by the leader."""
-        claim = self._claims.get(service)
-        if claim is None:
-            return frozenset()
-        table = self._tables[claim.traffic_type]
-        return frozenset(port for port in claim.ports if table.is_pending(PortOwner(service, port)))
+        return {
+            name: frozenset(port for port in ports if self._tables[name].is_pending(PortOwner(service, port)))
+            for name, ports in self._claims.get(service, ())
+        }
 
-    def find_claim(self, service: ObjectKey) -> PortClaim | None:
-        """Find the current claim of a service."""
-        return self._claims.get(service)
+    def find_claims(self, service: ObjectKey) -> tuple[PortClaim, ...]:
+        """Find the current claims of a service."""
+        return self._claims.get(service, ())
 
-    def find_written(self, service: ObjectKey) -> PortClaim | None:
-        """Find what is written for a service, as the claim that matches it."""
-        for name, table in self._tables.items():
-            ports = table.list_written(service)
-            if ports:
-                return PortClaim(name, ports)
-        return None
+    def find_written(self, service: ObjectKey) -> tuple[PortClaim, ...]:
+        """Find what is written for a service, as the claims that match it."""
+        found = (PortClaim(name, table.list_written(service)) for name, table in self._tables.items())
+        return tuple(claim for claim in found if claim.ports)
 
     def apply_written(self, service: ObjectKey, written: Mapping[str, Mapping[int, int]]) -> set[ObjectKey]:
-        """Apply a service's shadow service, by traffic type; return the services whose entrypoints may differ.
+        """Apply a service's shadow service, by range; return the services whose entrypoints may differ.
 
         The service gets the entrypoints that are written for it; those that are no longer written become free.
         """
@@ -151,30 +150,34 @@ class PortTables:
         """Copy the mapping of all tables that are not empty, in the form of the argument `assigned`."""
         return {name: dict(table.assigned) for name, table in self._tables.items() if table.assigned}
 
-    def _replace_claim(self, service: ObjectKey, claim: PortClaim | None) -> bool:
-        """Replace a service's claim; return whether it released an entrypoint."""
-        old = self._claims.pop(service, None)
+    def _is_usable(self, name: str, service: ObjectKey, port: int) -> bool:
+        return self._tables[name].is_usable(PortOwner(service, port))
+
+    def _replace_claims(self, service: ObjectKey, wanted: Iterable[PortClaim]) -> bool:
+        """Replace a service's claims; return whether it released an entrypoint."""
+        old = self._claims.pop(service, ())
         self._waiting.discard(service)
-        if claim is not None and claim.ports:
-            self._claims[service] = claim
-        if old is None:
-            return False
-        kept = claim.ports if claim and claim.traffic_type == old.traffic_type else ()
-        return self._release(old.traffic_type, (PortOwner(service, port) for port in old.ports if port not in kept))
+        claims = tuple(claim for claim in wanted if claim.ports)
+        if claims:
+            self._claims[service] = claims
+        has_released = False
+        for name, ports in old:
+            gone = (PortOwner(service, port) for port in ports if not self._is_claimed(service, port, name))
+            has_released |= self._release(name, gone)
+        return has_released
 
     def _release_unclaimed(self) -> None:
         for name, table in self._tables.items():
-            unclaimed = [owner for owner in table.assigned if not self._is_claimed(owner, name)]
+            unclaimed = [owner for owner in table.assigned if not self._is_claimed(*owner, name)]
             self._release(name, unclaimed)
             if self._is_inherited:
                 table.expire_reservations(0)
 
-    def _is_claimed(self, owner: PortOwner, traffic_type: str) -> bool:
-        claim = self._claims.get(owner.service)
-        return claim is not None and claim.traffic_type == traffic_type and owner.port in claim.ports
+    def _is_claimed(self, service: ObjectKey, port: int, name: str) -> bool:
+        return any(claim.name == name and port in claim.ports for claim in self._claims.get(service, ()))
 
-    def _release(self, traffic_type: str, owners: Iterable[PortOwner]) -> bool:
-        released = sum([self._tables[traffic_type].release(owner) for owner in owners])
+    def _release(self, name: str, owners: Iterable[PortOwner]) -> bool:
+        released = sum([self._tables[name].release(owner) for owner in owners])
         self._version += released
         return released > 0
 
@@ -184,17 +187,16 @@ class PortTables:
 
     def _claim_all(self, service: ObjectKey) -> bool:
         """Claim a service's missing ports, first those that are written for it; return whether it got one."""
-        claim = self._claims.get(service)
-        if claim is None:
-            return False
-        table = self._tables[claim.traffic_type]
-        owners = [PortOwner(service, port) for port in claim.ports]
-        lacking = [owner for owner in owners if owner not in table.assigned]
-        lacking.sort(key=lambda owner: not table.has_written(owner))
-        got = [owner for owner in lacking if table.claim(owner) is not None]
-        self._version += len(got)
-        if len(got) < len(lacking):
+        lacking, got = 0, 0
+        for claim in self._claims.get(service, ()):
+            table = self._tables[claim.name]
+            owners = [owner for port in claim.ports if (owner := PortOwner(service, port)) not in table.assigned]
+            owners.sort(key=lambda owner, table=table: not table.has_written(owner))  # type: ignore[misc]
+            lacking += len(owners)
+            got += sum(table.claim(owner) is not None for owner in owners)
+        self._version += got
+        if got < lacking:
             self._waiting.add(service)
         else:
             self._waiting.discard(service)
-        return bool(got)
+        return got > 0

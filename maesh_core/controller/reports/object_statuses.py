@@ -34,9 +34,7 @@ _log = logging.getLogger(__name__)
 class WantedStatus(msgspec.Struct, frozen=True):
     """The entries that an object's status must have of the mesh, and where they are written."""
 
-    api_version: str
-    kind: str
-    plural: str
+    kind: ResourceKind
     field: str
     key: ObjectKey
     uid: str
@@ -196,9 +194,7 @@ class ObjectStatuses:
             return None
         builder, found = self._builders[subject.kind], self._found.get(subject)
         return WantedStatus(
-            api_version=builder.api_version,
-            kind=self._kinds[subject.kind].name,
-            plural=builder.plural,
+            kind=self._kinds[subject.kind],
             field=builder.field,
             key=subject.key,
             uid=resource.metadata.uid,

@@ -4,7 +4,6 @@ Takes a View, the key of a Service and the rules; returns its ServiceNode, or No
 notices are on the node. Which traffic types exist, and what annotations mean, is not known here.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,10 +14,11 @@ from maesh_core.controller.topology.endpoints import EndpointReader, Group
 from maesh_core.controller.topology.port_rules import PortAdditions
 from maesh_core.controller.topology.rules import TopologyRules, is_ignored_service
 from maesh_core.controller.topology.servers import build_servers, explain_no_server, get_target_port
+from maesh_core.controller.topology.traffic_types import add_found_types, add_traffic_types, read_traffic_type
 from maesh_core.controller.topology.transport import add_transport
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.addresses import parse_address
-from maesh_core.model.annotations import TRAFFIC_TYPE, add_plain_names, parse_annotations
+from maesh_core.model.annotations import add_plain_names
 from maesh_core.model.findings import ObjectFindings
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort
@@ -27,7 +27,6 @@ from maesh_core.plugin_system.hookspecs import TopologyBuilder
 from maesh_core.plugin_system.interfaces import ResourceT, TopologyView, View
 from maesh_core.process.printable import show_line
 
-_TRAFFIC_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9-]*")
 _HEADLESS = "None"
 NAMESPACE_INDEX = "namespace"
 """Protocols of the core's Services."""
@@ -57,15 +56,17 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
     groups = reader.read_groups()
     notices = reader.notices
     _check_names(service.key, errors)
-    traffic_type = _read_traffic_type(service, rules, errors)
+    annotations = service.metadata.annotations
+    traffic_type = read_traffic_type(annotations, rules.default_mode, errors)
+    ports = _build_ports(service.spec.ports, groups, absence=reader.absence, errors=errors, notices=notices)
     return ServiceNode(
         key=service.key,
         traffic_type=traffic_type,
-        annotations=service.metadata.annotations,
+        annotations=annotations,
         selector=service.spec.selector,
         cluster_ips=_read_cluster_ips(view, service, rules, notices),
         is_headless=service.spec.cluster_ip == _HEADLESS,
-        ports=_build_ports(service.spec.ports, groups, absence=reader.absence, errors=errors, notices=notices),
+        ports=add_traffic_types(ports, annotations, traffic_type, errors),
         pods=_build_pods(groups),
         errors=tuple(errors),
         notices=tuple(dict.fromkeys(notices)),
@@ -77,16 +78,6 @@ def _check_names(key: ObjectKey, errors: list[str]) -> None:
     for what, name in (("service's name", key.name), ("namespace", key.namespace)):
         if not is_label(name):
             errors.append(f"{name!r} is not a DNS label, which a {what} must be")
-
-
-def _read_traffic_type(service: Service, rules: TopologyRules, errors: list[str]) -> str | None:
-    text = parse_annotations(service.metadata.annotations).get(TRAFFIC_TYPE)
-    if text is None:
-        return rules.default_mode
-    if _TRAFFIC_TYPE_PATTERN.fullmatch(text):
-        return text
-    errors.append(f"annotation {TRAFFIC_TYPE}: {text!r} is not a traffic type")
-    return None
 
 
 def _read_cluster_ips(view: View, service: Service, rules: TopologyRules, notices: list[str]) -> tuple[str, ...]:
@@ -234,7 +225,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         errors.extend(map(show_line, addition.errors))
         notices.extend(map(show_line, addition.notices))
     checked = [port_additions.apply(port) for port in node.ports]
-    return msgspec.structs.replace(
+    extended = msgspec.structs.replace(
         node,
         ports=tuple(_add_branches(port, branches.get((port.number, port.protocol), ())) for port, _ in checked),
         rule_problems=(*node.rule_problems, *(problem for _, problems in checked for problem in problems)),
@@ -245,6 +236,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         errors=(*errors, *port_additions.errors),
         notices=tuple(notices),
     )
+    return add_found_types(extended, port_additions.traffic_types)
 
 
 def _list_unapplied(branch: BranchNode) -> Iterator[str]:

@@ -49,15 +49,18 @@ _match_name = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[a-z0-9]([a-z0-9.-]*[
 
 
 class PortAdditions:
-    """What the builders of one service add to its ports. `errors` close the service."""
+    """What the builders of one service add to its ports. `errors` close the service.
 
-    __slots__ = ("_owners", "_rules", "_sides", "_types", "errors")
+    `traffic_types` are those that builders find, which apply where nothing else decides (traffic_types.py).
+    """
+
+    __slots__ = ("_owners", "_rules", "_sides", "errors", "traffic_types")
 
     def __init__(self) -> None:
         self._owners: dict[tuple[str, object], str] = {}
         self._rules: dict[Place, PortRules] = {}
         self._sides: dict[tuple[Place, str], BackendNode] = {}
-        self._types: dict[Place, str] = {}
+        self.traffic_types: dict[Place, str] = {}
         self.errors: list[str] = []
 
     def add(self, name: str, addition: Addition) -> None:
@@ -65,8 +68,9 @@ class PortAdditions:
         for place, rules in addition.rules.items():
             self._claim(name, f"rules for port {place[0]} {place[1]}", self._rules, place, rules)
         for place, traffic_type in addition.traffic_types.items():
-            if self._types.get(place) != traffic_type:
-                self._claim(name, f"a traffic type for port {place[0]} {place[1]}", self._types, place, traffic_type)
+            if self.traffic_types.get(place) != traffic_type:
+                what = f"a traffic type for port {place[0]} {place[1]}"
+                self._claim(name, what, self.traffic_types, place, traffic_type)
         for place, backends in addition.side_backends.items():
             for side, backend in backends.items():
                 self._claim(name, f"side backend {side} of port {place[0]}", self._sides, (place, side), backend)
@@ -83,7 +87,7 @@ class PortAdditions:
         place = (port.number, port.protocol)
         rules = self._rules.get(place)
         sides = {side: backend for (where, side), backend in self._sides.items() if where == place}
-        if rules is None and not sides and place not in self._types:
+        if rules is None and not sides:
             return port, ()
         check = _Check(port)
         if rules is not None and (port.rules is not None or port.consumers):
@@ -97,7 +101,6 @@ class PortAdditions:
         changed = msgspec.structs.replace(
             port,
             side_backends={**port.side_backends, **check.check_sides(sides)},
-            traffic_type=self._types.get(place) if port.traffic_type is None else port.traffic_type,
         )
         return changed, tuple(check.problems)
 

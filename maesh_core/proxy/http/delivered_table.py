@@ -80,8 +80,8 @@ class DeliveredTable(HttpTable):
         ]
         if not targets:
             return self._build_route()
-        if chooses_by_rules(router):  # each rule has services of its own, and its filters may have changed the request
-            return self._build_route(chain, targets[0]) if len(targets) == 1 else self._build_route()
+        if chooses_by_rules(router):  # rules share it, and their filters may have changed the request
+            return self._build_route(chain, self.service)
         branches = tuple(
             (predicate, self._build_route(chain, branch.destination))
             for predicate, branch in found.branches

@@ -9,8 +9,8 @@ from typing import Final
 
 from maesh_core.model.configuration import HttpRouter
 from maesh_core.model.matching import Predicate, has_paths, is_ambiguous
-from maesh_core.plugin_system.interfaces import Response
-from maesh_core.proxy.balancing.balancer import Balancer
+from maesh_core.plugin_system.interfaces import BackendChoice, Response
+from maesh_core.proxy.balancing.balancer import Balancer, RoundRobin
 from maesh_core.proxy.balancing.division import Division
 from maesh_core.proxy.balancing.kinds import ChosenBalancer
 from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, NO_SERVER
@@ -20,7 +20,25 @@ from maesh_core.proxy.http.rules import CompiledOrder
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain
 
+NO_SERVERS: Final[Balancer[HttpServer]] = RoundRobin(())
 NO_ROUTER: Final = HttpRouter(entrypoint=0, hosts=())
+
+
+class Backends:
+    """The servers of a route for `choose_backend`; the same object as long as the route is."""
+
+    __slots__ = ("choices", "servers")
+
+    def __init__(self, balancer: Balancer[HttpServer]) -> None:
+        self.servers: dict[BackendChoice, HttpServer] = {}
+        parts = [(part.balancer, part.key) for part in balancer.parts] if isinstance(balancer, Division) else None
+        for each, key in parts or [(balancer, "")]:
+            for server in each.servers:
+                self.servers[BackendChoice(part=key, server=(server.address, server.port))] = server
+        self.choices = tuple(self.servers)
+
+    def __repr__(self) -> str:
+        return f"<Backends {self.choices!r}>"
 
 
 class RuleSet:
@@ -70,6 +88,7 @@ class Route:
     """
 
     __slots__ = (
+        "_backends",
         "answer",
         "answers",
         "balancer",
@@ -143,6 +162,7 @@ class Route:
         self.answers: dict[str, Response] = answers or {}
         self.parts: dict[str, Route] = parts or {}
         self.part = part
+        self._backends: Backends | None = None
         self.sides: dict[str, Balancer[HttpServer]] = sides or {}
         self.closed = closed
         self.key = key
@@ -174,6 +194,14 @@ class Route:
             if predicate(head):
                 return route
         return self
+
+    @property
+    def backends(self) -> Backends:
+        """Its servers, for `choose_backend`; built when a request first needs them."""
+        backends = self._backends
+        if backends is None:
+            backends = self._backends = Backends(NO_SERVERS if self.balancer is None else self.balancer)
+        return backends
 
     def pick_part(self) -> "Route":
         """Pick the part of a request by weight, if the parts have middlewares of their own."""

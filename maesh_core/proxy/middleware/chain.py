@@ -8,12 +8,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from maesh_core.plugin_system.interfaces import ClientHead, Connection, Exchange
+from maesh_core.plugin_system.interfaces import BackendChoice, ClientHead, Connection, Exchange
 from maesh_core.plugin_system.middleware import CALLED_INNERMOST_FIRST, Middleware
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
 OnAttempt = Callable[[Exchange], object]
 OnResponse = Callable[[Exchange], bool | float | None]
+Choose = Callable[[ClientHead, Sequence[BackendChoice]], object]
 Skip = Callable[[ClientHead], object]
 Judge = Callable[[Connection], bool | None]
 """A method that decides about access: `on_connect` or `is_still_allowed`."""
@@ -40,6 +41,7 @@ class Chain:
     """
 
     __slots__ = (
+        "choose_backend",
         "depth",
         "is_still_allowed",
         "judge_changed",
@@ -56,6 +58,7 @@ class Chain:
     def __init__(
         self,
         *,
+        choose_backend: tuple[Choose, ...] = (),
         on_request: tuple[Step, ...] = (),
         on_attempt: tuple[OnAttempt, ...] = (),
         on_attempt_failed: tuple[AttemptFailed, ...] = (),
@@ -68,6 +71,7 @@ class Chain:
         depth: int = 0,
         kept_bytes: int = 0,
     ) -> None:
+        self.choose_backend = choose_backend
         self.on_request = on_request
         self.on_attempt = on_attempt
         self.on_attempt_failed = on_attempt_failed
@@ -90,7 +94,10 @@ EMPTY_CHAIN: Final = Chain()
 def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) -> Chain:
     """Compile middlewares, given outermost first. `guards` are those of them that control access."""
     judges = _list_calls(middlewares, "is_still_allowed")
+    choosers = _list_calls(middlewares, "choose_backend")
+    is_skippable = len(middlewares) == 1 and not judges and not choosers
     return Chain(
+        choose_backend=choosers,
         on_request=_list_steps(middlewares, "on_request"),
         on_attempt=_list_calls(middlewares, "on_attempt"),
         on_attempt_failed=_list_calls(middlewares, "on_attempt_failed"),
@@ -99,7 +106,7 @@ def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) 
         is_still_allowed=judges,
         judge_changed=tuple(_find_judge(guard, "judge_changed", _deny_change) for guard in guards),
         judge_copy=tuple(_find_judge(guard, "judge_copy", _deny_copy) for guard in guards),
-        skips_request=find_method(middlewares[0], "skips_request") if len(middlewares) == 1 and not judges else None,
+        skips_request=find_method(middlewares[0], "skips_request") if is_skippable else None,
         depth=len(middlewares),
         kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),
     )

@@ -17,13 +17,13 @@ from maesh_core.proxy.middleware.chain import find_method
 
 METHODS = tuple(name for name, value in vars(Middleware).items() if inspect.isfunction(value) and name[0] != "_")
 """The methods of `maesh_core.plugin.Middleware`."""
-HTTP_METHODS = ("on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished")
+HTTP_METHODS = ("choose_backend", "on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished")
 """The methods that an HTTP exchange calls. `is_still_allowed` alone is not enough: it is only called after
 `on_request`."""
 STREAM_METHODS = ("on_connect",)
 """The methods that decide whether a connection or session may start."""
 
-NOT_CALLED_YET = ("choose_backend", "on_request_body", "on_response_body")
+NOT_CALLED_YET = ("on_request_body", "on_response_body")
 """Methods that are declared, but that no exchange calls yet: a middleware that relies on one is refused."""
 
 _RESERVED = "on_"

@@ -135,7 +135,7 @@ class Cluster:
 
     def build_section(self, service):
         node = self.build_node(service)
-        entrypoints = {port.number: 10000 for port in node.ports}
+        entrypoints = {name: {port.number: 10000 for port in node.ports} for name in ("tcp", "udp")}
         found = build_service_configuration(node, catalogue=CATALOGUE, entrypoints=entrypoints)
         assert not found.errors, found.errors
         (section,) = found.sections.values()

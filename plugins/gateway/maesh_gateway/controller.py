@@ -7,6 +7,7 @@ from maesh_core.plugin import (
     ObjectChecker,
     ResourceKind,
     ServiceNode,
+    StatusBuilder,
     TopologyBuilder,
     TopologyView,
     hookimpl,
@@ -14,6 +15,7 @@ from maesh_core.plugin import (
 from maesh_gateway import GatewaySettings
 from maesh_gateway.checking import RouteChecker
 from maesh_gateway.kinds import KINDS, ROUTE_TYPES
+from maesh_gateway.status import RouteStatusBuilder
 from maesh_gateway.tables import TableBuilder
 from maesh_gateway.verdicts import NAME
 
@@ -61,3 +63,8 @@ class ControllerHalf:
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
         """Return the checkers for routes that concern no service."""
         return [RouteChecker(type_) for type_ in ROUTE_TYPES]
+
+    @hookimpl
+    def maesh_status_builders(self) -> Sequence[StatusBuilder]:
+        """Return the builders of the statuses of routes."""
+        return [RouteStatusBuilder(type_) for type_ in ROUTE_TYPES]

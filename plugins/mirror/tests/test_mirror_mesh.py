@@ -41,7 +41,7 @@ def test_the_other_service_gets_copies_whose_responses_nobody_sees(start_mirrore
     wait_until(lambda: read_outcomes(mesh) == {"answered": 5}, "the metric")
     assert mesh.upstreams[0].count == 5
     counted = [line for line in mesh.read_metrics().splitlines() if line.startswith("maesh_service_requests_total{")]
-    assert [line.rpartition(" ")[2] for line in counted] == ["5"]
+    assert [line.rpartition(" ")[2] for line in counted] == ["5.0"]
 
 
 def test_a_share_of_the_requests_is_copied(start_mirrored):

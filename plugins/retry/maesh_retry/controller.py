@@ -1,4 +1,4 @@
-"""The controller's half: builds the settings of a service's retries from its annotations, or an error."""
+"""The controller's half: builds retries from annotations, or from the field `retry` of a rule, or an error."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from maesh_core.plugin import (
+    ConfigurationError,
+    FilterRequest,
     MiddlewareBuilder,
     PositiveDuration,
     Question,
@@ -17,6 +19,8 @@ from maesh_core.plugin import (
     build_annotation_error,
     hookimpl,
     read_annotation,
+    read_filter,
+    read_filter_duration,
 )
 from maesh_retry import RetrySettings
 from maesh_retry.settings import ServiceRetry
@@ -27,6 +31,7 @@ GRPC_STATUSES = {"cancelled": 1, "deadline-exceeded": 4, "resource-exhausted": 8
 """The statuses of gRPC calls that can be named, as in Envoy's `retry_on`."""
 _DEFAULT_ATTEMPTS = 2
 """The default, if a service has another annotation of this plugin but not this one."""
+_MOST_ATTEMPTS = 100
 _STATUSES = re.compile(r"([45])xx|([45][0-9]{2})(?:-([45][0-9]{2}))?")
 _RULE = (
     "is not connect-failure, reset, timeout, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable,"
@@ -34,12 +39,22 @@ _RULE = (
 )
 
 
+class RuleRetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The field `retry` of a rule, as in the Gateway API. `attempts` does not include the first attempt."""
+
+    codes: tuple[int, ...] = ()
+    attempts: int | None = None
+    backoff: str | None = None
+
+
 class RetryBuilder:
-    """Builds a service's retry settings from its annotations."""
+    """Builds the retries of a service from its annotations, and those of a rule."""
 
     kind = "retry"
     stage = Stage.DELIVER
     annotations: tuple[str, ...] = (ATTEMPTS, RETRY_ON, TIMEOUT)
+    filters: tuple[str, ...] = ("retry",)
+    is_single = True
 
     def __init__(self, settings: RetrySettings) -> None:
         self._settings = settings
@@ -48,7 +63,7 @@ class RetryBuilder:
         """Read the annotations; None for a service that has none of them."""
         if not annotations:
             return None
-        attempts = read_annotation(annotations, ATTEMPTS, Annotated[int, Meta(ge=1, le=100)])
+        attempts = read_annotation(annotations, ATTEMPTS, Annotated[int, Meta(ge=1, le=_MOST_ATTEMPTS)])
         timeout_s = read_annotation(annotations, TIMEOUT, PositiveDuration)
         errors, statuses, grpc_statuses = parse_conditions(annotations.get(RETRY_ON))
         return ServiceRetry(
@@ -59,6 +74,29 @@ class RetryBuilder:
             timeout_s=timeout_s or 0.0,
             body_limit=self._settings.body_limit,
             backoff_s=self._settings.backoff,
+            backoff_limit_s=self._settings.backoff_limit,
+            budget=self._settings.budget / 100,
+        )
+
+    def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> ServiceRetry:
+        """Read the field of one rule. All errors of connections are retried, and time-outs (GEP-1731)."""
+        request = requests[-1]
+        found = read_filter(request, RuleRetry)
+        if found.attempts is not None and found.attempts < 1:
+            raise ConfigurationError(f"{request.name}: attempts: {found.attempts} is less than 1")
+        wrong = next((code for code in found.codes if not 400 <= code <= 599), None)
+        if wrong is not None:
+            raise ConfigurationError(f"{request.name}: codes: {wrong} is not a status from 400 to 599")
+        retries = _DEFAULT_ATTEMPTS - 1 if found.attempts is None else found.attempts
+        least_s = 0.0 if found.backoff is None else read_filter_duration(request, "backoff", found.backoff)
+        return ServiceRetry(
+            attempts=min(retries + 1, _MOST_ATTEMPTS),
+            errors=ERRORS,
+            statuses=tuple((code, code) for code in sorted(set(found.codes))),
+            timeout_s=0.0,
+            body_limit=self._settings.body_limit,
+            backoff_s=self._settings.backoff if found.backoff is None else 0.0,
+            backoff_least_s=least_s,
             backoff_limit_s=self._settings.backoff_limit,
             budget=self._settings.budget / 100,
         )

@@ -15,12 +15,14 @@ IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"
 DEADLINE_EXCEEDED: Final = 4
 UNAVAILABLE: Final = 14
 """The gRPC statuses that the mesh's own errors become: 504, and 502 or 503."""
+SPREAD: Final = 1.25
+"""Pauses with a least duration are up to a quarter longer."""
 RESERVE: Final = 100.0
 """Maximum number of attempts that a budget saves, so that the savings of a quiet hour do not worsen an outage."""
 
 
 class Retry(Middleware):
-    """The retries of one service."""
+    """The retries of one service or rule."""
 
     kept_bytes: int
 
@@ -67,10 +69,19 @@ class Retry(Middleware):
             if self._saved < 1:
                 return None
             self._saved -= 1
+        if settings.backoff_least_s:
+            return self._draw_pause(exchange.attempts)
         if not settings.backoff_s:
             return 0.0
         longest_s = min(settings.backoff_limit_s, settings.backoff_s * 2 ** (exchange.attempts - 1))
         return random.uniform(0, longest_s)  # noqa: S311 - clients that failed together must not come back together
+
+    def _draw_pause(self, attempts: int) -> float:
+        """Draw a pause that is not shorter than the least one, which doubles up to the limit (GEP-1731)."""
+        least_s = self._settings.backoff_least_s
+        longest_s = max(self._settings.backoff_limit_s, least_s)
+        pause_s: float = min(least_s * 2 ** (attempts - 1), longest_s)
+        return pause_s * random.uniform(1, SPREAD)  # noqa: S311 - as above
 
 
 class PreparingRetry(Retry):

@@ -10,7 +10,7 @@ from maesh_retry import RetrySettings
 from maesh_retry.controller import ControllerHalf, RetryBuilder
 from maesh_retry.settings import ServiceRetry
 
-from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
+from maesh_core.plugin import ConfigurationError, FilterRequest, ObjectKey, PortNode, ServiceNode
 
 SERVICE = ServiceNode(key=ObjectKey("shop", "cart"), traffic_type="http")
 
@@ -119,3 +119,56 @@ def test_a_bad_value_is_an_error_that_names_annotation_value_and_rule(name, text
 def test_whatever_is_written_there_is_what_the_proxy_takes_or_an_error(annotations):
     with contextlib.suppress(ConfigurationError):
         assert build(annotations).attempts >= 1
+
+
+# --- rules
+
+
+def build_rule(value, **settings):
+    builder = RetryBuilder(RetrySettings(**settings))
+    request = FilterRequest(name="retry", value=value, matches=(), port=PortNode(number=80))
+    built = builder.build_filter([request], SERVICE)
+    return msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), ServiceRetry)
+
+
+def test_attempts_of_a_rule_are_retries_after_the_first_attempt():
+    assert build_rule({"attempts": 3}).attempts == 4
+    assert build_rule({}).attempts == 2
+    assert build_rule({"attempts": 1000}).attempts == 100
+
+
+def test_codes_of_a_rule_are_single_statuses_and_all_errors_of_connections_are_retried():
+    found = build_rule({"codes": [503, 500, 429, 500]})
+    assert found.statuses == ((429, 429), (500, 500), (503, 503))
+    assert found.errors == ("connect-failure", "reset", "timeout")
+    assert build_rule({}).statuses == ()
+
+
+def test_the_backoff_of_a_rule_is_the_least_and_without_it_the_plugin_s_own_applies():
+    found = build_rule({"backoff": "1m1s"}, backoff=0.5, budget=20.0, body_limit=7)
+    assert (found.backoff_least_s, found.backoff_s, found.budget, found.body_limit) == (61, 0, 0.2, 7)
+    found = build_rule({}, backoff=0.5)
+    assert (found.backoff_least_s, found.backoff_s) == (0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"attempts": 0}, "retry: attempts: 0 is less than 1"),
+        ({"attempts": "3"}, "retry: attempts: "),
+        ({"codes": [503, 200]}, "retry: codes: 200 is not a status from 400 to 599"),
+        ({"codes": [600]}, "retry: codes: 600 is not"),
+        ({"backoff": "1.5s"}, "retry: backoff: '1.5s' is not a duration"),
+        ({"atempts": 3}, "retry: atempts: unknown field"),
+    ],
+)
+def test_a_bad_field_of_a_rule_is_an_error_that_names_it(value, text):
+    with pytest.raises(ConfigurationError) as caught:
+        build_rule(value)
+    assert text in str(caught.value)
+
+
+def test_settings_of_a_controller_that_knows_no_least_backoff_are_read():
+    built = msgspec.to_builtins(RetryBuilder(RetrySettings()).build_settings({"retry-attempts": "2"}, SERVICE))
+    del built["backoffLeastS"]
+    assert msgspec.convert(built, ServiceRetry).backoff_least_s == 0

@@ -154,3 +154,15 @@ def test_a_budget_alone_leaves_an_attempts_time_to_others():
     request.attempt_timeout_s = 1.5
     build(budget=0.2).on_request(request)
     assert request.attempt_timeout_s == 1.5
+
+
+@pytest.mark.parametrize(
+    ("choose", "expected"), [(min, [0.2, 0.4, 0.5, 0.5]), (max, [0.25, 0.5, 0.625, 0.625])], ids=["shortest", "longest"]
+)
+def test_pauses_with_a_least_duration_are_never_shorter(monkeypatch, choose, expected):
+    monkeypatch.setattr(random, "uniform", lambda low, high: choose(float(low), high))
+    retry = build(attempts=9, backoff_least_s=0.2, backoff_limit_s=0.5)
+    assert [retry.on_attempt_failed(exchange(attempts=number), REFUSED) for number in range(1, 5)] == expected
+    longer = build(attempts=9, backoff_least_s=2.0, backoff_limit_s=0.5)
+    pauses = [longer.on_attempt_failed(exchange(attempts=number), REFUSED) for number in range(1, 4)]
+    assert pauses == [2.0 * (1.0 if choose is min else 1.25)] * 3

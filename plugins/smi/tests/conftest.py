@@ -84,7 +84,7 @@ class Cluster:
         return found
 
     def build_configuration(self, name="web"):
-        entrypoints = {port.number: 10000 for port in self.build_node(name).ports}
+        entrypoints = {"tcp": {port.number: 10000 for port in self.build_node(name).ports}}
         return build_service_configuration(self.build_node(name), catalogue=CATALOGUE, entrypoints=entrypoints)
 
     def list_errors(self, name="web"):

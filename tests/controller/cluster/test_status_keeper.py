@@ -13,6 +13,7 @@ from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.controller.reports.object_statuses import WantedStatus
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Resource, ResourceKind
 from maesh_core.plugin_system.hookspecs import CONTROLLER_NAME
 from maesh_testing.api_server import FaultKind
 
@@ -42,6 +43,9 @@ class Kept:
     def __init__(self, server, client):
         self.server, self.client = server, client
         self.remaining_s = 10.0
+        self.kind = ResourceKind(
+            name="HTTPRoute", plural="httproutes", api_versions=("gateway.networking.k8s.io/v1",), type=Resource
+        )
         self.now = 0.0
         self.entries = {}
         self.told = {}
@@ -75,9 +79,7 @@ class Kept:
         if metadata is None:
             return None
         return WantedStatus(
-            api_version="gateway.networking.k8s.io/v1",
-            kind="HTTPRoute",
-            plural="httproutes",
+            kind=self.kind,
             field="parents",
             key=subject.key,
             uid=metadata["uid"],
@@ -237,6 +239,17 @@ async def test_an_object_that_is_gone_is_no_error(kept):
     await kept.settle()
     assert kept.methods == ["GET"]
     assert kept.keeper.failing == 0
+
+
+async def test_of_several_versions_the_one_that_is_served_is_used_and_remembered(kept):
+    versions = ("gateway.networking.k8s.io/v2", "gateway.networking.k8s.io/v1beta1")
+    kept.kind = msgspec.structs.replace(kept.kind, api_versions=versions)
+    kept.entries[A.key] = (entry(),)
+    await kept.settle()
+    kept.entries.clear()
+    await kept.settle()
+    assert [path.split("/")[3] for _, path, _ in kept.sent] == ["v2", "v1beta1", "v1beta1", "v1beta1", "v1beta1"]
+    assert kept.parents() == []
 
 
 async def test_a_failed_write_is_repeated_and_logged_once_for_all_objects(kept, caplog):

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from maesh_core.controller.configuration.builder import build_service_configuration, plan_claims, plan_ports
+from maesh_core.controller.configuration.builder import build_service_configuration
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.port_plan import plan_claims, plan_ports
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import HttpRouter, Section, Service, ServiceConfiguration, StreamRouter
@@ -67,7 +68,7 @@ def build(
 ) -> ServiceConfiguration:
     types: list[TrafficType] = [HTTP, TCP, *([Custom(custom)] if custom is not None else [])]
     catalogue = Catalogue(types, builders)
-    return build_service_configuration(node, catalogue=catalogue, entrypoints=entrypoints or {}, errors=errors)
+    return build_service_configuration(node, catalogue=catalogue, entrypoints={"tcp": entrypoints or {}}, errors=errors)
 
 
 def is_closed(configuration: ServiceConfiguration) -> bool:
@@ -88,7 +89,7 @@ def test_ports_are_planned_whatever_is_wrong_with_the_service() -> None:
 def test_a_headless_stream_claims_no_entrypoint_and_shows_only_why_it_is_closed() -> None:
     catalogue = Catalogue([HTTP, TCP])
     node = msgspec.structs.replace(make_node(PortNode(number=80), traffic_type="tcp"), is_headless=True)
-    assert plan_claims(node, catalogue) == ()
+    assert plan_claims(node, catalogue) == {}
     configuration = build_service_configuration(node, catalogue=catalogue, entrypoints={})
     assert [text[:18] for text in configuration.errors] == ["a headless service"]
 

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from maesh_core.controller.configuration.builder import build_service_configuration, plan_ports
+from maesh_core.controller.configuration.builder import build_service_configuration
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.port_plan import plan_claims
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
@@ -101,8 +102,8 @@ def build_case(snapshot: Snapshot, rules: Rules) -> tuple[dict[str, Any], dict[s
     free = iter(range(tcp.first, tcp.first + tcp.limit))
     configurations = {}
     for node in nodes:
-        ports = plan_ports(node, catalogue) if node.traffic_type == "tcp" else ()
-        entrypoints = dict(zip((port.number for port in ports), free, strict=False))
+        claims = plan_claims(node, catalogue)
+        entrypoints = {"tcp": dict(zip(claims.get("tcp", ()), free, strict=False))}
         configurations[node.key] = build_service_configuration(node, catalogue=catalogue, entrypoints=entrypoints)
     store = RevisionStore("case", tuple(rules.middlewares))
     store.apply(configurations)

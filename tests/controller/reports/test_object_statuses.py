@@ -42,8 +42,6 @@ class RouteBuilder:
     """Says whether the backend exists, which services the route concerns, and what else the name says."""
 
     type = Route
-    api_version = "t/v1"
-    plural = "routes"
     page = "routes"
     field = "parents"
     condition_types = ("Ready",)
@@ -62,8 +60,6 @@ class RouteBuilder:
 
 class OtherBuilder:
     type = Other
-    api_version = "t/v1"
-    plural = "others"
     page = "routes"
     field = "entries"
     condition_types = ()
@@ -180,7 +176,7 @@ def test_an_object_without_a_status_is_wanted_without_entries_and_a_gone_one_not
     stage = Stage(route(parent=""))
     assert stage.page == {}
     wanted = stage.statuses.find_wanted(ROUTE)
-    assert (wanted.api_version, wanted.kind, wanted.plural, wanted.field) == ("t/v1", "Route", "routes", "parents")
+    assert (wanted.kind.plural, wanted.field) == ("routes", "parents")
     assert (wanted.key, wanted.uid, wanted.resource_version) == (ObjectKey("n", "r"), "u", "7")
     assert wanted.entries == ()
     assert stage.statuses.list_subjects() == [ROUTE]

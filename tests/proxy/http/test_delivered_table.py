@@ -70,7 +70,7 @@ async def test_a_server_of_several_destinations_gets_each_request_for_the_one_th
         assert [seen[3] for seen in node.guard.seen] == [BRANCH, SERVICE]
 
 
-async def test_requests_for_a_rule_are_judged_for_it_whatever_its_filters_have_made_of_them():
+async def test_requests_for_rules_are_judged_for_the_backend_whatever_filters_have_made_of_them():
     async with Pod() as pod, Pod() as other, JudgingNode(pod.port) as node:
         node.apply(branch_port=other.port, is_ruled=True)
         both = await node.open(), await node.open(other.port, service=BRANCH)
@@ -83,12 +83,13 @@ async def test_requests_for_a_rule_are_judged_for_it_whatever_its_filters_have_m
         assert (await node.open(service=BRANCH)).failure is not None
 
 
-async def test_a_server_of_several_rules_gets_no_request_because_nothing_says_for_which_it_is():
+async def test_requests_for_a_backend_that_several_rules_share_are_judged_for_it():
     async with Pod() as pod, JudgingNode(pod.port) as node:
         node.apply(branch_port=pod.port, is_part=True, is_ruled=True)
         stream = await node.open(service=PART)
-        assert await node.ask(stream, ALLOWED) == b""
-        assert pod.targets == []
+        assert b"200" in await node.ask(stream, ALLOWED)
+        assert [seen[3] for seen in node.guard.seen] == [PART]
+        assert len(pod.targets) == 1
 
 
 async def test_a_request_that_is_not_allowed_any_more_ends():

@@ -5,7 +5,7 @@ middleware_run.py derives from it, and calls the middlewares with itself.
 """
 
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Any, Final
 
 from maesh_core.model.metrics import Exemplar
 from maesh_core.proxy.http.exchanges.exchange import Exchange
@@ -35,6 +35,9 @@ class ExchangeView:
     late_at = 0.0
     """When the time-out of the exchange is over, or NEVER afterwards; 0 means that it has none."""
     allowed_servers: Collection[tuple[str, int]] | None = None
+    preferred_server: tuple[str, int] | None = None
+    chosen: Any = None
+    """The server that was chosen before the exchange existed, as a `picking.Chosen`."""
     tried: tuple[HttpServer, ...] = ()
     changed_response: Headers | None = None
     _attempt_started_at = 0.0
@@ -72,6 +75,11 @@ class ExchangeView:
         """The key of the service that receives the request: the service itself, or the chosen branch."""
         route = self._exchange.route
         return self._judged_destination or (route.destination if route is not None else "")
+
+    @property
+    def part(self) -> str:
+        """The key of the part that was picked or chosen; empty without parts."""
+        return self._exchange.part
 
     @property
     def server(self) -> tuple[str, int] | None:
@@ -211,17 +219,6 @@ class ExchangeView:
         exchange, target, host = self._exchange, self._new_target, self._new_host
         exchange.rewritten = exchange.head.rewrite(target, host) if target or host else None
 
-    # --- wishes that no exchange fulfils yet: setting one fails the middleware, so that none is ignored
-
-    @property
-    def preferred_server(self) -> tuple[str, int] | None:
-        """The server of the first attempt."""
-        return None
-
-    @preferred_server.setter
-    def preferred_server(self, server: tuple[str, int] | None) -> None:
-        raise _build_refusal("preferred_server")
-
     # --- attempts
 
     @property
@@ -242,7 +239,3 @@ class ExchangeView:
         if attempt.was_sent and exchange.head.upgrade:
             return False
         return not attempt.has_sent_body or not (self._is_too_large_to_store or exchange.request_left)
-
-
-def _build_refusal(name: str) -> NotImplementedError:
-    return NotImplementedError(f"this proxy does not support {name} of an exchange yet")

@@ -33,6 +33,7 @@ from maesh_core.proxy.http.exchanges.copying import (
     send_copy,
 )
 from maesh_core.proxy.http.exchanges.exchange_view import NEVER, ExchangeView
+from maesh_core.proxy.http.exchanges.picking import pick_server
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
@@ -162,7 +163,7 @@ class MiddlewareRun(ExchangeView, Run):
         if self.timeout_s > 0 and self.attempts == 1:
             self.late_at = self._exchange.client.environment.clock_time() + self.timeout_s
             self._limit_timer = asyncio.get_running_loop().call_later(self.timeout_s, self._on_late)
-        server = self._pick(balancer)
+        server = pick_server(self, balancer)
         if server is None and self._failure is not None:
             self._exchange.answer(build_answer(self._failure))
             return
@@ -191,24 +192,14 @@ class MiddlewareRun(ExchangeView, Run):
             self._limit_timer.cancel()
             self._limit_timer = None
 
-    def _pick(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
-        return balancer.pick(self.tried, self) if self.allowed_servers is None else self._pick_allowed(balancer)
-
     def pick_other(self, balancer: Balancer[HttpServer], passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
         """Pick a server that the request may go to, preferably another than these and those of earlier attempts."""
         tried = self.tried
         self.tried = (*tried, *passed_over)
         try:
-            return self._pick(balancer)
+            return pick_server(self, balancer)
         finally:
             self.tried = tried
-
-    def _pick_allowed(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
-        """Pick one of the allowed servers; the others are passed to the balancer as already tried."""
-        allowed = self.allowed_servers or ()
-        refused = [server for server in balancer.servers if (server.address, server.port) not in allowed]
-        server = balancer.pick(dict.fromkeys((*self.tried, *refused)), self)
-        return server if server is not None and (server.address, server.port) in allowed else None
 
     def _schedule_retry(self, pause_s: float) -> None:
         if not self._delay(pause_s, self._begin_retry):

@@ -4,6 +4,7 @@ from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.copying import note_failure
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
+from maesh_core.proxy.http.exchanges.picking import choose_backend
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.middleware.chain import Skip
@@ -11,13 +12,15 @@ from maesh_core.proxy.middleware.chain import Skip
 
 def open_exchange(client: ClientStream, route: Route | None, request: RequestHead, now: float) -> Exchange:
     """Create the exchange of a request to a host with this route: choose the branch, and add a run if it needs one."""
-    is_chained, part = False, ""
+    is_chained, part, chosen = False, "", None
     if route is not None and not route.is_plain:
         if route.has_choice:
             route = route.choose(request, client.find_namespace() if route.consumers else "")
-            if route.parts:
-                route = route.pick_part()
-                part = route.part
+        if route.chain.choose_backend:
+            chosen = choose_backend(client, route, request)
+        if route.parts:
+            route = route.pick_part() if chosen is None else route.parts.get(chosen.part, route)
+            part = route.part
         is_chained = route.is_chained
         if is_chained and route.skips_request is not None and not request.upgrade:
             is_chained = not _skips(client, route.skips_request, request)
@@ -25,7 +28,9 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
     if part:
         exchange.part = part
     if is_chained or request.upgrade:
-        exchange.run = MiddlewareRun(exchange)
+        run = exchange.run = MiddlewareRun(exchange)
+        if chosen is not None:
+            run.chosen, run.preferred_server = chosen, (chosen.server.address, chosen.server.port)
     return exchange
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from maesh_core.proxy.http.exchanges.exchange_view import TRACE_ID_LIMIT
 
-from .middleware_doubles import GET, OK, ask, get_status
+from .middleware_doubles import GET, OK, ask
 
 
 async def test_reading_client_headers_does_not_change_the_request(open_world):
@@ -70,22 +70,3 @@ async def test_an_exemplar_is_kept_with_the_duration_and_its_trace_is_cut_at_the
     (exemplar,) = histogram.exemplars.values()
     assert exemplar.trace_id == "a" * min(length, TRACE_ID_LIMIT)
     assert exemplar.value >= 0
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("preferred_server", ("127.0.0.1", 80)),
-    ],
-)
-async def test_a_wish_that_no_exchange_fulfils_yet_fails_the_request(open_world, name, value):
-    class Wisher:
-        def on_request(self, exchange):
-            assert not getattr(exchange, name)
-            setattr(exchange, name, value)
-
-    async with open_world(middlewares=[Wisher()]) as world:
-        client = world.open_client()
-        client.send(GET)
-        await world.settle()
-        assert get_status(client) == 500

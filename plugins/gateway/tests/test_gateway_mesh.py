@@ -1,0 +1,76 @@
+"""Routes through a real mesh: what clients get, and what a change of a route does."""
+
+from collections import Counter
+
+import pytest
+
+from maesh_testing import build_service, send_request
+
+from .conftest import write_path, write_route, write_rule
+
+pytestmark = pytest.mark.integration
+NAMESPACE = "test"
+
+
+def route(rules, **options):
+    parents = [{"group": "", "kind": "Service", "name": "app"}]
+    return write_route("app", rules, namespace=NAMESPACE, parents=parents, **options)
+
+
+def start(start_mesh, start_upstream, *objects, flags=()):
+    """Start a mesh with the services app, v1 and v2."""
+    found = []
+    for name in ("v1", "v2"):
+        upstream = start_upstream(name)
+        found += build_service(name, [(upstream.address, upstream.port)])
+    return start_mesh(*flags, objects=[*found, *objects])
+
+
+def test_rules_decide_by_path_header_and_query_and_what_none_matches_is_404(start_mesh, start_upstream):
+    rules = [
+        write_rule("v1", matches=[write_path("/v1")]),
+        write_rule("v2", matches=[{"headers": [{"name": "X-Version", "value": "two"}]}]),
+        write_rule("app", matches=[{"queryParams": [{"name": "own", "value": "yes"}]}]),
+    ]
+    mesh = start(start_mesh, start_upstream, route(rules))
+    assert mesh.get("/v1/x").text == "v1"
+    assert mesh.get("/x", headers={"X-Version": "two"}).text == "v2"
+    assert mesh.get("/x?own=yes").text == "app-1"
+    assert mesh.get("/v10").status == 404
+    mesh.manifests.write("more.json", [])
+    mesh.wait_until(lambda: mesh.get("/v10").text == "app-1", "the service's own pod")
+
+
+def test_weights_divide_and_an_invalid_backend_answers_its_share_with_500(start_mesh, start_upstream):
+    backends = [{"name": "v1", "port": 80, "weight": 3}, {"name": "nope", "port": 80, "weight": 1}]
+    mesh = start(start_mesh, start_upstream, route([write_rule(*backends)]))
+    assert Counter(mesh.get("/").status for _ in range(40)) == {200: 30, 500: 10}
+
+
+def test_a_bad_rule_and_a_bad_route_concern_nothing_else(start_mesh, start_upstream):
+    rules = [
+        write_rule("v1", matches=[write_path("/bad")], filters=[{"type": "Nonsense"}]),
+        write_rule("v2", matches=[write_path("/good")]),
+    ]
+    mesh = start(start_mesh, start_upstream, route(rules))
+    assert mesh.get("/bad").status == 500
+    assert mesh.get("/good").text == "v2"
+    found = send_request(mesh.api_port, path="/api/objects").json
+    shown = [each for each in found if each["kind"] == "HTTPRoute"]
+    assert any("'Nonsense' is not supported" in text for text in shown[0]["errors"])
+
+
+def test_a_consumer_route_of_another_namespace_takes_no_traffic_of_others(start_mesh, start_upstream):
+    foreign = write_route(
+        "app",
+        [write_rule({"name": "v2", "namespace": NAMESPACE, "port": 80})],
+        namespace="client",
+        parents=[{"group": "", "kind": "Service", "name": "app", "namespace": NAMESPACE}],
+    )
+    mesh = start(start_mesh, start_upstream, foreign)
+    assert mesh.get("/").text == "app-1"
+
+
+def test_without_the_plugin_a_route_is_not_read_and_the_service_serves(start_mesh, start_upstream):
+    mesh = start(start_mesh, start_upstream, route([write_rule("v1")]), flags=("--no-gateway",))
+    assert mesh.get("/").text == "app-1"

@@ -1,0 +1,98 @@
+"""The controller's half: builds rewrites from annotations or from filters of routes, or an error."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from maesh_core.plugin import (
+    ConfigurationError,
+    FilterRequest,
+    MiddlewareBuilder,
+    PathChange,
+    PathModifier,
+    Question,
+    ServiceNode,
+    Stage,
+    Verdict,
+    build_annotation_error,
+    build_path_change,
+    hookimpl,
+    read_filter,
+    read_path_change,
+)
+from maesh_rewrite.settings import Rewrite
+
+HOST, PATH, PREFIX = "rewrite-host", "rewrite-path", "rewrite-prefix"
+HOST_LIMIT: Final = 253
+_is_host = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*").fullmatch
+
+
+class RewriteFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A filter, as in the Gateway API."""
+
+    hostname: str | None = None
+    path: PathModifier | None = None
+
+
+class RewriteBuilder:
+    """Builds the rewrite of a service from its annotations, and that of a rule from its filters."""
+
+    kind = "rewrite"
+    stage = Stage.SHAPE
+    annotations: tuple[str, ...] = (HOST, PATH, PREFIX)
+    filters: tuple[str, ...] = ("URLRewrite",)
+    is_single = True
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Rewrite | None:
+        """Read the annotations; None for a service that has none of them."""
+        if not annotations:
+            return None
+        host = annotations.get(HOST, "")
+        if HOST in annotations and not _is_host_name(host):
+            raise build_annotation_error(HOST, host, "is not a host name in lower case")
+        return Rewrite(host=host, path=read_path_change(annotations, path=PATH, prefix=PREFIX))
+
+    def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> Rewrite:
+        """Combine the filters of a rule and of its backend, whose parts win."""
+        host, path = "", None
+        for request in requests:
+            found = read_filter(request, RewriteFilter)
+            if found.hostname is None and found.path is None:
+                raise ConfigurationError("URLRewrite: it has neither hostname nor path")
+            if found.hostname is not None and not _is_host_name(found.hostname):
+                raise ConfigurationError(f"URLRewrite: hostname: {found.hostname[:80]!r} is not a host name")
+            host = found.hostname or host
+            path = path if found.path is None else _build_path(found.path, request)
+        return Rewrite(host=host, path=path)
+
+    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
+        """Describe what is sent; no request is refused."""
+        found = msgspec.convert(settings, Rewrite)
+        reasons = [f"host {found.host} is sent"] if found.host else []
+        if found.path is not None:
+            old, new = found.path.prefix or "/", found.path.replacement or "/"
+            path = f"path {found.path.full}" if found.path.full else f"{new} in place of the prefix {old}"
+            reasons.append(f"{path} is sent")
+        return Verdict(is_admitted=True, reasons=tuple(reasons))
+
+
+def _build_path(modifier: PathModifier, request: FilterRequest) -> PathChange:
+    try:
+        return build_path_change(modifier, request.matches)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"URLRewrite: {error}") from error
+
+
+def _is_host_name(text: str) -> bool:
+    return len(text) <= HOST_LIMIT and _is_host(text) is not None
+
+
+class ControllerHalf:
+    """What the controller loads."""
+
+    @hookimpl
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Return the only builder of this plugin."""
+        return [RewriteBuilder()]
