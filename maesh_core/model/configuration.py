@@ -156,6 +156,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Another service of the section, and its share of the traffic among the weights of all parts.
 
+    A part of weight 0 gets only what a middleware sends to it (`choose_backend`).
     `middlewares` are those of a part with filters of its own, with the rule's, outermost first; empty means the rule's.
     """
 

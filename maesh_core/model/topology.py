@@ -83,6 +83,8 @@ class BranchNode(_Node, frozen=True):
     """The response to everything that matches, in place of a backend's."""
     keeps_shares: bool = False
     """Whether the share of a backend without servers is answered with 503; otherwise the other backends get it."""
+    keeps_idle: bool = False
+    """Whether middlewares may choose backends of weight 0, as those of a session do."""
     origin: tuple[type[Resource], ObjectKey] | None = None
     """The object that defines it."""
     label: str = ""

@@ -259,6 +259,10 @@ class Exchange(Protocol):
         """The headers of the attempt's response; empty before there is one."""
 
     @property
+    def response_length(self) -> int | None:
+        """The declared length of the attempt's response body; None if there is no response, or it is not declared."""
+
+    @property
     def status(self) -> int:
         """The status of the attempt's response, or of the mesh's own response; 0 before there is one."""
 
@@ -327,8 +331,8 @@ class Exchange(Protocol):
     """The only servers, by address and port, to which the request may be sent; None allows all of the destination."""
 
     timeout_s: float
-    """The time-out of the whole exchange, from its first attempt to the last byte of its response; 0: only the proxy's
-    own limits.
+    """The time-out of the whole exchange, from the end of `on_request` to the last byte of its response; 0: only the
+    proxy's own limits.
 
     Set it in `on_request`. At its end the client gets 504, or the response is cut if it has begun; a gRPC call gets
     `DEADLINE_EXCEEDED`. No attempt begins after it. The tunnel of an upgrade has none.

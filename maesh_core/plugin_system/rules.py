@@ -92,10 +92,12 @@ def list_rule_backends(port: PortNode) -> Iterator[BackendNode]:
 
 
 def select_backends(rule: BranchNode) -> Sequence[BackendNode]:
-    """Select the backends that get a share of a branch or rule.
+    """Select the backends that get a share of a branch or rule, or that middlewares may choose.
 
     Unless shares are kept, those without servers get nothing while another has some.
     """
+    if rule.keeps_idle:
+        return rule.backends
     weighted = [backend for backend in rule.backends if backend.weight > 0]
     if rule.keeps_shares:
         return weighted
@@ -106,7 +108,7 @@ def build_rule_service(rule: PlannedRule) -> Service:
     """Build the service of a rule: divided among its backends, or an answer."""
     if rule.rule.answer is not None:
         return Service(answer=_build_answer(rule.rule.answer))
-    if not rule.parts:
+    if not any(part.weight for part in rule.parts):
         return Service(answer=_NO_BACKEND)
     divisor = gcd(*(part.weight for part in rule.parts))
     return Service(parts=tuple(Part(service=part.key, weight=part.weight // divisor) for part in rule.parts))

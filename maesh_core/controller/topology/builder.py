@@ -244,7 +244,7 @@ def _list_unapplied(branch: BranchNode) -> Iterator[str]:
     fields = (
         ("an answer", branch.answer),
         ("filters", branch.filters),
-        ("shares that are kept", branch.keeps_shares),
+        ("shares that are kept", branch.keeps_shares or branch.keeps_idle),
         ("filters of backends", any(backend.filters for backend in branch.backends)),
         ("protocols of backends", any(backend.protocol for backend in branch.backends)),
     )

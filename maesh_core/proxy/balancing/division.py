@@ -47,10 +47,12 @@ class _PartRotation(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
         self._total = sum(self._weights)
 
     def pick(self, tried: Collection[DividedPart[ServerT]] = (), exchange: Any = None) -> DividedPart[ServerT] | None:
-        """Pick the part with the most credit; on a tie, the first."""
+        """Pick the part with the most credit; on a tie, the first. Parts of weight 0 are never picked."""
         credited = self._credits
         best, most = -1, 0
         for index, weight in enumerate(self._weights):
+            if not weight:
+                continue
             credit = credited[index] = credited[index] + weight
             if best < 0 or credit > most:
                 best, most = index, credit

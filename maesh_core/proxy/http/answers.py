@@ -52,6 +52,7 @@ UNREACHED: Final = frozenset({502, 503, 504})
 
 MIDDLEWARE_FAILED: Final = Response(status=500, reason="a middleware failed")
 UNSENDABLE: Final = Response(status=500, reason="a middleware returned an invalid response")
+WHOLE_TOO_LARGE: Final = Response(status=502, reason="the response's body is too large for a middleware")
 MIDDLEWARE_TIMEOUT: Final = Response(status=504, reason="a middleware did not decide in time")
 CLIENT_ENDED: Final = Response(status=503, reason="the client closed its side before another attempt")
 CHANGED: Final = Response(status=403, reason="access denied: no rule allows the request as it would be sent")

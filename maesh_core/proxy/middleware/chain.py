@@ -13,6 +13,7 @@ from maesh_core.plugin_system.middleware import CALLED_INNERMOST_FIRST, Middlewa
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
 OnAttempt = Callable[[Exchange], object]
+OnBody = Callable[[Exchange], object]
 OnResponse = Callable[[Exchange], bool | float | None]
 Choose = Callable[[ClientHead, Sequence[BackendChoice]], object]
 Skip = Callable[[ClientHead], object]
@@ -51,7 +52,9 @@ class Chain:
         "on_attempt_failed",
         "on_finished",
         "on_request",
+        "on_request_body",
         "on_response",
+        "on_response_body",
         "skips_request",
     )
 
@@ -62,7 +65,9 @@ class Chain:
         on_request: tuple[Step, ...] = (),
         on_attempt: tuple[OnAttempt, ...] = (),
         on_attempt_failed: tuple[AttemptFailed, ...] = (),
+        on_request_body: tuple[OnBody, ...] = (),
         on_response: tuple[OnResponse, ...] = (),
+        on_response_body: tuple[OnBody, ...] = (),
         on_finished: tuple[Step, ...] = (),
         is_still_allowed: tuple[Judge, ...] = (),
         judge_changed: tuple[ChangeJudge, ...] = (),
@@ -75,7 +80,9 @@ class Chain:
         self.on_request = on_request
         self.on_attempt = on_attempt
         self.on_attempt_failed = on_attempt_failed
+        self.on_request_body = on_request_body
         self.on_response = on_response
+        self.on_response_body = on_response_body
         self.on_finished = on_finished
         self.is_still_allowed = is_still_allowed
         self.judge_changed = judge_changed
@@ -101,7 +108,9 @@ def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) 
         on_request=_list_steps(middlewares, "on_request"),
         on_attempt=_list_calls(middlewares, "on_attempt"),
         on_attempt_failed=_list_calls(middlewares, "on_attempt_failed"),
+        on_request_body=_list_calls(middlewares, "on_request_body"),
         on_response=_list_calls(middlewares, "on_response"),
+        on_response_body=_list_calls(middlewares, "on_response_body"),
         on_finished=_list_steps(middlewares, "on_finished"),
         is_still_allowed=judges,
         judge_changed=tuple(_find_judge(guard, "judge_changed", _deny_change) for guard in guards),

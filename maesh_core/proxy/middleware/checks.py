@@ -17,14 +17,20 @@ from maesh_core.proxy.middleware.chain import find_method
 
 METHODS = tuple(name for name, value in vars(Middleware).items() if inspect.isfunction(value) and name[0] != "_")
 """The methods of `maesh_core.plugin.Middleware`."""
-HTTP_METHODS = ("choose_backend", "on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished")
+HTTP_METHODS = (
+    "choose_backend",
+    "on_request",
+    "on_request_body",
+    "on_attempt",
+    "on_attempt_failed",
+    "on_response",
+    "on_response_body",
+    "on_finished",
+)
 """The methods that an HTTP exchange calls. `is_still_allowed` alone is not enough: it is only called after
 `on_request`."""
 STREAM_METHODS = ("on_connect",)
 """The methods that decide whether a connection or session may start."""
-
-NOT_CALLED_YET = ("on_request_body", "on_response_body")
-"""Methods that are declared, but that no exchange calls yet: a middleware that relies on one is refused."""
 
 _RESERVED = "on_"
 _AWAITED = "on_request"
@@ -53,10 +59,7 @@ def find_middleware_problem(middleware: object) -> str | None:
             return f"has {name}, which is not a method of middlewares; did you mean {intended}?"
     if not given:
         return f"has none of the methods of a middleware: {', '.join(METHODS)}"
-    unsupported = next(
-        (f"has {name}, which this proxy does not call yet" for name in NOT_CALLED_YET if name in given), None
-    )
-    return unsupported or _find_value_problem(middleware)
+    return _find_value_problem(middleware)
 
 
 def has_any(middleware: object, names: tuple[str, ...]) -> bool:

@@ -151,7 +151,7 @@ def _check_service(origin: str, service: Service) -> None:
             raise UpdateRejectedError(f"{origin}: {server.node[:64]!r} is not the name of a node")
     for part in service.parts:
         _check_key(f"{origin}: a part", part.service)
-        if not 0 < part.weight <= WEIGHT_LIMIT:
+        if not 0 <= part.weight <= WEIGHT_LIMIT:
             raise UpdateRejectedError(f"{origin}: the weight of a part is out of range")
     answer = service.answer
     if answer is not None and (not 400 <= answer.status <= 599 or len(answer.reason) > REASON_LIMIT_CHARACTERS):

@@ -105,6 +105,13 @@ def test_a_backend_of_weight_0_gets_nothing_and_a_rule_without_any_weight_answer
     assert services[f"{P}/rule/r"].answer == Answer(status=500, reason="no backend of the rule has weight")
 
 
+def test_a_backend_of_weight_0_is_a_part_where_middlewares_may_choose_it() -> None:
+    _, services = build_rules(make_rule("r", make_backend(weight=0), make_backend("new", 5), keeps_idle=True))
+    assert services[f"{P}/rule/r"].parts == (Part(service=OLD, weight=0), Part(service=NEW, weight=1))
+    _, services = build_rules(make_rule("r", make_backend(weight=0), keeps_idle=True))
+    assert services[f"{P}/rule/r"].answer == Answer(status=500, reason="no backend of the rule has weight")
+
+
 def test_a_rule_with_an_answer_reaches_no_backend() -> None:
     _, services = build_rules(make_rule("r", make_backend(), answer=AnswerNode(500, "closed")))
     assert services == {f"{P}/rule/r": Service(answer=Answer(status=500, reason="closed"))}

@@ -79,6 +79,17 @@ def test_a_rotation_goes_on_over_a_change_of_servers(count):
     assert pick_parts(after, 5) == pick_parts(division, 5)
 
 
+@given(WEIGHTS, st.integers(0, 60))
+def test_a_part_whose_weight_becomes_0_gets_nothing_from_then_on(weights, count):
+    before = build([7, *weights])
+    pick_parts(before, count)
+    assert 0 not in pick_parts(build([0, *weights], former=before), 50)
+
+
+def test_only_parts_of_weight_0_give_nobody():
+    assert build([0, 0]).pick() is None
+
+
 def test_nothing_to_divide_gives_nobody():
     assert Division(()).pick() is None
     assert build([1], servers=0).pick() is None

@@ -7,7 +7,6 @@ from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.middleware.checks import (
     HTTP_METHODS,
     METHODS,
-    NOT_CALLED_YET,
     STREAM_METHODS,
     find_middleware_problem,
     has_any,
@@ -35,20 +34,13 @@ async def give_later(self, *arguments):
 
 
 def test_what_is_called_of_requests_and_connections_is_what_the_interface_declares():
-    others = {"is_still_allowed", "judge_changed", "judge_copy", "judge_delivery", "skips_request", *NOT_CALLED_YET}
+    others = {"is_still_allowed", "judge_changed", "judge_copy", "judge_delivery", "skips_request"}
     assert {*HTTP_METHODS, *STREAM_METHODS, *others} == set(METHODS)
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - set(NOT_CALLED_YET)))
+@pytest.mark.parametrize("name", sorted(set(METHODS)))
 def test_one_method_is_enough(name):
     assert find_middleware_problem(build(**{name: see})) is None
-
-
-@pytest.mark.parametrize("name", NOT_CALLED_YET)
-def test_a_method_that_no_exchange_calls_yet_is_refused(name):
-    assert find_middleware_problem(build(on_request=see, **{name: see})) == (
-        f"has {name}, which this proxy does not call yet"
-    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -134,7 +126,7 @@ def test_a_method_that_takes_other_arguments_is_refused_with_those_that_it_is_gi
     setattr(instance, name, lambda: None)
     assert find_middleware_problem(instance) == problem
     problem = find_middleware_problem(build(**{name: lambda self, *arguments, extra=1: None}))
-    assert problem is None or name in NOT_CALLED_YET
+    assert problem is None
 
 
 def test_a_wrapper_that_hands_on_what_it_is_asked_for_is_a_middleware():

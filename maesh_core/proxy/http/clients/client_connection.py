@@ -211,6 +211,7 @@ class ClientConnection(EndingConnection):
             if exchange.upstream is not None:
                 self.wait_for_exchange()
                 exchange.upstream.resume_reading()
+            exchange.on_client_reads()
         elif not self._is_closing and not self._is_lingering:
             self.wait(self.environment.settings.idle_timeout)
             self.advance()

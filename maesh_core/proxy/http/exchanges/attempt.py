@@ -41,6 +41,13 @@ class AttemptUser(Protocol):
     trailers: bytes
     """The trailer lines of a streamed body that has ended."""
 
+    @property
+    def has_body_left(self) -> bool:
+        """Whether part of the request's body was not passed on yet."""
+
+    def on_stored_sent(self) -> None:
+        """Continue after the stored body bytes were sent."""
+
     def find_destination(self) -> str:
         """Return the key of the service that gets the request: that of the route, of a branch, or of a part."""
 
@@ -210,8 +217,9 @@ class Attempt(ResponseReceiver):
             body, exchange.pending_body = exchange.pending_body, None
             self.has_sent_body = True
         forwarded = client.forwarded.render(head.authority, head.forwarded)
-        upstream.send_request(self, exchange.rewritten or head, exchange.changed_headers, forwarded, body)
-        if head.body == STREAMED and not exchange.request_left:
+        sent = exchange.rewritten or head
+        upstream.send_request(self, sent, exchange.changed_headers, forwarded, body)
+        if sent.body == STREAMED and not exchange.has_body_left:
             upstream.end_body(exchange.trailers)
         environment = client.environment
         is_body_due = exchange.request_left and not exchange.is_expecting
@@ -219,6 +227,8 @@ class Attempt(ResponseReceiver):
         client.wait(wait_s)  # as wait_for_exchange() does, at half the cost
         if client.is_read_paused or client.is_write_paused:
             client.on_upstream_ready(upstream)
+        if self.has_sent_body:
+            exchange.on_stored_sent()
 
     def _on_timeout(self) -> None:
         self._stop_timers()
@@ -252,7 +262,7 @@ class Attempt(ResponseReceiver):
     @property
     def has_request_left(self) -> bool:
         """Whether part of the request's body has not arrived yet."""
-        return self._exchange.request_left != 0
+        return self._exchange.has_body_left
 
     def describe_delivery(self) -> tuple[str, str]:
         """Return the key of the service that the request goes to, and the client's address."""

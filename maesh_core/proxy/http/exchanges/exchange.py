@@ -132,11 +132,18 @@ class Exchange(ReceivingExchange):
             if self.route is not None:
                 self.route.counters.retries += 1
         attempt = self.attempt = Attempt(self, server)
+        if self.run is not None:
+            self.run.prepare(attempt)
         if timeout_s or self.head.grpc_timeout_s:
             attempt.limit(timeout_s, self.head.grpc_timeout_s)
         if total_s > 0:
             attempt.limit_total(total_s)
         attempt.begin()
+
+    def on_stored_sent(self) -> None:
+        """Let the rest of the body follow, if it goes through middlewares."""
+        if self.run is not None and self.run.request_flow is not None:
+            self.run.request_flow.pump()
 
     def pick_other(self, passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
         """Pick another server than these, which could not be tried; None if there is no other."""
@@ -192,7 +199,7 @@ class Exchange(ReceivingExchange):
         self.count_response()
         if self.head.is_grpc:
             self.grpc_status = read_head_status(response)
-        if self.run is not None and (forwarding := self.run.judge_response()) is not None:
+        if self.run is not None and (forwarding := self.run.judge_response(response, is_whole=is_whole)) is not None:
             return forwarding
         if not is_whole or self.request_left or not self.client.can_forward_unchanged(response):
             return RENDERED
@@ -202,6 +209,11 @@ class Exchange(ReceivingExchange):
 
     def start_response(self, response: ResponseHead, body: bytes) -> None:
         """Send the head and the first bytes of the body; after this the response can no longer be replaced."""
+        flow = self.run.response_flow if self.run is not None else None
+        if flow is not None:
+            flow.send_head()
+            flow.receive(body)
+            return
         self.has_started_response = True
         self.client.start_response(response, self.run.changed_response if self.run is not None else None, body)
 
@@ -210,8 +222,21 @@ class Exchange(ReceivingExchange):
         if self.grpc_status == NOT_KNOWN_YET:
             self.grpc_status = read_status(trailers)
 
+    def on_client_reads(self) -> None:
+        """Let what waits of the response follow, if it goes through middlewares."""
+        if self.run is not None and self.run.response_flow is not None:
+            self.run.response_flow.pump()
+
     def on_response_complete(self) -> None:
-        """End successfully: the whole response was written to the client's transport."""
+        """End successfully: the whole response was written to the client's transport, or waits for middlewares."""
+        flow = self.run.response_flow if self.run is not None else None
+        if flow is not None:
+            flow.end(flow.trailers)
+        else:
+            self.complete()
+
+    def complete(self) -> None:
+        """End successfully: nothing of the response is left to be sent."""
         self.finish(self.status)
         self.client.on_exchange_finished()
 
@@ -220,12 +245,20 @@ class Exchange(ReceivingExchange):
 
         A gRPC call ends with trailers that say so: clients take a reset for CANCELLED or INTERNAL.
         """
-        if self.head.is_grpc and response.declared_length < 0:
+        if self._is_withheld:
+            self.answer(build_answer(UpstreamProtocolError(CLOSED_LATE)))
+        elif self.head.is_grpc and response.declared_length < 0:
             self.client.end_content(render_trailers(UNAVAILABLE, CLOSED_LATE))
             self.note_cut(CLOSED_LATE, is_failure=True)
-            self.on_response_complete()
+            self.complete()
         else:
             self.abort()
+
+    @property
+    def _is_withheld(self) -> bool:
+        """Whether the server's response has begun, but middlewares hold its head back."""
+        flow = self.run.response_flow if self.run is not None else None
+        return flow is not None and flow.is_withheld and not self.is_finished
 
     def on_late(self, reason: str) -> None:
         """End because the response was not complete in time.
@@ -236,7 +269,7 @@ class Exchange(ReceivingExchange):
         is_failure = not self.client.is_write_paused
         if not self.has_started_response:
             error = UpstreamTimeoutError(reason)
-            if response is None:
+            if self.attempt is not None and response is None:
                 self.on_attempt_failed(error)
             else:
                 self.answer(build_answer(error))
@@ -245,7 +278,7 @@ class Exchange(ReceivingExchange):
             self.grpc_status = DEADLINE_EXCEEDED
             self.client.end_content(render_trailers(DEADLINE_EXCEEDED, reason))
             self.note_cut(reason, is_failure=is_failure)
-            self.on_response_complete()
+            self.complete()
         else:
             self.abort(reason=reason, is_failure=is_failure)
 
@@ -286,6 +319,9 @@ class Exchange(ReceivingExchange):
 
         `is_failure` means that the server is the cause, and not the client.
         """
+        if self._is_withheld:
+            self.answer(build_answer(UpstreamProtocolError(CLOSED_LATE)))
+            return
         self.abandon_attempt()
         if not self.is_finished:
             self.note_cut(reason, is_failure=is_failure)

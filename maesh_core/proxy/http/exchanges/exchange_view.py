@@ -141,6 +141,14 @@ class ExchangeView:
         return self.changed_response
 
     @property
+    def response_length(self) -> int | None:
+        """The declared length of the response's body; None if it is unknown."""
+        attempt = self._exchange.attempt
+        if attempt is None or attempt.response is None or attempt.response.declared_length < 0:
+            return None
+        return attempt.response.declared_length
+
+    @property
     def status(self) -> int:
         """The status of the attempt's response or of the mesh's answer; 0 before there is either."""
         return self._exchange.status
@@ -218,6 +226,10 @@ class ExchangeView:
     def _rewrite(self) -> None:
         exchange, target, host = self._exchange, self._new_target, self._new_host
         exchange.rewritten = exchange.head.rewrite(target, host) if target or host else None
+        self.reframe_body()
+
+    def reframe_body(self) -> None:
+        """Keep the framing of a body that goes through middlewares; body_run.py does it."""
 
     # --- attempts
 
@@ -238,4 +250,4 @@ class ExchangeView:
             return True
         if attempt.was_sent and exchange.head.upgrade:
             return False
-        return not attempt.has_sent_body or not (self._is_too_large_to_store or exchange.request_left)
+        return not attempt.has_sent_body or not (self._is_too_large_to_store or exchange.has_body_left)

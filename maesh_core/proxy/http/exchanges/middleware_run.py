@@ -25,6 +25,7 @@ from maesh_core.proxy.http.answers import (
     build_answer,
 )
 from maesh_core.proxy.http.exchanges.attempt import FAILED_STATUS, Attempt
+from maesh_core.proxy.http.exchanges.body_run import BodyRun
 from maesh_core.proxy.http.exchanges.copying import (
     COPIES_OF_REQUEST,
     judge_changed,
@@ -32,7 +33,7 @@ from maesh_core.proxy.http.exchanges.copying import (
     note_failure,
     send_copy,
 )
-from maesh_core.proxy.http.exchanges.exchange_view import NEVER, ExchangeView
+from maesh_core.proxy.http.exchanges.exchange_view import NEVER
 from maesh_core.proxy.http.exchanges.picking import pick_server
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
@@ -51,7 +52,7 @@ _Call = Callable[..., Any]
 
 
 @final
-class MiddlewareRun(ExchangeView, Run):
+class MiddlewareRun(BodyRun, Run):
     """The middlewares' calls for one exchange. Attributes have defaults as in ExchangeView.
 
     `_depth` is the number of middlewares that the request has reached, `_position` the index at which `on_request`
@@ -76,7 +77,8 @@ class MiddlewareRun(ExchangeView, Run):
     # --- before the attempt
 
     @property
-    def _chain(self) -> Chain:
+    def chain(self) -> Chain:
+        """The middlewares of the route."""
         route = self._exchange.route
         return route.chain if route is not None else EMPTY_CHAIN
 
@@ -89,14 +91,20 @@ class MiddlewareRun(ExchangeView, Run):
                 result = call(self)
             except Exception as error:  # a middleware's error ends only its exchange
                 self._depth = depth
-                self._fail(call, error)
+                self.fail(call, error)
                 return
             if result is not None:
                 self._depth, self._position = depth, chain.on_request.index(step) + 1
                 if self._apply_result(call, result):
                     return
         self._depth = chain.depth
-        self._begin_attempt(balancer)
+        if self.timeout_s > 0:
+            self.late_at = self._exchange.client.environment.clock_time() + self.timeout_s
+            self._limit_timer = asyncio.get_running_loop().call_later(self.timeout_s, self._on_late)
+        if self.request_flow is not None:
+            self.begin_body()
+        else:
+            self._begin_attempt(balancer)
 
     def _apply_result(self, call: _Call, result: object) -> bool:
         """Act on the result of on_request; return True if the request must not continue now."""
@@ -110,7 +118,7 @@ class MiddlewareRun(ExchangeView, Run):
             self._task = asyncio.ensure_future(result)
             self._task.add_done_callback(self._on_decided)
         else:
-            self._fail(call, TypeError(f"on_request returned {type(result).__name__}"))
+            self.fail(call, TypeError(f"on_request returned {type(result).__name__}"))
         return True
 
     def _delay(self, seconds: float, resume: Callable[[], None]) -> bool:
@@ -131,9 +139,9 @@ class MiddlewareRun(ExchangeView, Run):
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self._exchange.is_finished:
             return
-        call = self._chain.on_request[self._position - 1].call
+        call = self.chain.on_request[self._position - 1].call
         if error is not None:
-            self._fail(call, error)
+            self.fail(call, error)
         elif (result := task.result()) is None or not self._apply_result(call, result):
             self._continue_inwards()
 
@@ -145,13 +153,20 @@ class MiddlewareRun(ExchangeView, Run):
         assert route.balancer is not None  # noqa: S101 - a closed route was answered before
         self.begin(route, route.balancer)
 
+    def on_gathered(self) -> None:
+        """Begin the first attempt, which has waited for the request's body."""
+        route = self._exchange.route
+        assert route is not None  # noqa: S101 - a route has the middlewares
+        assert route.balancer is not None  # noqa: S101 - a closed route was answered before
+        self._begin_attempt(route.balancer)
+
     def keep_body(self, body: bytes) -> None:
         """Store bytes of the request's body for another attempt, up to the chain's limit."""
         if not self._is_too_large_to_store:
             if self._stored_body is None:
                 self._stored_body = bytearray()
             self._stored_body += body
-            if len(self._stored_body) > self._chain.kept_bytes:
+            if len(self._stored_body) > self.chain.kept_bytes:
                 self._stored_body, self._is_too_large_to_store = None, True
 
     # --- attempts
@@ -160,9 +175,6 @@ class MiddlewareRun(ExchangeView, Run):
         if not self._admits_changed():
             return
         self.attempts += 1
-        if self.timeout_s > 0 and self.attempts == 1:
-            self.late_at = self._exchange.client.environment.clock_time() + self.timeout_s
-            self._limit_timer = asyncio.get_running_loop().call_later(self.timeout_s, self._on_late)
         server = pick_server(self, balancer)
         if server is None and self._failure is not None:
             self._exchange.answer(build_answer(self._failure))
@@ -212,17 +224,17 @@ class MiddlewareRun(ExchangeView, Run):
         if exchange.client.has_ended:
             exchange.answer(build_answer(self._failure) if self._failure is not None else CLIENT_ENDED)
             return
-        for call in self._chain.on_attempt:
+        for call in self.chain.on_attempt:
             try:
                 answer = call(self)
             except Exception as error:  # a middleware's error ends only its exchange
-                self._fail(call, error)
+                self.fail(call, error)
                 return
             if isinstance(answer, Response):
                 exchange.answer(answer)
                 return
             if answer is not None:
-                self._fail(call, TypeError(f"on_attempt returned {type(answer).__name__}"))
+                self.fail(call, TypeError(f"on_attempt returned {type(answer).__name__}"))
                 return
         self._forget_attempt(exchange.attempt)
         route = exchange.route
@@ -248,7 +260,10 @@ class MiddlewareRun(ExchangeView, Run):
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Call the middlewares' `on_attempt_failed`; answer with the error if none asks for another attempt."""
         self._failure = error
-        pause_s = self._ask_for_retry(self._chain.on_attempt_failed, error)
+        if self.response_flow is not None:  # its response was accepted, so there is no other attempt
+            self._exchange.answer(build_answer(error))
+            return
+        pause_s = self._ask_for_retry(self.chain.on_attempt_failed, error)
         if self._exchange.is_finished:
             return
         if pause_s is not None and self.can_repeat and self._has_time(pause_s):
@@ -271,7 +286,7 @@ class MiddlewareRun(ExchangeView, Run):
                 elif verdict is not None:
                     pause_s = max(pause_s or 0.0, 0.0 if verdict is True else float(verdict))
             except Exception as error:  # a middleware's error ends only its exchange
-                self._fail(call, error)
+                self.fail(call, error)
                 return None
         return None if is_forbidden else pause_s
 
@@ -286,7 +301,7 @@ class MiddlewareRun(ExchangeView, Run):
         if len(self._wanted_copies) >= COPIES_OF_REQUEST or not may_copy(exchange, service, len(body)):
             return False
         if self.attempts:
-            return send_copy(exchange, self._chain, service, body, self)
+            return send_copy(exchange, self.chain, service, body, self)
         self._wanted_copies += ((service, body),)
         return True
 
@@ -304,7 +319,7 @@ class MiddlewareRun(ExchangeView, Run):
         rewritten, judged = exchange.rewritten, self._judged or exchange.head
         if rewritten is None or (rewritten.target == judged.target and rewritten.authority == judged.authority):
             return True
-        if not judge_changed(exchange, self._chain, self):
+        if not judge_changed(exchange, self.chain, self):
             exchange.answer(CHANGED)
             return False
         self._judged = rewritten
@@ -312,10 +327,10 @@ class MiddlewareRun(ExchangeView, Run):
 
     # --- after the response head
 
-    def judge_response(self) -> Forwarding | None:
+    def judge_response(self, response: ResponseHead, *, is_whole: bool) -> Forwarding | None:
         """Call the chain's `on_response` methods; start another attempt if one asks for it."""
         exchange = self._exchange
-        pause_s = self._ask_for_retry(self._chain.on_response)
+        pause_s = self._ask_for_retry(self.chain.on_response)
         if pause_s is not None and self.can_repeat and self._has_time(pause_s):
             self._failure = None
             exchange.abandon_attempt()
@@ -323,6 +338,8 @@ class MiddlewareRun(ExchangeView, Run):
             return DISCARDED
         if exchange.is_finished:
             return DISCARDED
+        if response.left and self.chain.on_response_body:
+            return self.open_response(response, is_whole=is_whole)
         return None if self.changed_response is None else RENDERED
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
@@ -337,9 +354,9 @@ class MiddlewareRun(ExchangeView, Run):
     def on_timeout(self) -> bool:
         """Fail the request if an async middleware has taken too long; return False if none is awaited."""
         if self._task is None:
-            return False
-        call = self._chain.on_request[self._position - 1].call
-        self._fail(call, TimeoutError("a middleware did not decide in time"), MIDDLEWARE_TIMEOUT)
+            return self.on_body_timeout()
+        call = self.chain.on_request[self._position - 1].call
+        self.fail(call, TimeoutError("a middleware did not decide in time"), MIDDLEWARE_TIMEOUT)
         return True
 
     def on_finished(self) -> None:
@@ -349,12 +366,13 @@ class MiddlewareRun(ExchangeView, Run):
         self._stop_limit()
         if self._task is not None:
             self._task.cancel()
-        for call, depth in self._chain.on_finished:
+        self.close_bodies()
+        for call, depth in self.chain.on_finished:
             if depth <= self._depth:
                 try:
                     call(self)
                 except Exception as error:  # a middleware's error ends only its exchange
-                    self._fail(call, error)
+                    self.fail(call, error)
 
     # --- permission while the exchange is in progress
 
@@ -395,17 +413,17 @@ class MiddlewareRun(ExchangeView, Run):
         try:
             return read_verdict(judge(self), default=False)
         except Exception as error:  # fail closed: a judge that raises denies access
-            self._note_failure(judge, error, "access is denied")
+            self.note_failure(judge, error, "access is denied")
             return False
 
-    def _note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
+    def note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
         """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
         note_failure(self._exchange.client.environment, call, error, outcome)
 
-    def _fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
+    def fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
         """Handle a middleware that raised or timed out: answer with its failure response."""
         owner = getattr(call, "__self__", call)
         response: Any = late or getattr(owner, "failure_response", None) or MIDDLEWARE_FAILED
-        self._note_failure(call, error, f"the exchange is answered with {response.status}")
+        self.note_failure(call, error, f"the exchange is answered with {response.status}")
         if not self._exchange.has_started_response:
             self._exchange.answer(response)

@@ -31,6 +31,8 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
         run = exchange.run = MiddlewareRun(exchange)
         if chosen is not None:
             run.chosen, run.preferred_server = chosen, (chosen.server.address, chosen.server.port)
+        if is_chained and request.body and route is not None and route.chain.on_request_body:
+            run.expect_body()
     return exchange
 
 

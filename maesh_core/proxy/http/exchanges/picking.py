@@ -64,7 +64,9 @@ def _pick_preferred(view: ExchangeView, wanted: tuple[str, int], balancer: Balan
     chosen: Chosen | None = view.chosen
     if chosen is None or (chosen.server.address, chosen.server.port) != wanted:
         chosen = _find_server(wanted, balancer)
-    if chosen is None or (chosen.server.aside is not None and not begin_due_trial(chosen.server.aside)):
+    if chosen is None or chosen.server in view.tried:
+        return None
+    if chosen.server.aside is not None and not begin_due_trial(chosen.server.aside):
         return None
     if isinstance(balancer, Division):
         balancer.picked = chosen.part

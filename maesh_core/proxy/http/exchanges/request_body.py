@@ -1,7 +1,8 @@
 """The body of a request: receives its bytes from the client, and passes them to the attempt or stores them until then.
 
 The part of an exchange (exchange.py) between the counters and the attempts. It removes no framing: the bytes of a
-chunked body are passed on as they arrived, after they were checked.
+chunked body are passed on as they arrived, after they were checked. If a middleware may use the body, its content goes
+through a flow (request_flow.py) instead, which passes on content without framing.
 """
 
 from maesh_core.errors import ClientProtocolError
@@ -47,6 +48,7 @@ class ReceivingExchange(CountedExchange):
         """
         left = self.request_left
         self.is_expecting = False
+        flow = self.run.request_flow if self.run is not None else None
         if left > 0:
             body, rest = data[:left], data[left:]
             self.request_left = left - len(body)
@@ -55,21 +57,33 @@ class ReceivingExchange(CountedExchange):
             body, rest = data, b""
             self.received_bytes += len(body)
         else:
-            body, rest = self._scan_body(data)
+            body, rest = self._scan_body(data, has_framing=flow is None)
+        if flow is not None:
+            flow.feed(body)
+            if not self.request_left:
+                flow.end(self._scanner.trailers if self._scanner is not None else b"")
+            return rest
         if self.run is not None:
             self.run.keep_body(body)
-        self._pass_body(body)
+        self.pass_body(body)
         return rest
 
     def end_body(self, trailers: bytes) -> None:
         """End a streamed body; `trailers` holds its trailer lines."""
         self.request_left = 0
         self.is_expecting = False
+        if self.run is not None and self.run.request_flow is not None:
+            self.run.request_flow.end(trailers)
+        else:
+            self.pass_end(trailers)
+
+    def pass_end(self, trailers: bytes) -> None:
+        """End the body towards the server, if it is streamed."""
         self.trailers = trailers
-        if self.attempt is not None:
+        if self.attempt is not None and (self.rewritten or self.head).body == STREAMED:
             self.attempt.end_body()
 
-    def _pass_body(self, body: bytes) -> None:
+    def pass_body(self, body: bytes) -> None:
         """Send bytes of the request's body, or store them until there is an upstream."""
         attempt = self.attempt
         if attempt is not None and attempt.upstream is not None:
@@ -79,11 +93,13 @@ class ReceivingExchange(CountedExchange):
                 self.pending_body = bytearray()
             self.pending_body += body
 
-    def _scan_body(self, data: bytes) -> tuple[bytes, bytes]:
+    def _scan_body(self, data: bytes, *, has_framing: bool) -> tuple[bytes, bytes]:
+        """Return the part of the body, or only its content, and the bytes that were not used."""
         if self._scanner is None:
             self._scanner = ChunkedScanner()
+        payload: list[bytes] | None = None if has_framing else []
         try:
-            taken = self._scanner.scan(data)
+            taken = self._scanner.scan(data, payload)
         except ChunkedError as error:
             raise ClientProtocolError(str(error)) from error
         self.received_bytes = self._scanner.size_bytes - self._scanner.left_bytes
@@ -91,7 +107,7 @@ class ReceivingExchange(CountedExchange):
             raise ClientProtocolError(BODY_TOO_LARGE, 413)
         if self._scanner.is_complete:
             self.request_left = 0
-        return data[:taken], data[taken:]
+        return data[:taken] if payload is None else b"".join(payload), data[taken:]
 
     @property
     def wait_s(self) -> float:
@@ -106,7 +122,22 @@ class ReceivingExchange(CountedExchange):
 
     @property
     def is_body_held_up(self) -> bool:
-        """Whether reading the body must wait: its upstream is slower, or not connected yet."""
+        """Whether reading the body must wait: its upstream is slower, or not connected yet, or a middleware is."""
+        if self.run is not None and self.run.request_flow is not None and self.run.request_flow.is_held_up:
+            return True
+        return self.is_output_held_up
+
+    @property
+    def has_body_left(self) -> bool:
+        """Whether part of the body was not passed on yet."""
+        if self.request_left:
+            return True
+        flow = self.run.request_flow if self.run is not None else None
+        return flow is not None and not flow.is_complete
+
+    @property
+    def is_output_held_up(self) -> bool:
+        """Whether the upstream is slower, or not connected yet."""
         upstream = self.upstream
         if upstream is not None:
             return upstream.is_write_paused

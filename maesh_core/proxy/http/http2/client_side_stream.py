@@ -307,9 +307,12 @@ class ClientSideStream(Http2Stream, ClientStream):
     def on_write_resumed(self) -> None:
         """Resume reading the upstream."""
         exchange = self.exchange
-        if exchange is not None and exchange.upstream is not None:
+        if exchange is None:
+            return
+        if exchange.upstream is not None:
             self.wait_for_exchange()
             exchange.upstream.resume_reading()
+        exchange.on_client_reads()
 
     def on_upstream_ready(self, upstream: UpstreamStream) -> None:
         """Resume reading, which was paused because there was no upstream."""

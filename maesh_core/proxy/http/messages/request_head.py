@@ -143,6 +143,15 @@ class RequestHead(Head):
         else:
             lines = split_fields(self.head, without=self.dropped)
             outgoing = b"".join((render_start(self.method, target, authority), *lines, self.framing))
+        return self._copy(target, authority, outgoing, self.body, self.framing)
+
+    def reframe(self, body: int, framing: bytes) -> "RequestHead":
+        """Return the head to send upstream with a body of another size or form."""
+        lines = split_fields(self.head, without=self.dropped)
+        outgoing = b"".join((self.render_start(), *lines, framing))
+        return self._copy(self.target, self.authority, outgoing, body, framing)
+
+    def _copy(self, target: bytes, authority: bytes, outgoing: bytes, body: int, framing: bytes) -> "RequestHead":
         head = RequestHead(
             self.head,
             self.method,
@@ -151,8 +160,8 @@ class RequestHead(Head):
             parse_host(authority),
             outgoing,
             self.is_keep_alive,
-            self.body,
-            self.framing,
+            body,
+            framing,
             self.is_http_1_0,
             self.dropped,
             self.forwarded,

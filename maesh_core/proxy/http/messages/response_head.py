@@ -103,6 +103,23 @@ class ResponseHead(Head):
         """Return the fields to forward; the caller may change the result."""
         return Headers(self.head, self.dropped)
 
+    def reframe(self, left: int, framing: bytes) -> "ResponseHead":
+        """Return the head to forward with a body of another size or form."""
+        head = ResponseHead(
+            head=self.head,
+            status=self.status,
+            status_line=self.status_line,
+            outgoing=b"".join((self.status_line, *split_fields(self.head, without=self.dropped), framing)),
+            left=left,
+            framing=framing,
+            is_plain=False,
+            is_keep_alive=self.is_keep_alive,
+            dropped=self.dropped,
+            upgrade=self.upgrade,
+        )
+        head.never_indexed = self.never_indexed
+        return head
+
 
 def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
     """Parse a head, which ends with its only empty line. Raises UpstreamProtocolError."""

@@ -3,6 +3,7 @@
 import pytest
 
 from maesh_core.errors import UpstreamTimeoutError
+from maesh_core.plugin_system.interfaces import WholeBody
 from maesh_core.proxy.http.answers import ATTEMPT_TIMEOUT, REQUEST_TIMEOUT
 
 from ..conftest import Observed
@@ -283,3 +284,32 @@ async def test_a_stream_that_is_not_a_call_is_reset(open_world, pass_time):
         assert client.take_streams()[-1][:2] == ("reset", 1)
         assert server.take_streams()[-1][:2] == ("reset", 1)
         client.peer.lose()
+
+
+async def test_the_time_out_of_an_exchange_includes_gathering_the_request_s_body(open_world, pass_time):
+    class Gatherer(Limiter):
+        def on_request_body(self, exchange):
+            return WholeBody(limit_bytes=1000, decide=bytes)
+
+    limiter = Gatherer(timeout_s=7.0, repeats=[True])
+    async with open_world(middlewares=[limiter]) as world:
+        client = world.open_client()
+        client.send(POST[:-1])
+        pass_time(7.0)
+        assert answers_504(client, REQUEST_TIMEOUT)
+        assert limiter.seen == [REQUEST_TIMEOUT]
+        assert not world.connects
+
+
+async def test_a_response_that_is_held_back_is_replaced_at_the_time_out(open_world, pass_time):
+    class Gatherer(Limiter):
+        def on_response_body(self, exchange):
+            return WholeBody(limit_bytes=1000, decide=bytes)
+
+    async with open_world(middlewares=[Gatherer(timeout_s=7.0)]) as world:
+        client, server = await ask(world)
+        server.send(OK[:-1])
+        assert not client.take()
+        pass_time(7.0)
+        assert answers_504(client, REQUEST_TIMEOUT)
+        assert server.is_closed

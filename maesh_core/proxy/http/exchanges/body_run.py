@@ -1,0 +1,157 @@
+"""What a run does with bodies: asks the middlewares how they use them, and lets the content go through those uses.
+
+The part of a run between the view of an exchange and its attempts (middleware_run.py). The flows of a request and of a
+response do the work (request_flow.py, response_flow.py); this module decides who uses a body, and what follows if such
+a use fails or takes too long.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from maesh_core.errors import ClientProtocolError
+from maesh_core.plugin_system.interfaces import Response
+from maesh_core.proxy.http.answers import BODY_TIMEOUT, MIDDLEWARE_FAILED, MIDDLEWARE_TIMEOUT, WHOLE_TOO_LARGE
+from maesh_core.proxy.http.exchanges.attempt import Attempt
+from maesh_core.proxy.http.exchanges.body_flow import BodyFlow, Stage, build_stage
+from maesh_core.proxy.http.exchanges.body_side import BodySide
+from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
+from maesh_core.proxy.http.exchanges.request_flow import TOO_LARGE as REQUEST_TOO_LARGE
+from maesh_core.proxy.http.exchanges.request_flow import RequestFlow
+from maesh_core.proxy.http.exchanges.response_flow import ResponseFlow
+from maesh_core.proxy.http.exchanges.run import ResponseBody
+from maesh_core.proxy.http.messages.response_head import ResponseHead
+from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding
+from maesh_core.proxy.middleware.chain import Chain
+
+_Call = Callable[..., Any]
+
+
+class BodyRun(ExchangeView):
+    """The bodies of one exchange, as far as middlewares use them."""
+
+    request_flow: BodyFlow | None = None
+    response_flow: ResponseBody | None = None
+    _request: RequestFlow | None = None
+    _response: ResponseFlow | None = None
+    _side: BodySide | None = None
+
+    # --- implemented by the run
+
+    @property
+    @abstractmethod
+    def chain(self) -> Chain:
+        """The middlewares of the route."""
+
+    @abstractmethod
+    def on_gathered(self) -> None:
+        """Begin the first attempt, which has waited for the request's body."""
+
+    @abstractmethod
+    def keep_body(self, body: bytes) -> None:
+        """Store bytes of the request's body for another attempt, up to the chain's limit."""
+
+    @abstractmethod
+    def fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
+        """Answer for a middleware that has raised or timed out, unless the response has started."""
+
+    @abstractmethod
+    def note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
+        """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
+
+    # --- both bodies
+
+    def expect_body(self) -> None:
+        """Let the request's body go through the middlewares that may use it."""
+        exchange = self._exchange
+        if exchange.request_left and not exchange.head.upgrade:
+            self.request_flow = self._request = RequestFlow(exchange, self)
+
+    def prepare(self, attempt: Attempt) -> None:
+        """Let what goes through middlewares know when an attempt's server reads again."""
+        if self._request is not None:
+            attempt.client = self._find_side()
+
+    def _find_side(self) -> BodySide:
+        if self._side is None:
+            self._side = BodySide(self._exchange.client, self._request)
+        return self._side
+
+    def begin_body(self) -> None:
+        """Ask the middlewares what to do with the request's body; `on_gathered` begins the first attempt."""
+        stages = self._list_stages(self.chain.on_request_body, REQUEST_TOO_LARGE)
+        if stages is not None and self._request is not None:
+            self._request.begin(stages)
+
+    def _list_stages(self, calls: tuple[_Call, ...], too_large: Response) -> list[Stage] | None:
+        """Ask middlewares what they do with a body; None if one has failed."""
+        stages: list[Stage] = []
+        for call in calls:
+            try:
+                use = call(self)
+                if use is not None:
+                    stages.append(build_stage(call, use, too_large=too_large, note_failure=self.note_failure))
+            except Exception as error:  # a middleware's error ends only its exchange
+                for stage in stages:
+                    stage.close()
+                self.fail(call, error)
+                return None
+        return stages
+
+    def on_body_failed(self, call: _Call, error: BaseException) -> None:
+        """Answer, or reset the connection, because a middleware has failed with a body."""
+        exchange = self._exchange
+        if exchange.is_finished:
+            self.note_failure(call, error, "the exchange has ended")
+        elif exchange.has_started_response:
+            self.note_failure(call, error, "the response is cut")
+            exchange.abort(reason=MIDDLEWARE_FAILED.reason, is_failure=False)
+        else:
+            self.fail(call, error)
+
+    def open_response(self, response: ResponseHead, *, is_whole: bool) -> Forwarding | None:
+        """Let the response's body go through the middlewares that use it."""
+        exchange, attempt = self._exchange, self._exchange.attempt
+        stages = self._list_stages(self.chain.on_response_body, WHOLE_TOO_LARGE)
+        if stages is None:
+            return DISCARDED
+        if stages and attempt is not None:
+            flow = ResponseFlow(exchange, self, response)
+            flow.begin(stages, is_whole=is_whole)
+            if exchange.is_finished:
+                return DISCARDED
+            self.response_flow = self._response = flow
+            side = self._find_side()
+            side.response = flow
+            attempt.client = side
+            return RENDERED
+        return None if self.changed_response is None else RENDERED
+
+    def on_body_timeout(self) -> bool:
+        """Fail the request if a middleware waits too long for its body, or with it; return False if none does."""
+        exchange, flow = self._exchange, self._request
+        for body in (flow, self._response):
+            if body is not None and body.is_waiting:
+                call, error = body.waiting_call, TimeoutError(MIDDLEWARE_TIMEOUT.reason)
+                if exchange.has_started_response:
+                    self.on_body_failed(call, error)
+                else:
+                    self.fail(call, error, MIDDLEWARE_TIMEOUT)
+                return True
+        if flow is None or not flow.is_holding or not exchange.request_left:
+            return False
+        exchange.fail(ClientProtocolError(BODY_TIMEOUT, 408))
+        return True
+
+    def close_bodies(self) -> None:
+        """End the uses of bodies that have not ended."""
+        if self._request is not None:
+            self._request.close()
+        if self._response is not None:
+            self._response.close()
+
+    def reframe_body(self) -> None:
+        """Keep the framing of the request's body, whose head was rewritten."""
+        flow = self._request
+        if flow is not None and self.attempts:
+            flow.reframe()
