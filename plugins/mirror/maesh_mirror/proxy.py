@@ -125,7 +125,7 @@ class Mirroring(Middleware):
             for key in _list_keys(drawn, exchange):
                 exchange.send_copy(key, b"")
 
-    def collect_body(self, exchange: Exchange) -> Collector | None:
+    def on_request_body(self, exchange: Exchange) -> Collector | None:
         """Collect a body that is copied."""
         drawn = self._waiting.pop(exchange, None)
         if not drawn:

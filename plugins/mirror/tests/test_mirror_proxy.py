@@ -29,7 +29,7 @@ def feed(middleware, *pieces, is_complete=True, headers=None):
     exchange = FakeExchange(b"POST", has_body=True, headers=headers)
     middleware.on_request(exchange)
     assert not exchange.copies
-    tap = middleware.collect_body(exchange)
+    tap = middleware.on_request_body(exchange)
     if tap is not None:
         for piece in pieces:
             tap.observe(piece)
@@ -91,7 +91,7 @@ def test_a_declared_length_above_the_limit_is_not_collected():
     factory = MirrorFactory()
     middleware, exchange = build(1, factory=factory), FakeExchange(has_body=True, headers={b"Content-Length": b"11"})
     middleware.on_request(exchange)
-    assert middleware.collect_body(exchange) is None
+    assert middleware.on_request_body(exchange) is None
     assert read_skipped(factory) == {(PORT, "body-too-large"): 1}
 
 
@@ -108,7 +108,7 @@ def test_bodies_that_are_collected_share_one_limit():
     first, other = (FakeExchange(has_body=True) for _ in range(2))
     for exchange in (first, other):
         middleware.on_request(exchange)
-    tap, late = middleware.collect_body(first), middleware.collect_body(other)
+    tap, late = middleware.on_request_body(first), middleware.on_request_body(other)
     tap.observe(bytes(COLLECTED_LIMIT_BYTES))
     late.observe(b"x")
     late.observe(b"y")
@@ -124,4 +124,4 @@ def test_a_request_that_is_answered_before_its_body_is_forgotten():
     middleware.on_request(exchange)
     middleware.on_finished(exchange)
     assert not middleware._waiting
-    assert middleware.collect_body(exchange) is None
+    assert middleware.on_request_body(exchange) is None
