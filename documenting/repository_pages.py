@@ -22,10 +22,14 @@ PAGES = {
     **{
         f"plugins/{name}/README.md": f"plugins/{name}.md"
         for name in (
+            "compress",
             "headers",
             "mirror",
+            "fault",
+            "cors",
             "rewrite",
             "redirect",
+            "session",
             "timeout",
         )
     },

@@ -11,8 +11,7 @@ import msgspec
 
 from maesh_core.controller.configuration.annotation_values import wants_own_entrypoint
 from maesh_core.controller.configuration.catalogue import Catalogue
-from maesh_core.controller.ports.assignment import Entrypoints
-from maesh_core.controller.ports.ranges import find_own_range, name_own_range
+from maesh_core.controller.configuration.ranges import Entrypoints, find_own_range, name_own_range
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import PortAnnotations, add_plain_names, parse_annotations, split_port_annotations
 from maesh_core.model.topology import PortNode, ServiceNode

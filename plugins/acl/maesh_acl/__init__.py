@@ -50,6 +50,9 @@ class AclSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     destinations: dict[str, tuple[LeafGrants, ...]] = {}
+    datagrams: dict[str, tuple[LeafGrants, ...]] | msgspec.UnsetType = msgspec.UNSET
+    """The destinations of UDP, if a TCP port that is routed has the same number; proxies never get them under this
+    name."""
 
 
 PLUGIN = Plugin(

@@ -58,11 +58,18 @@ class AclBuilder:
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> AclSettings:
         """Return the settings that were found for the service; without them, no client is allowed."""
         found = service.additions.get("acl")
-        return found if isinstance(found, AclSettings) else AclSettings()
+        return _select(found, service.traffic_type) if isinstance(found, AclSettings) else AclSettings()
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Explain whether a service's access control allows a client, and by which targets."""
         return explain_access(msgspec.convert(settings, AclSettings), question)
+
+
+def _select(found: AclSettings, traffic_type: str | None) -> AclSettings:
+    """Select the settings of a traffic type: UDP has its own ones if its destinations have the names of others."""
+    if isinstance(found.datagrams, msgspec.UnsetType):
+        return found
+    return AclSettings(destinations=found.datagrams if traffic_type == "udp" else found.destinations)
 
 
 class ControllerHalf:

@@ -66,10 +66,12 @@ class GrantFinder:
         self._view = view
         self._service = service
         self._settings = settings
-        self._grants: dict[tuple[ObjectKey, int, str], tuple[Grant, ...]] = {}
+        self._grants: dict[tuple[ObjectKey, int, str | None], tuple[Grant, ...]] = {}
         self._sources: dict[ObjectKey, Pod] = {}
         self._rules: dict[ObjectKey, _Rules] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
+        self._traffic_type: str | None = None
+        """That of the service's port: traffic to its leaves is carried as this type, too."""
         self._seen: dict[ObjectKey, list[str]] = {}
         """The errors of each target that concerns the service or its leaves."""
         self._useless: dict[tuple[ObjectKey, ObjectKey], str] = {}
@@ -91,14 +93,21 @@ class GrantFinder:
             names = ", ".join(unread.names)
             self.notices.append(f"acl: no client is allowed while TrafficSplit {names} cannot be read")
             return AclSettings()
-        destinations: dict[str, tuple[LeafGrants, ...]] = {}
-        transport = "UDP" if self._service.traffic_type == "udp" else "TCP"
-        for port in self._service.ports:
-            if port.protocol != transport:  # not routed, and a port of the other protocol may have the same number
-                continue
+        streams: dict[str, tuple[LeafGrants, ...]] = {}
+        datagrams: dict[str, tuple[LeafGrants, ...]] = {}
+        for port in filter(self._is_routed, self._service.ports):
+            self._traffic_type = self._service.get_traffic_type(port)
+            destinations = datagrams if port.protocol == "UDP" else streams
             destinations |= self._build_destinations(port)
         self.notices += [f"TrafficTarget {target}: {text}" for target, text in self._list_useless()]
-        return AclSettings(destinations=destinations)
+        if streams.keys() & datagrams.keys():
+            return AclSettings(destinations=streams, datagrams=datagrams)
+        return AclSettings(destinations={**streams, **datagrams})
+
+    def _is_routed(self, port: PortNode) -> bool:
+        """Whether a port has the protocol of its traffic type: another port may have its number."""
+        transport = "UDP" if self._service.get_traffic_type(port) == "udp" else "TCP"
+        return port.protocol == transport
 
     def _build_destinations(self, port: PortNode) -> dict[str, tuple[LeafGrants, ...]]:
         """Build the leaves of each service that a request to a port can be routed or copied to, by its key.
@@ -153,7 +162,7 @@ class GrantFinder:
         return self._find_grants(node, port) if node is not None else ()
 
     def _find_grants(self, node: ServiceNode, port: PortNode) -> tuple[Grant, ...]:
-        place = (node.key, port.number, port.protocol)
+        place = (node.key, port.number, self._traffic_type)
         if place not in self._grants:
             self._grants[place] = tuple(self._build_grants(node, port))
         return self._grants[place]
@@ -166,13 +175,13 @@ class GrantFinder:
                 mine = [server for server in port.servers if server.pod and accounts.get(server.pod) == account]
                 try:
                     self._check(target, node)
-                    grant = self._build_grant(target, port, mine, node.traffic_type)
+                    grant = self._build_grant(target, port, mine, self._traffic_type)
                 except ConfigurationError as error:
                     self._show(target, node, str(error))
                     continue
                 self._show(target, node)
                 if isinstance(grant, str):
-                    of_what = f"{node.traffic_type} port {port.number} of service {node.key}"
+                    of_what = f"{self._traffic_type} port {port.number} of service {node.key}"
                     self._useless.setdefault((target.key, node.key), f"{grant}, so it grants no access to {of_what}")
                 elif grant is not None:
                     self._granting.add((target.key, node.key))
@@ -328,7 +337,8 @@ class GrantFinder:
         known = self._seen.setdefault(target.key, [])
         if error and error not in known and not target.faults:  # faults are reported where the object is read
             known.append(error)
-        notices = (OPENS_ALL,) if not error and not target.rules and node.traffic_type == "http" else ()
+        known_notices = self.shown[key].notices if key in self.shown else ()
+        notices = (OPENS_ALL,) if not error and not target.rules and self._traffic_type == "http" else known_notices
         if error:
             self.notices.append(f"TrafficTarget {target.key}: {error}; it grants nothing")
         self.notices.extend(f"TrafficTarget {target.key}: {notice}" for notice in notices)

@@ -15,6 +15,7 @@ from maesh_core.plugin import (
 from maesh_gateway import GatewaySettings
 from maesh_gateway.checking import RouteChecker
 from maesh_gateway.kinds import KINDS, ROUTE_TYPES
+from maesh_gateway.splits import SplitNoticeBuilder
 from maesh_gateway.status import RouteStatusBuilder
 from maesh_gateway.tables import TableBuilder
 from maesh_gateway.verdicts import NAME
@@ -38,6 +39,7 @@ class RouteBuilder:
             value=attachments,
             rules=tables.build_rules(),
             side_backends=tables.build_sides(),
+            traffic_types=tables.build_traffic_types(),
             objects=tables.list_objects(attachments),
             notices=tables.list_notices(attachments),
         )
@@ -56,8 +58,8 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
-        """Return the builder that attaches routes."""
-        return [RouteBuilder(self._settings)]
+        """Return the builder that attaches routes, and the one that compares them with splits."""
+        return [RouteBuilder(self._settings), SplitNoticeBuilder()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:

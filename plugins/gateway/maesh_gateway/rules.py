@@ -17,6 +17,7 @@ from maesh_gateway.findings import RefProblem
 from maesh_gateway.routes import BackendRef, Route, RouteFilter, RouteRule, RuleProblem
 
 GRPC_UNIMPLEMENTED = 12
+SESSION = "sessionPersistence"
 
 
 class ResolvedRoute(NamedTuple):
@@ -105,7 +106,7 @@ class _RouteRun:
         return name
 
     def _find_answer(self, rule: RouteRule) -> AnswerNode | None:
-        if any(backend.weight for backend in rule.backends):
+        if any(backend.weight for backend in rule.backends) or (rule.backends and _is_persistent(rule)):
             return None
         if any(each.name == REDIRECT for each in rule.filters):
             what = "it redirects"
@@ -141,6 +142,12 @@ class _RouteRun:
             filters=filters,
             answer=answer,
             keeps_shares=True,
+            keeps_idle=_is_persistent(rule),
             origin=(type(route), route.key),
             label=rule.label,
         )
+
+
+def _is_persistent(rule: RouteRule) -> bool:
+    """Whether sessions go to the backend that they began with, even to one of weight 0 (GEP-1619)."""
+    return any(each.name == SESSION for each in rule.filters)

@@ -87,13 +87,13 @@ def write_path(value, type_="PathPrefix"):
 class Cluster:
     """Objects, and the rules that the gateway builds from them."""
 
-    def __init__(self, *objects, filters=FILTERS, grants="mesh"):
-        self.snapshot = Snapshot(ALL_KINDS)
+    def __init__(self, *objects, filters=FILTERS, grants="mesh", kinds=ALL_KINDS):
+        self.snapshot = Snapshot(kinds)
         self.settings = GatewaySettings(reference_grants=grants)
         self.rules = TopologyRules(filters=filters)
-        by_type = {kind.type: [] for kind in ALL_KINDS}
+        by_type = {kind.type: [] for kind in kinds}
         for each in _flatten(objects):
-            kind = next(kind for kind in ALL_KINDS if kind.name == each["kind"])
+            kind = next(kind for kind in kinds if _is_of(kind, each))
             by_type[kind.type].append(kind.decode(each))
         self.resources = by_type
         events = [Replaced(type=type_, resources=tuple(found)) for type_, found in by_type.items()]
@@ -131,6 +131,10 @@ class Cluster:
         value = self.build(name).value
         assert isinstance(value, Attachments)
         return next(each for each in value.routes if (each.kind, each.name, each.parent) == (kind, route, parent))
+
+
+def _is_of(kind, item):
+    return kind.name == item["kind"] and item["apiVersion"] in kind.api_versions
 
 
 def _flatten(objects):

@@ -88,6 +88,15 @@ def test_with_weights_of_0_alone_a_rule_answers_500(cluster):
     assert found.find_rule().answer.reason == "HTTPRoute shop/web, rule 0: the weights of all backends are 0"
 
 
+@pytest.mark.parametrize("weight", [0, 1])
+def test_a_rule_with_sessions_keeps_its_backends_of_weight_0(cluster, weight):
+    backends = (write_backend("v1", weight=weight), write_backend("v2", weight=0))
+    session = {"sessionPersistence": {"type": "Cookie"}}
+    rule = cluster(WEB, V1, V2, write_route(rules=[write_rule(*backends, **session)])).find_rule()
+    assert (rule.answer, rule.keeps_idle, [each.weight for each in rule.backends]) == (None, True, [weight, 0])
+    assert not cluster(WEB, V1, write_route(rules=[write_rule("v1")])).find_rule().keeps_idle
+
+
 def test_an_invalid_backend_of_weight_0_is_reported_and_costs_nothing(cluster):
     found = cluster(WEB, V1, write_route(rules=[write_rule("v1", write_backend("nope", weight=0))]))
     assert [each.weight for each in found.find_rule().backends] == [1, 0]

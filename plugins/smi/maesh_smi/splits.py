@@ -189,7 +189,7 @@ class Resolver:
     def _build_matches(self, split: TrafficSplit, port: PortNode) -> Matches:
         if not split.spec.matches:
             return ALWAYS
-        if self._service.traffic_type != "http":
+        if self._service.get_traffic_type(port) != "http":
             raise ConfigurationError("matches apply only to the traffic type http")
         found: list[HttpMatch] = []
         for reference in split.spec.matches:
@@ -228,12 +228,14 @@ class Resolver:
             raise ConfigurationError("the service does not exist")
         if node.errors:
             raise ConfigurationError(f"the service has an error: {node.errors[0]}")
-        if node.traffic_type != self._service.traffic_type:
-            raise ConfigurationError(f"its traffic type is {node.traffic_type}, not {self._service.traffic_type}")
-        for own in node.ports:
-            if (own.number, own.protocol) == (port.number, port.protocol):
-                return own
-        raise ConfigurationError(f"it has no port {port.number} {port.protocol}")
+        place = (port.number, port.protocol)
+        own = next((each for each in node.ports if (each.number, each.protocol) == place), None)
+        theirs = node.traffic_type if own is None else node.get_traffic_type(own)
+        if theirs != self._service.get_traffic_type(port):
+            raise ConfigurationError(f"its traffic type is {theirs}, not {self._service.get_traffic_type(port)}")
+        if own is None:
+            raise ConfigurationError(f"it has no port {port.number} {port.protocol}")
+        return own
 
     def _get_node(self, key: ObjectKey) -> ServiceNode | None:
         if key not in self._nodes:

@@ -36,15 +36,18 @@ class RequestFlowUser(Protocol):
 
 @final
 class RequestFlow(BodyFlow):
-    """The body of a request. `is_holding` means that the first attempt waits for it."""
+    """The body of a request. `is_holding` means that the first attempt waits for it.
 
-    __slots__ = ("_exchange", "_is_measured", "_user", "is_holding")
+    `_length` is the number of bytes to send, if all of them were known before the first attempt; otherwise -1.
+    """
+
+    __slots__ = ("_exchange", "_length", "_user", "is_holding")
 
     def __init__(self, exchange: Exchange, user: RequestFlowUser) -> None:
         super().__init__()
         self._exchange = exchange
         self._user = user
-        self._is_measured = False
+        self._length = -1
         self.is_holding = False
 
     def begin(self, stages: list[Stage]) -> None:
@@ -73,9 +76,7 @@ class RequestFlow(BodyFlow):
     def reframe(self) -> None:
         """Set the head to send upstream, if the body is not framed as the client has framed it."""
         exchange = self._exchange
-        head, length = exchange.head, -1
-        if self._is_measured:
-            length = len(exchange.pending_body or b"")
+        head, length = exchange.head, self._length
         if length >= 0:
             body, framing = length, b"Content-Length: %d\r\n" % length
         elif self.changes_length or head.body == CHUNKED:
@@ -103,7 +104,8 @@ class RequestFlow(BodyFlow):
 
     def end_output(self, trailers: bytes) -> None:
         """Pass the end to the attempt."""
-        self._is_measured = self.is_holding and not trailers
+        if self.is_holding and not trailers:
+            self._length = len(self._exchange.pending_body or b"")
         self._exchange.pass_end(trailers)
 
     def on_failed(self, call: Callable[..., Any], error: BaseException) -> None:

@@ -321,3 +321,30 @@ async def test_the_client_is_not_read_while_the_server_is_slower_or_a_use_is_awa
         assert client.transport.is_reading
         server.send(OK)
         client.expect(OK)
+
+
+async def test_a_rewritten_request_keeps_the_framing_of_its_body(open_world):
+    class Both(Uses):
+        def on_request(self, exchange):
+            exchange.new_target = b"/other"
+
+        def on_attempt_failed(self, exchange, error):
+            return True
+
+        def on_attempt(self, exchange):
+            exchange.new_target = b"/again"
+
+        kept_bytes = 100
+
+    async with open_world(middlewares=[Both(Upper)], servers=2) as world:
+        client, server = await run(world, POST)
+        got = server.take()
+        assert got.startswith(b"POST /other HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 4\r\n")
+        assert got.endswith(b"\r\n\r\nABC!")
+        server.lose()
+        server = await world.accept()
+        got = server.take()
+        assert got.startswith(b"POST /again HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 4\r\n")
+        assert got.endswith(b"\r\n\r\nABC!")
+        server.send(OK)
+        client.expect(OK)

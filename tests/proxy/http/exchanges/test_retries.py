@@ -112,13 +112,13 @@ class Guard:
         return self.word
 
 
-async def test_a_pause_before_a_retry_needs_no_task_and_ends_when_the_client_leaves(open_world):
-    async with open_world(middlewares=[Retry(0.001)], servers=2) as world:
+async def test_a_pause_before_a_retry_needs_no_task_and_ends_when_the_client_leaves(open_world, pass_time):
+    async with open_world(middlewares=[Retry(7.0)], servers=2) as world:
         client = world.open_client()
         client.send(GET)
         await world.refuse()
         assert not world.connects
-        await world.until(lambda: world.connects)
+        pass_time(7.0)
         (await world.accept()).send(OK)
         client.expect(OK)
         assert world.handler.current.table.counters["a"].retries == 1
@@ -127,6 +127,7 @@ async def test_a_pause_before_a_retry_needs_no_task_and_ends_when_the_client_lea
         client.send(GET)
         await world.refuse()
         client.lose()
+        pass_time(60.0)
         await world.settle()
         assert not world.connects
 

@@ -1,0 +1,159 @@
+"""Requests with and without values in, servers and values out."""
+
+import pytest
+from maesh_session import proxy
+from maesh_session.proxy import SessionFactory
+from maesh_session.settings import ServiceSession
+
+from maesh_core.plugin import BackendChoice
+from maesh_testing import FakeExchange
+
+BACKENDS = tuple(
+    BackendChoice(part=part, server=(f"10.0.1.{number}", 80)) for part in ("a", "b") for number in (1, 2, 3)
+)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Give a list whose only item is the time."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(proxy, "time", lambda: now[0])
+    return now
+
+
+def build(**settings):
+    if not settings.keys() & {"cookie", "header"}:
+        settings["cookie"] = "shop"
+    return SessionFactory().build_middleware(ServiceSession(key="ab" * 32, **settings), "shop/cart")
+
+
+def answer(session, backend, headers=None, *, status=200):
+    """Let a server answer; return the response's headers as a list."""
+    exchange = FakeExchange(server=backend.server, part=backend.part, status=status, headers=headers)
+    assert session.on_response(exchange) is None
+    return list(exchange.response_headers)
+
+
+def read_cookie(fields):
+    ((name, value),) = fields
+    assert name == b"Set-Cookie"
+    pair, *attributes = value.split(b"; ")
+    return pair, attributes
+
+
+def choose(session, headers, backends=BACKENDS):
+    return session.choose_backend(FakeExchange(headers=headers), backends)
+
+
+@pytest.mark.parametrize("settings", [{}, {"lifetime_s": 60.0}, {"idle_s": 60.0}])
+def test_a_cookie_leads_to_the_server_that_has_set_it_and_is_not_set_again(clock, settings):
+    session = build(**settings)
+    for backend in BACKENDS:
+        pair, attributes = read_cookie(answer(session, backend))
+        assert pair.startswith(b"shop=")
+        assert attributes == [b"Path=/", b"HttpOnly"]
+        for text in (pair, b"a=b; " + pair + b"; c=d", pair.replace(b"=", b'="') + b'"'):
+            assert choose(session, {b"Cookie": text}) == backend
+            assert answer(session, backend, {b"Cookie": text}) == []
+
+
+def test_a_header_leads_to_the_server_that_has_set_it():
+    session = build(header="X-Session")
+    ((name, value),) = answer(session, BACKENDS[1])
+    assert name == b"X-Session"
+    assert choose(session, {b"x-session": value}) == BACKENDS[1]
+    assert answer(session, BACKENDS[1], {b"x-session": value}) == []
+
+
+def test_both_can_be_used():
+    session = build(header="X-Session", cookie="shop")
+    (_, value), (_, cookie) = answer(session, BACKENDS[1])
+    assert choose(session, {b"X-Session": value}) == BACKENDS[1]
+    assert choose(session, {b"Cookie": cookie.partition(b";")[0]}) == BACKENDS[1]
+
+
+def test_other_proxies_choose_the_same_server():
+    pair, _ = read_cookie(answer(build(), BACKENDS[4]))
+    assert choose(build(), {b"Cookie": pair}) == BACKENDS[4]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {b"Cookie": b"other=1"}, {b"Cookie": b"shop="}, {b"Cookie": b"shop=abc"}, {b"Cookie": b"xshop=" + b"a" * 24}],
+)
+def test_a_request_without_a_valid_value_has_no_preference_and_gets_one(headers):
+    session = build()
+    assert choose(session, headers) is None
+    assert answer(session, BACKENDS[0], headers)
+
+
+def test_of_several_cookies_with_the_name_the_first_valid_one_decides():
+    session = build()
+    one, _ = read_cookie(answer(session, BACKENDS[0]))
+    other, _ = read_cookie(answer(session, BACKENDS[1]))
+    assert choose(session, {b"Cookie": b"; ".join((b"shop=x", other, one))}) == BACKENDS[1]
+    many = b"; ".join([b"shop=x"] * 100 + [one])
+    assert choose(session, {b"Cookie": many}) is None
+
+
+def test_a_session_whose_server_is_gone_goes_elsewhere_and_gets_a_new_value():
+    session = build()
+    pair, _ = read_cookie(answer(session, BACKENDS[0]))
+    assert choose(session, {b"Cookie": pair}, BACKENDS[1:]) is None
+    other, _ = read_cookie(answer(session, BACKENDS[1], {b"Cookie": pair}))
+    assert choose(session, {b"Cookie": other}, BACKENDS[1:]) == BACKENDS[1]
+
+
+def test_a_failed_response_begins_no_session():
+    assert answer(build(), BACKENDS[0], status=500) == []
+    assert answer(build(), BACKENDS[0], status=404) != []
+
+
+def test_an_answer_without_a_server_begins_no_session():
+    exchange = FakeExchange(status=200)
+    build().on_response(exchange)
+    assert list(exchange.response_headers) == []
+
+
+def test_a_permanent_cookie_says_how_long_it_is_left(clock):
+    session = build(lifetime_s=60.0, idle_s=20.0, is_permanent=True, path="/a")
+    pair, attributes = read_cookie(answer(session, BACKENDS[0]))
+    assert attributes == [b"Path=/a", b"Max-Age=60", b"HttpOnly"]
+    clock[0] += 15
+    assert read_cookie(answer(session, BACKENDS[0], {b"Cookie": pair}))[1][1] == b"Max-Age=45"
+
+
+def test_a_session_ends_with_its_lifetime_however_it_is_used(clock):
+    session = build(lifetime_s=60.0, idle_s=30.0)
+    pair, _ = read_cookie(answer(session, BACKENDS[0]))
+    for _ in range(3):
+        clock[0] += 19
+        assert choose(session, {b"Cookie": pair}) == BACKENDS[0]
+        pair, _ = read_cookie(answer(session, BACKENDS[0], {b"Cookie": pair}))
+    clock[0] += 3
+    assert choose(session, {b"Cookie": pair}) is None
+
+
+def test_a_session_that_is_idle_for_too_long_ends(clock):
+    session = build(idle_s=30.0)
+    pair, _ = read_cookie(answer(session, BACKENDS[0]))
+    clock[0] += 2
+    assert answer(session, BACKENDS[0], {b"Cookie": pair}) == []
+    clock[0] += 28
+    assert choose(session, {b"Cookie": pair}) is None
+
+
+def test_a_value_from_a_proxy_whose_clock_is_ahead_is_valid(clock):
+    session = build(lifetime_s=60.0)
+    clock[0] += 10
+    pair, _ = read_cookie(answer(session, BACKENDS[0]))
+    clock[0] -= 10
+    assert choose(session, {b"Cookie": pair}) == BACKENDS[0]
+
+
+def test_servers_are_found_for_as_many_routes_as_there_are():
+    session = build()
+    pair, _ = read_cookie(answer(session, BACKENDS[0]))
+    for _ in range(100):
+        assert choose(session, {b"Cookie": pair}, [*BACKENDS]) == BACKENDS[0]
+    assert len(session._indexes) <= proxy.ROUTES
