@@ -149,13 +149,14 @@ def _arrange_once(rules: list[list[Match]], differences: dict[str, None]) -> boo
         except InexpressibleError as error:
             differences.setdefault(f"{show(other)} is decided before {show(match)}, unlike in SMI: {error}")
             continue
-        if both is None or any(both == each for each in rules[rule]):
+        if both is None:
             continue
         if both == other:
             rules[later_rule].remove(other)
-        else:
+            return True
+        if both not in rules[rule]:
             rules[rule].append(both)
-        return True
+            return True
     return False
 
 
