@@ -22,7 +22,10 @@ PAGES = {
     **{
         f"plugins/{name}/README.md": f"plugins/{name}.md"
         for name in (
+            "compress",
             "headers",
+            "fault",
+            "cors",
             "rewrite",
             "redirect",
             "session",

@@ -16,6 +16,7 @@ from maesh_core.controller.cluster.shadow_services import ShadowReader
 from maesh_core.controller.configuration.annotation_values import OWN
 from maesh_core.controller.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
 from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.ranges import NamedRange, list_exclusive_ranges, list_ranges
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
@@ -24,7 +25,6 @@ from maesh_core.controller.engine import Engine
 from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile, find_default_file
-from maesh_core.controller.ports.ranges import NamedRange, list_exclusive_ranges, list_ranges
 from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules

@@ -7,6 +7,7 @@ are unambiguous. Every key of the mesh is built here.
 import re
 from typing import NamedTuple
 
+_PORT_DIGITS = 5
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -55,9 +56,20 @@ def find_owner(key: str) -> str:
     return f"{namespace}{slash}{rest.partition(':')[0].partition('/')[0]}"
 
 
-def build_middleware_key(service: ObjectKey, kind: str) -> str:
-    """Build the key of a service's middleware of one kind: `namespace/name/kind`."""
-    return f"{service.namespace}/{service.name}/{kind}"
+def build_middleware_key(service: ObjectKey, kind: str, port: int = 0) -> str:
+    """Build the key of a service's middleware of one kind: `namespace/name/kind`.
+
+    One that a port has instead of it has the port's number behind.
+    """
+    return f"{service.namespace}/{service.name}/{kind}/{port}" if port else f"{service.namespace}/{service.name}/{kind}"
+
+
+def find_scope(key: str) -> str:
+    """Find what a middleware with this key is for: `namespace/name`, or `namespace/name:port` if only for one port."""
+    owner = find_owner(key)
+    _, _, port = key[len(owner) + 1 :].partition("/")
+    is_port = port.isascii() and port.isdecimal() and len(port) <= _PORT_DIGITS
+    return f"{owner}:{port}" if is_port else owner
 
 
 def build_wire_path(protocol: str, noun: str, key: str) -> str:

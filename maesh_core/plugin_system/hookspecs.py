@@ -421,9 +421,10 @@ class MiddlewareFactory(Protocol):
     """The type as which settings are decoded; if decoding fails, the router is refused."""
 
     def build_middleware(self, settings: Any, service: str) -> Middleware:
-        """Build the middleware of one service, shared by all its ports; called again only if its settings change.
+        """Build the middleware of one service, shared by its ports; called again only if its settings change.
 
-        `service` is `namespace/name`. In contrast, the label `service` of metrics is the key of a service port: for a
+        `service` is `namespace/name`, or `namespace/name:port` if annotations of a port configure it for that port
+        alone. In contrast, the label `service` of metrics is the key of a service port: for a
         request `Exchange.service`, for a connection `cut_port_key(connection.service)`.
         """
 
@@ -476,6 +477,8 @@ class ConfiguredObserver(TrafficObserver, Protocol):
 
     def apply_settings(self, settings: Mapping[str, Any]) -> None:
         """Use these settings from now on: those of all services that have any, by `namespace/name`.
+
+        Settings that annotations of a port define for it alone are under `namespace/name:port` instead.
 
         Called when a configuration has changed them; other services have none. If it raises, that is logged.
         """

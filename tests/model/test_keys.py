@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, cut_port_key, find_owner
+from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, cut_port_key, find_owner, find_scope
 
 
 @pytest.mark.parametrize("rest", ["", "/split canary", "/split canary/v2", "/a/b/c:d"])
@@ -22,3 +22,12 @@ def test_a_key_without_a_port_stays_as_it_is(key):
 def test_the_owner_of_a_key_is_its_service(rest):
     assert find_owner("shop/web" + rest) == "shop/web"
     assert find_owner(build_middleware_key(ObjectKey("shop", "web"), "acl")) == "shop/web"
+
+
+def test_the_scope_of_a_middleware_is_its_service_or_one_of_its_ports() -> None:
+    key = ObjectKey("shop", "web")
+    assert find_scope(build_middleware_key(key, "retry")) == "shop/web"
+    assert find_scope(build_middleware_key(key, "retry", 8080)) == "shop/web:8080"
+    assert find_scope("shop/web/rewrite/0123456789abcdef0123456789abcdef") == "shop/web"
+    assert find_scope("shop/web/rewrite/" + "1" * 32) == "shop/web"
+    assert find_owner(build_middleware_key(key, "retry", 8080)) == "shop/web"

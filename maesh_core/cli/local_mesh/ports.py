@@ -11,13 +11,20 @@ from collections.abc import Iterable
 
 from maesh_core.errors import StartupError
 from maesh_core.model.addresses import bracket_address
+from maesh_core.model.configuration import PortStatus
 from maesh_core.model.messages import ServiceReport
 from maesh_core.settings import UpSettings
 
 _PORT_FAULTS = (errno.EADDRINUSE, errno.EACCES)
 """For these errors another port may help; for all others the address is the cause."""
 
-_ENTRYPOINT_FLAGS = {"http": "--http-port", "tcp": "--tcp-port", "udp": "--set udp.port=NUMBER"}
+_OWN = "own http"
+_ENTRYPOINT_FLAGS = {
+    "http": "--http-port",
+    _OWN: "--own-http-port",
+    "tcp": "--tcp-port",
+    "udp": "--set udp.port=NUMBER",
+}
 
 
 def find_local_host(bind: str) -> str:
@@ -38,7 +45,7 @@ def check_ports(settings: UpSettings) -> int:
 def check_entrypoints(settings: UpSettings, reports: Iterable[ServiceReport]) -> None:
     """Raise StartupError if the port of an entrypoint is in use."""
     wanted = {
-        (port.entrypoint, report.traffic_type or "http")
+        (port.entrypoint, _find_kind(report, port))
         for report in reports
         for port in report.ports
         if port.entrypoint is not None
@@ -46,6 +53,11 @@ def check_entrypoints(settings: UpSettings, reports: Iterable[ServiceReport]) ->
     for number, traffic_type in sorted(wanted):
         hint = f"{_ENTRYPOINT_FLAGS.get(traffic_type, '--http-port')} sets other {traffic_type} entrypoints"
         _bind(settings.bind, number, hint=hint, is_datagram=traffic_type == "udp").close()
+
+
+def _find_kind(report: ServiceReport, port: PortStatus) -> str:
+    """Find which entrypoints a port is on: those of its traffic type, or the own ones of HTTP."""
+    return _OWN if port.has_own_entrypoint else port.traffic_type or report.traffic_type or "http"
 
 
 def _bind(host: str, port: int, *, hint: str, is_datagram: bool = False) -> socket.socket:

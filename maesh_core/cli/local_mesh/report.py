@@ -63,13 +63,14 @@ def _render_services(reports: Sequence[ServiceReport], host: str, api_url: str) 
 
 
 def _build_rows(report: ServiceReport, host: str, *, has_schemes: bool) -> list[tuple[str, ...]]:
-    start = (f"{report.namespace}/{report.name}", report.host, report.traffic_type or "-")
+    start = (f"{report.namespace}/{report.name}", report.host)
     rows = []
     for port in report.ports:
-        scheme = port.scheme if report.traffic_type == "http" and port.entrypoint else "-"
+        kind = port.traffic_type or report.traffic_type or "-"
+        scheme = port.scheme if kind == "http" and port.entrypoint else "-"
         entrypoint = f"{host}:{port.entrypoint}" if port.entrypoint else "-"
-        rows.append((*start, str(port.port), *((scheme,) if has_schemes else ()), entrypoint))
-    return rows or [(*start, "-", *(("-",) if has_schemes else ()), "-")]
+        rows.append((*start, kind, str(port.port), *((scheme,) if has_schemes else ()), entrypoint))
+    return rows or [(*start, report.traffic_type or "-", "-", *(("-",) if has_schemes else ()), "-")]
 
 
 def _add_rest(text: str, rest: int, url: str) -> str:
@@ -79,9 +80,10 @@ def _add_rest(text: str, rest: int, url: str) -> str:
 def _render_call(reports: Sequence[ServiceReport], host: str) -> str | None:
     """Render a request that the mesh answers from an upstream, if there is one."""
     for report in reports:
-        if report.traffic_type == "http" and not report.errors:
+        if not report.errors:
             for port in report.ports:
-                if port.entrypoint is not None and not port.unserved:
+                is_http = (port.traffic_type or report.traffic_type) == "http"
+                if is_http and port.entrypoint is not None and not port.unserved:
                     return _render_call_of_port(report.host, port, f"{host}:{port.entrypoint}")
     return None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.controller.ports.ranges import list_exclusive_ranges
+from maesh_core.controller.configuration.ranges import list_exclusive_ranges
 from maesh_core.model.events import Applied, Deleted, Event, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service

@@ -30,8 +30,7 @@ from maesh_core.controller.configuration.port_plan import (
     place_ports,
     show_group,
 )
-from maesh_core.controller.ports.assignment import Entrypoints, PendingPorts
-from maesh_core.controller.ports.ranges import find_own_range, name_own_range
+from maesh_core.controller.configuration.ranges import Entrypoints, PendingPorts, find_own_range, name_own_range
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, PREFIXES, select_annotations
 from maesh_core.model.configuration import (
@@ -50,6 +49,7 @@ from maesh_core.model.topology import BackendNode, PortNode, RuleProblem, RuleTa
 from maesh_core.model.transport import ENCRYPTABLE, MODES, STRICT
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
 from maesh_core.plugin_system.protocols import TrafficType
+from maesh_core.plugin_system.rules import name_kind
 from maesh_core.process.printable import show_line
 
 WAITING = "waits for its entrypoint to be written"
@@ -398,11 +398,12 @@ class _Build:
     def _choose_key(self, kind: str, middleware: Middleware) -> str:
         """Choose the key of a middleware: the service's, or that of a port for which it differs."""
         key = build_middleware_key(self.node.key, kind)
-        own_port = self.group.own_port
-        if not own_port:
-            self.shared_middlewares[self.group.type_name, key] = middleware
-            return key
-        return key if self.shared_middlewares.get((self.group.type_name, key)) == middleware else f"{key}/{own_port}"
+        place = (self.group.type_name, key)
+        if not self.group.own_port:
+            self.shared_middlewares[place] = middleware
+        elif self.shared_middlewares.get(place) != middleware:
+            return build_middleware_key(self.node.key, kind, self.group.own_port)
+        return key
 
     def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
         try:
@@ -507,7 +508,7 @@ def _explain_unserved_backend(backend: BackendNode) -> str:
 
 def describe_problem(problem: RuleProblem) -> str:
     """Describe a problem of a rule, as its Service shows it."""
-    origin = "" if problem.origin is None else f" of {problem.origin[0].__name__} {problem.origin[1]}"
+    origin = "" if problem.origin is None else f" of {name_kind(problem.origin[0])} {problem.origin[1]}"
     name = problem.label or problem.rule or "any"
     return f"port {problem.port}: rule {name}{origin}: {problem.text}"
 

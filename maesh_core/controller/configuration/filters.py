@@ -225,7 +225,9 @@ class _Adder:
                 return ""
             rendered = render_settings(settings, f"middleware {builder.kind}")
         except ConfigurationError as error:
-            raise _FilterError(name, f"{name}: {error}", str(getattr(error, "reason", error))) from error
+            text = str(error)  # many errors begin with the filter's name
+            text = text if text.startswith(f"{name}: ") else f"{name}: {text}"
+            raise _FilterError(name, text, str(getattr(error, "reason", error))) from error
         except Exception as error:  # a plugin's code may raise anything: only this rule is affected
             _log.exception("service %s: filter %s of rule %s", self._service.key, name, requests[0].rule)
             raise _FilterError(name, f"{name} could not be built: {type(error).__name__}: {error}") from error

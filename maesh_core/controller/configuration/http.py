@@ -15,6 +15,7 @@ from maesh_core.controller.configuration.rules import build_rules
 from maesh_core.model.addresses import bracket_address
 from maesh_core.model.annotations import SCHEME, parse_load_balancer, select_annotations
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
+from maesh_core.model.hosts import ZONES
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
 from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
@@ -23,7 +24,6 @@ from maesh_core.plugin_system.hookspecs import BalancerBuilder
 from maesh_core.plugin_system.protocols import PortRange
 from maesh_core.plugin_system.rules import has_rules
 
-ZONES = ("maesh", "traefik.mesh")
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
 """The core's own load balancers; plugins add others."""
 

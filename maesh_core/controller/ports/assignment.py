@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from maesh_core.controller.configuration.ranges import Entrypoints, PendingPorts
 from maesh_core.controller.ports.port_table import GRACE_S, PortOwner, PortTable
 from maesh_core.model.keys import ObjectKey
 from maesh_core.plugin_system.protocols import PortRange
@@ -17,17 +18,11 @@ from maesh_core.plugin_system.protocols import PortRange
 class PortClaim(NamedTuple):
     """What a service needs: an entrypoint of the range `name` for each of these port numbers.
 
-    The name of a range is that of its traffic type, or of its own entrypoints (configuration/port_plan.py).
+    The name of a range is that of its traffic type, or of its own entrypoints (configuration/ranges.py).
     """
 
     name: str
     ports: tuple[int, ...]
-
-
-Entrypoints = Mapping[str, Mapping[int, int]]
-"""Entrypoints of a service by the name of their range, then by port number."""
-PendingPorts = Mapping[str, frozenset[int]]
-"""Port numbers that wait for their entrypoint, by the name of the range."""
 
 
 class PortTables:

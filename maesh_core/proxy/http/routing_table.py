@@ -17,6 +17,7 @@ from maesh_core.model.configuration import (
     list_chains,
     list_targets,
 )
+from maesh_core.model.hosts import find_meant_host
 from maesh_core.model.matching import compile_matches
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.plugin_system.middleware import Middleware
@@ -82,12 +83,21 @@ class HttpTable:
         return f"<HttpTable routers={len(self.routes)} services={len(self.services)}>"
 
     def find(self, entrypoint: int, host: bytes) -> Route | None:
-        """Return the route of a host; None if there is none. An entrypoint of one router's own has every host."""
+        """Return the route of a host; None if there is none.
+
+        An entrypoint of one router's own has every host. On others, a host that no router has may stand for another.
+        """
         hosts = self.hosts.get(entrypoint)
         if hosts is None:
             return None
         found = hosts.get(host)
-        return found if found is not None else hosts.get(ANY_HOST)
+        if found is not None:
+            return found
+        found = hosts.get(ANY_HOST)
+        if found is not None:
+            return found
+        meant = find_meant_host(host)
+        return None if meant is None else hosts.get(meant)
 
     @property
     def keys(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.model.configuration import Middleware
-from maesh_core.model.keys import find_owner
+from maesh_core.model.keys import find_scope
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.middleware import Middleware as BuiltMiddleware
 from maesh_core.proxy.middleware.checks import find_middleware_problem
@@ -70,7 +70,7 @@ def _compile_middleware(
         return _build_failure(wanted, "is not loaded by this proxy")
     try:
         settings = msgspec.convert(wanted.settings, factory.settings_type)
-        instance = factory.build_middleware(settings, find_owner(key))
+        instance = factory.build_middleware(settings, find_scope(key))
         problem = find_middleware_problem(instance)
     except msgspec.ValidationError as error:
         return _build_failure(wanted, "has invalid settings", str(error))

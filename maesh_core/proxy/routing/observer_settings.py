@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.model.configuration import Middleware
+from maesh_core.model.keys import find_scope
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ class ObserverSettings:
 
 
 def _select(sections: Iterable[Mapping[str, Middleware]], kind: str) -> dict[str, Mapping[str, Any]]:
-    """Select the settings of one kind, by service."""
+    """Select the settings of one kind, by service or, where a port has its own ones, by service port."""
     return {
-        key.removesuffix(f"/{kind}"): middleware.settings
+        find_scope(key): middleware.settings
         for section in sections
         for key, middleware in section.items()
         if middleware.kind == kind

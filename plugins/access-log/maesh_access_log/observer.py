@@ -61,7 +61,7 @@ class AccessLog:
         return f"<AccessLog {self._lines + len(self._records)} lines, {self._writer!r}>"
 
     def apply_settings(self, settings: Mapping[str, ServiceAccessLog]) -> None:
-        """Use the annotations of these services, by `namespace/name`, for records from now on."""
+        """Use the annotations of these services, by `namespace/name` or service port, for records from now on."""
         self._render_records()
         self._services = settings
         self._known = {}
@@ -145,8 +145,8 @@ class AccessLog:
         self._writer.close()
 
     def _find_service(self, port_key: str) -> bool:
-        service, _, _ = cut_port_key(port_key).rpartition(":")
-        found = self._services.get(service)
+        of_port = cut_port_key(port_key)
+        found = self._services.get(of_port) or self._services.get(of_port.rpartition(":")[0])
         is_logged = self._is_default if found is None else found.is_logged
         if len(self._known) >= REMEMBERED_SERVICES:
             self._known.clear()

@@ -4,8 +4,19 @@ Takes a view and a route; returns the backend's node, and a problem if it cannot
 weight and answers its share of the requests with 500 (HTTPRouteRule.backendRefs).
 """
 
-from maesh_core.plugin import AnswerNode, BackendNode, ObjectKey, PortNode, ServiceNode, TopologyView, find_scheme
+from maesh_core.plugin import (
+    AnswerNode,
+    BackendNode,
+    ConfigurationError,
+    ObjectKey,
+    PortNode,
+    ServiceNode,
+    TopologyView,
+    find_scheme,
+    select_annotations,
+)
 from maesh_gateway import GatewaySettings
+from maesh_gateway.claims import can_have_type, find_traffic_type
 from maesh_gateway.findings import RefProblem, RefReason
 from maesh_gateway.grants import is_permitted
 from maesh_gateway.routes import CORE_GROUPS, BackendRef, Route, is_label
@@ -13,6 +24,8 @@ from maesh_gateway.routes import CORE_GROUPS, BackendRef, Route, is_label
 GRPC_UNAVAILABLE = 14
 H2C = "h2c"
 SHOWN_CHARACTERS = 80
+_NO_GRPC = frozenset({"http", "kubernetes.io/ws", "kubernetes.io/wss"})
+"""Protocols of ports that cannot carry gRPC."""
 
 
 class RefError(Exception):
@@ -68,23 +81,25 @@ class BackendResolver:
             raise RefError("BackendNotFound", "there is no such Service")
         if node.errors:
             raise RefError("BackendNotFound", f"the Service has an error: {node.errors[0]}")
-        return node, _find_port(node, backend.port, is_grpc=route.is_grpc)
+        return node, _find_port(node, backend.port, route)
 
     def _find_safe_key(self, key: ObjectKey) -> ObjectKey:
         """Return a key whose names may be part of other keys."""
         return key if is_label(key.namespace) and is_label(key.name) else self._service.key
 
 
-def _find_port(node: ServiceNode, number: int, *, is_grpc: bool) -> PortNode:
-    port = next((each for each in node.ports if (each.number, each.protocol) == (number, "TCP")), None)
+def _find_port(node: ServiceNode, number: int, route: Route) -> PortNode:
+    """Find the port of a backend. Raises RefError if there is none, or if the route cannot use it."""
+    place = (number, route.protocol)
+    port = next((each for each in node.ports if (each.number, each.protocol) == place), None)
     if port is None:
-        raise RefError("BackendNotFound", f"the Service has no TCP port {number}")
-    traffic_type = port.traffic_type or node.traffic_type
-    if traffic_type != "http":
-        raise RefError("UnsupportedProtocol", f"its port {number} has the traffic type {traffic_type}")
-    if port.app_protocol and not _has_scheme(node, port):
+        raise RefError("BackendNotFound", f"the Service has no {route.protocol} port {number}")
+    if not can_have_type(node, port, route.traffic_type):
+        found = find_traffic_type(node, port)
+        raise RefError("UnsupportedProtocol", f"its port {number} has the traffic type {found}")
+    if route.traffic_type == "http" and port.app_protocol and not _has_scheme(node, port):
         scheme = find_scheme(port.app_protocol)
-        if scheme is None or (is_grpc and port.app_protocol in ("http", "kubernetes.io/ws", "kubernetes.io/wss")):
+        if scheme is None or (route.is_grpc and port.app_protocol in _NO_GRPC):
             shown = ascii(port.app_protocol[:SHOWN_CHARACTERS])
             raise RefError("UnsupportedProtocol", f"the appProtocol {shown} of its port {number} is not supported")
     return port
@@ -92,8 +107,10 @@ def _find_port(node: ServiceNode, number: int, *, is_grpc: bool) -> PortNode:
 
 def _has_scheme(node: ServiceNode, port: PortNode) -> bool:
     """Whether an annotation of the Service says how its port is called."""
-    names = ("scheme", f"{port.number}.scheme", f"{port.name}.scheme")
-    return any(name in node.annotations for name in names)
+    try:
+        return "scheme" in select_annotations(node.annotations, port)
+    except ConfigurationError:  # it is an error of that service
+        return False
 
 
 def _has_default_scheme(node: ServiceNode, port: PortNode) -> bool:

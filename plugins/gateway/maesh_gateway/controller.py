@@ -39,6 +39,7 @@ class RouteBuilder:
             value=attachments,
             rules=tables.build_rules(),
             side_backends=tables.build_sides(),
+            traffic_types=tables.build_traffic_types(),
             objects=tables.list_objects(attachments),
             notices=tables.list_notices(attachments),
         )

@@ -102,6 +102,9 @@ class Route(CheckedResource, frozen=True):
     kind: ClassVar[str]
     rank: ClassVar[int]
     """Of several kinds on one port, the highest one is used (GEP-1294)."""
+    traffic_type: ClassVar[str] = "http"
+    protocol: ClassVar[str] = "TCP"
+    """The protocol of the ports that it can be attached to."""
     is_grpc: ClassVar[bool] = False
     default_rules: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     """The rules of a route that has none, as the API server writes them."""

@@ -80,7 +80,7 @@ def test_a_port_with_another_traffic_type_takes_no_http_route(cluster):
     web = write_service("web", annotations={"maesh.containo.us/traffic-type": "tcp"})
     found = cluster(web, write_route(rules=[write_rule("web")]))
     assert found.build().rules == {}
-    assert found.find_attachment().message == "port 80 of Service web does not have the traffic type http"
+    assert found.find_attachment().message == "port 80 of Service web has the traffic type tcp, not http"
 
 
 # --- producers and consumers

@@ -197,6 +197,17 @@ def test_unknown_hosts_and_entrypoints_have_no_route():
     assert table.find(2, b"x.maesh") is None
 
 
+def test_a_clusters_name_finds_the_route_of_the_name_in_the_mesh_unless_another_router_has_it():
+    hosts = {"cart": ("cart.shop.maesh", "10.0.0.1"), "odd": ("cart.shop.svc",)}
+    routers = {key: HttpRouter(entrypoint=1, hosts=names) for key, names in hosts.items()}
+    table = Pools().build(Section(routers=routers), None)
+    for host in (b"cart.shop", b"cart.shop.svc.cluster.local", b"10.0.0.1"):
+        assert table.find(1, host) is table.routes["cart"]
+    assert table.find(1, b"cart.shop.svc") is table.routes["odd"]
+    assert table.find(1, b"other.shop") is None
+    assert table.find(1, b"cart.shop.example.org") is None
+
+
 def test_an_entrypoint_of_a_routers_own_has_every_host_and_the_shared_one_its_hosts():
     def build(key, own):
         return HttpRouter(entrypoint=1, hosts=(f"{key}.maesh",), own_entrypoint=own, service=key)

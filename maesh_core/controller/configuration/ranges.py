@@ -3,10 +3,15 @@
 Takes traffic types; returns their ranges by name. Assigns nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from maesh_core.plugin_system.protocols import PortRange, TrafficType
+
+Entrypoints = Mapping[str, Mapping[int, int]]
+"""Entrypoints of a service by the name of their range, then by port number."""
+PendingPorts = Mapping[str, frozenset[int]]
+"""Port numbers that wait for their entrypoint, by the name of the range."""
 
 _OWN_SUFFIX = "/own"
 """No traffic type has a slash in its name."""

@@ -1,0 +1,140 @@
+"""Requests of pages in; answers to preflight requests, and fields of responses, out."""
+
+import pytest
+from maesh_cors.proxy import CorsFactory
+from maesh_cors.settings import CorsPolicy
+
+from maesh_testing import FakeExchange
+
+ORIGIN = b"https://shop.example"
+LISTED = {"origins": ("https://shop.example",)}
+ANY = {"origins": ("*",)}
+
+
+def build(**policy):
+    return CorsFactory().build_middleware(CorsPolicy(**policy), "shop/cart")
+
+
+def ask(policy, *, origin=ORIGIN, method=b"PUT", headers=None, request=b"OPTIONS"):
+    sent = {b"Origin": origin, b"Access-Control-Request-Method": method, b"Access-Control-Request-Headers": headers}
+    exchange = FakeExchange(request, headers={name: value for name, value in sent.items() if value is not None})
+    return build(**policy).on_request(exchange)
+
+
+def preflight(policy, **options):
+    """Give the fields of the answer to a preflight request, by name, without Vary."""
+    answer = ask(policy, **options)
+    assert (answer.status, answer.body) == (204, None)
+    fields = {name.decode(): value.decode() for name, value in answer.headers}
+    assert len(fields) == len(answer.headers)
+    assert fields.pop("Vary") == "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+    return {name.removeprefix("Access-Control-"): value for name, value in fields.items()}
+
+
+def respond(policy, *, origin=ORIGIN, sent=()):
+    """Give the fields of the response that the client gets, where the server has sent some."""
+    exchange = FakeExchange(headers={} if origin is None else {b"Origin": origin}, status=200)
+    for name, value in sent:
+        exchange.response_headers.add(name, value)
+    assert build(**policy).on_response(exchange) is None
+    return exchange.response_headers.items()
+
+
+def test_a_preflight_request_is_answered_without_a_server():
+    policy = {**LISTED, "methods": ("GET", "PUT"), "headers": ("Authorization", "X-A"), "max_age_s": 600}
+    assert preflight(policy) == {
+        "Allow-Origin": "https://shop.example",
+        "Allow-Methods": "GET, PUT",
+        "Allow-Headers": "Authorization, X-A",
+        "Max-Age": "600",
+    }
+
+
+def test_what_the_policy_does_not_list_is_left_out():
+    assert preflight(LISTED) == {"Allow-Origin": "https://shop.example", "Max-Age": "5"}
+
+
+def test_a_policy_for_all_is_answered_with_stars_and_the_headers_that_the_page_asks_for():
+    policy = {**ANY, "methods": ("*",), "headers": ("*",)}
+    assert preflight(policy, headers=b"authorization,x-a") == {
+        "Allow-Origin": "*",
+        "Allow-Methods": "*",
+        "Allow-Headers": "authorization, x-a",
+        "Max-Age": "5",
+    }
+    assert preflight(policy)["Allow-Headers"] == "*"
+
+
+def test_with_credentials_no_field_has_a_star():
+    policy = {**ANY, "methods": ("*",), "headers": ("*",), "exposed": ("*",), "has_credentials": True}
+    assert preflight(policy, headers=b"x-a, ,x-b;q") == {
+        "Allow-Origin": "https://shop.example",
+        "Allow-Credentials": "true",
+        "Allow-Methods": "PUT",
+        "Allow-Headers": "x-a, x-b, q",
+        "Max-Age": "5",
+    }
+    assert "Allow-Headers" not in preflight(policy)
+
+
+@pytest.mark.parametrize("origin", [b"https://evil.example", b"null", b"https://shop.example.evil.example"])
+def test_a_page_of_another_origin_is_refused_before_it_sends_its_request(origin):
+    answer = ask(LISTED, origin=origin)
+    assert (answer.status, answer.reason, answer.headers) == (403, "pages of this origin are not allowed", ())
+
+
+@pytest.mark.parametrize("changed", [{"origin": None}, {"method": None}, {"request": b"GET"}])
+def test_any_other_request_goes_to_the_server(changed):
+    assert ask(LISTED, **changed) is None
+
+
+def test_a_response_says_that_the_page_may_read_it():
+    policy = {**LISTED, "exposed": ("X-A", "X-B"), "has_credentials": True}
+    assert respond(policy) == [
+        (b"Access-Control-Allow-Origin", ORIGIN),
+        (b"Access-Control-Allow-Credentials", b"true"),
+        (b"Access-Control-Expose-Headers", b"X-A, X-B"),
+        (b"Vary", b"Origin"),
+    ]
+
+
+def test_a_response_that_all_pages_may_read_does_not_vary():
+    assert respond({**ANY, "exposed": ("*",)}) == [
+        (b"Access-Control-Allow-Origin", b"*"),
+        (b"Access-Control-Expose-Headers", b"*"),
+    ]
+    assert respond(ANY, origin=None) == []
+
+
+def test_with_credentials_all_fields_are_named():
+    policy = {**ANY, "exposed": ("*",), "has_credentials": True}
+    fields = dict(respond(policy, sent=[(b"X-A", b"1"), (b"x-a", b"2"), (b"Etag", b"3")]))
+    assert fields[b"Access-Control-Expose-Headers"] == (
+        b"x-a, Etag, Access-Control-Allow-Origin, Access-Control-Allow-Credentials"
+    )
+
+
+def test_the_policy_replaces_what_the_server_says():
+    sent = [(b"access-control-allow-origin", b"*"), (b"Access-Control-Allow-Credentials", b"true"), (b"X-A", b"1")]
+    assert respond(LISTED, sent=sent) == [
+        (b"X-A", b"1"),
+        (b"Access-Control-Allow-Origin", ORIGIN),
+        (b"Vary", b"Origin"),
+    ]
+    assert respond(LISTED, sent=sent, origin=b"https://evil.example") == [(b"X-A", b"1"), (b"Vary", b"Origin")]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ([], [b"Origin"]),
+        ([b"Accept"], [b"Accept", b"Origin"]),
+        ([b"accept , ORIGIN"], [b"accept , ORIGIN"]),
+        ([b"Accept", b"origin"], [b"Accept", b"origin"]),
+        ([b"*"], [b"*"]),
+    ],
+)
+@pytest.mark.parametrize("origin", [None, ORIGIN])
+def test_caches_learn_once_that_the_response_depends_on_the_origin(written, expected, origin):
+    fields = respond(LISTED, origin=origin, sent=[(b"Vary", value) for value in written])
+    assert [value for name, value in fields if name == b"Vary"] == expected

@@ -1,0 +1,147 @@
+"""Which routes claim which ports of a service, and which kind of them each port uses.
+
+Takes the node of a service and the routes that name it. Routes in the service's namespace are producer routes, for all
+clients. Routes of another namespace are consumer routes, for the clients of theirs only. For a port whose traffic type
+nothing else decides, the producer routes decide it, too; consumer routes change nothing for other clients.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from maesh_core.plugin import ConfigurationError, PortNode, ServiceNode, find_chosen_traffic_type
+from maesh_gateway.findings import AcceptedReason
+from maesh_gateway.precedence import choose_kind
+from maesh_gateway.routes import ParentRef, Route
+
+PRODUCER = ""
+"""The group of routes for all clients; consumer routes are grouped by their namespace."""
+
+Place = tuple[int, str]
+"""Number and protocol of a port."""
+
+
+class Claim(NamedTuple):
+    """A parentRef of a route, and the ports that it names; without ports, `problem` says why."""
+
+    route: Route
+    parent: ParentRef
+    places: tuple[Place, ...] = ()
+    reason: AcceptedReason = ""
+    problem: str = ""
+
+
+class Claims:
+    """The claims on the ports of one service, in the order of the routes and of their parents.
+
+    `groups` are the routes of each port and group, of all kinds; `kinds` is the one that each of them uses.
+    """
+
+    def __init__(self, service: ServiceNode, routes: Sequence[Route]) -> None:
+        self._service = service
+        self._ports = {(port.number, port.protocol): port for port in service.ports}
+        self.groups: dict[tuple[Place, str], list[Route]] = {}
+        self.kinds: dict[tuple[Place, str], type[Route] | None] = {}
+        claims = tuple(self._read(routes))
+        for claim in claims:
+            if self.find_group(claim.route) == PRODUCER:
+                self._add(claim)
+        self._choose()
+        self.items = tuple(self._limit(claim) for claim in claims)
+        for claim in self.items:
+            if self.find_group(claim.route) != PRODUCER:
+                self._add(claim)
+        self._choose()
+
+    def find_group(self, route: Route) -> str:
+        """Find the group of a route."""
+        namespace = route.metadata.namespace
+        return PRODUCER if namespace == self._service.key.namespace else namespace
+
+    def list_used(self, place: Place, group: str) -> list[Route]:
+        """List the routes that a port uses for a group."""
+        kind = self.kinds[place, group]
+        return [route for route in self.groups[place, group] if type(route) is kind]
+
+    def build_traffic_types(self) -> dict[Place, str]:
+        """Build the traffic types that producer routes decide."""
+        return {
+            place: kind.traffic_type
+            for (place, group), kind in self.kinds.items()
+            if group == PRODUCER and kind is not None and self._find_type(place) != kind.traffic_type
+        }
+
+    def _read(self, routes: Sequence[Route]) -> Iterator[Claim]:
+        for route in routes:
+            for parent in route.parents:
+                if parent.service != self._service.key:
+                    continue
+                if parent.problem:
+                    yield Claim(route, parent, (), "UnsupportedValue", parent.problem)
+                    continue
+                places, problem = select_ports(self._service, parent, type(route))
+                yield Claim(route, parent, places, "NoMatchingParent" if problem else "", problem)
+
+    def _limit(self, claim: Claim) -> Claim:
+        """Limit the claim of a consumer route to ports that have its traffic type for all clients."""
+        if self.find_group(claim.route) == PRODUCER or not claim.places:
+            return claim
+        types = self.build_traffic_types()
+        wanted = claim.route.traffic_type
+        places = tuple(place for place in claim.places if types.get(place, self._find_type(place)) == wanted)
+        if places:
+            return claim._replace(places=places)
+        problem = _describe_type(self._service, self._ports[claim.places[0]], wanted)
+        return claim._replace(places=(), reason="NoMatchingParent", problem=problem)
+
+    def _add(self, claim: Claim) -> None:
+        for place in claim.places:
+            routes = self.groups.setdefault((place, self.find_group(claim.route)), [])
+            if all(route is not claim.route for route in routes):
+                routes.append(claim.route)
+
+    def _choose(self) -> None:
+        self.kinds = {place: choose_kind(found) for place, found in self.groups.items()}
+
+    def _find_type(self, place: Place) -> str | None:
+        return find_traffic_type(self._service, self._ports[place])
+
+
+def select_ports(service: ServiceNode, parent: ParentRef, type_: type[Route]) -> tuple[tuple[Place, ...], str]:
+    """Select the ports of a service that a parentRef of a route names; without any, the text says why."""
+    name = service.key.name
+    named = [
+        port
+        for port in service.ports
+        if port.protocol == type_.protocol
+        and parent.port in (None, port.number)
+        and (not parent.section or parent.section == port.name)
+    ]
+    if not named:
+        wanted = [f"number {parent.port}"] if parent.port is not None else []
+        wanted += [f"name {parent.section!a}"] if parent.section else []
+        text = f" with {' and '.join(wanted)}" if wanted else ""
+        return (), f"Service {name} has no {type_.protocol} port{text}"
+    found = tuple((port.number, port.protocol) for port in named if can_have_type(service, port, type_.traffic_type))
+    return found, "" if found else _describe_type(service, named[0], type_.traffic_type)
+
+
+def can_have_type(service: ServiceNode, port: PortNode, traffic_type: str) -> bool:
+    """Whether a port has a traffic type, or nothing decides which one it has."""
+    if find_traffic_type(service, port) == traffic_type:
+        return True
+    if service.traffic_type is None:
+        return False
+    try:
+        return find_chosen_traffic_type(service.annotations, port) is None
+    except ConfigurationError:  # it is an error of the service already
+        return False
+
+
+def find_traffic_type(service: ServiceNode, port: PortNode) -> str | None:
+    """Find the traffic type that a port has without its routes."""
+    return port.traffic_type or service.traffic_type
+
+
+def _describe_type(service: ServiceNode, port: PortNode, wanted: str) -> str:
+    found = find_traffic_type(service, port)
+    return f"port {port.number} of Service {service.key.name} has the traffic type {found}, not {wanted}"

@@ -1,0 +1,65 @@
+"""Which kind of routes a port uses, and which traffic type that gives it."""
+
+import pytest
+from maesh_gateway.controller import RouteBuilder
+
+from maesh_core.controller.topology.builder import build_service_node
+from maesh_core.controller.topology.rules import TopologyRules
+from maesh_core.model.keys import ObjectKey
+
+from .conftest import FILTERS, Cluster, write_route, write_rule, write_service
+
+ROUTE = write_route(rules=[write_rule("web")])
+CONSUMER = write_route("theirs", [write_rule("web")], namespace="client")
+
+
+class TcpMesh(Cluster):
+    """A mesh whose services are TCP unless something else decides."""
+
+    def __init__(self, *objects):
+        super().__init__(*objects)
+        self.rules = TopologyRules(filters=FILTERS, default_mode="tcp")
+
+
+def test_a_route_makes_http_of_a_port_for_which_nothing_else_decides():
+    found = TcpMesh(write_service("web"), ROUTE)
+    assert found.build().traffic_types == {(80, "TCP"): "http"}
+    assert found.find_attachment().reason == ""
+    assert found.find_rule().backends[0].answer is None
+    view = found.snapshot.view()
+    builders = [RouteBuilder(found.settings)]
+    node = build_service_node(view, ObjectKey("shop", "web"), rules=found.rules, builders=builders)
+    assert node.ports[0].traffic_type == "http"
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        write_service("web", annotations={"maesh.containo.us/traffic-type": "tcp"}),
+        write_service("web", annotations={"maesh.containo.us/80.traffic-type": "tcp"}),
+    ],
+)
+def test_an_annotation_decides_before_a_route(service):
+    found = TcpMesh(service, ROUTE)
+    assert (found.build().rules, found.build().traffic_types) == ({}, {})
+    assert found.find_attachment().message == "port 80 of Service web has the traffic type tcp, not http"
+
+
+def test_a_consumer_route_does_not_change_the_traffic_type_for_others():
+    found = TcpMesh(write_service("web"), CONSUMER)
+    assert (found.build().rules, found.build().traffic_types) == ({}, {})
+    attachment = found.find_attachment("theirs")
+    assert (attachment.reason, attachment.message) == (
+        "NoMatchingParent",
+        "port 80 of Service web has the traffic type tcp, not http",
+    )
+
+
+def test_a_consumer_route_is_used_where_a_producer_route_has_decided_the_traffic_type():
+    found = TcpMesh(write_service("web"), CONSUMER, ROUTE)
+    assert list(found.build().rules[80, "TCP"].consumers) == ["client"]
+
+
+def test_a_service_without_a_valid_traffic_type_takes_no_route(cluster):
+    web = write_service("web", annotations={"maesh.containo.us/traffic-type": "No!"})
+    assert cluster(web, ROUTE).build().rules == {}

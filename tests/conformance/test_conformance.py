@@ -1,0 +1,44 @@
+"""The mesh conformance suite of the Gateway API: every case, by `maesh up` and in a cluster.
+
+Unlike the project's own runner, this one compares everything that is written in a case, also `Location`, the rewritten
+path and Host, and the statuses of the routes.
+"""
+
+import pytest
+
+from .calling import call, find_difference
+from .cases import load_suite
+
+pytestmark = pytest.mark.integration
+
+SUITE = load_suite()
+
+
+def run_case(case, mesh, pods):
+    """Run a case; return each request with what is not as wanted."""
+    mesh.apply(case.load())
+    failures = []
+    for request in case.requests:
+        source = pods.find(request.client.namespace, request.client.app).address
+        if request.to == "pod":
+            pod = pods.find(request.pod.namespace, request.pod.app)
+            address = (pod.address, pod.port)
+        else:
+            address = mesh.find_entrypoint("gateway-conformance-mesh", request.host, request.port)
+        difference = find_difference(
+            request, lambda request=request, address=address, source=source: call(request, address, source)
+        )
+        if difference:
+            failures.append(f"{request.method} {request.host}:{request.port}{request.target}: {difference}")
+    return failures
+
+
+@pytest.mark.parametrize("case", SUITE.cases, ids=lambda case: case.name)
+def test_a_case_of_the_suite_passes(case, mesh, echo_pods):
+    failures = run_case(case, mesh, echo_pods)
+    for (kind, name), parents in mesh.list_statuses().items():
+        for parent in parents:
+            found = {each["type"]: each["status"] for each in parent["conditions"]}
+            if found != {"Accepted": "True", "ResolvedRefs": "True"} and name != "mesh-grpc-weighted-backends":
+                failures.append(f"{kind} {name}: {parent['conditions']}")
+    assert not failures, "\n".join(failures)
