@@ -194,7 +194,15 @@ def _read_mirror(request: FilterRequest, service: ServiceNode) -> Mirror | None:
         raise ConfigurationError(f"{request.name}: the numerator is larger than the denominator")
     if not share:
         return None
-    return Mirror(name=found.backend, share=share, keys={build_port_key(service.key, request.port.number): key})
+    return Mirror(
+        name=_show_side(found.backend), share=share, keys={build_port_key(service.key, request.port.number): key}
+    )
+
+
+def _show_side(name: str) -> str:
+    """Show the name of a side service, `…/NAMESPACE/NAME/PORT`, as the annotation has it; others are unchanged."""
+    parts = name.split("/")
+    return f"{parts[2]}.{parts[1]}:{parts[3]}" if len(parts) >= 4 else name
 
 
 class ControllerHalf:

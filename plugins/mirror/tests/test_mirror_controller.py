@@ -173,6 +173,19 @@ def test_a_share_without_a_service_is_an_error():
         build({"percent": "10"})
 
 
+def test_the_side_service_of_a_filter_is_shown_as_the_annotation_names_it():
+    name = "mirror/other/next/80"
+    request = FilterRequest(
+        name="RequestMirror",
+        value={"backend": name},
+        matches=(),
+        port=PortNode(number=80),
+        side_services={name: f"shop/web:80/side/{name}"},
+    )
+    (mirror,) = send(get_builder().build_filter([request], build_service())).mirrors
+    assert mirror.name == "next.other:80"
+
+
 def test_it_explains_which_share_is_copied():
     builder = get_builder()
     named = {"mirror-service": "next.shop:80", "mirror-percent": "12.5"}
