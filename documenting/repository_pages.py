@@ -22,6 +22,7 @@ PAGES = {
     **{
         f"plugins/{name}/README.md": f"plugins/{name}.md"
         for name in (
+            "compress",
             "headers",
             "fault",
             "cors",

@@ -204,12 +204,14 @@ class Question(Protocol):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The decision of a middleware about a request, with the reasons, each a line of text.
 
-    `servers` are the only ones to which the request may be sent; None allows all.
+    `servers` are the only ones to which the request may be sent; None allows all. `status` is that of the middleware's
+    own response to a request that it does not pass on; 0 means that access is denied.
     """
 
     is_admitted: bool
     reasons: tuple[str, ...] = ()
     servers: tuple[tuple[str, int], ...] | None = None
+    status: int = 0
 
 
 class Exchange(Protocol):

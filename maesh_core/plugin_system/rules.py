@@ -14,6 +14,7 @@ import msgspec
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import Answer, Part, Service
 from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.resources import Resource
 from maesh_core.model.topology import AnswerNode, BackendNode, BranchNode, PortNode, RuleTable
 from maesh_core.process.printable import show_line
 
@@ -58,6 +59,12 @@ class RulePlan(msgspec.Struct, frozen=True, kw_only=True):
         yield from self.producer or ()
         for rules in self.consumers.values():
             yield from rules
+
+
+def name_kind(type_: type[Resource]) -> str:
+    """Name the kind of an object that defines rules: the class may say it as `kind`."""
+    kind = getattr(type_, "kind", None)
+    return kind if isinstance(kind, str) else type_.__name__
 
 
 def has_rules(port: PortNode) -> bool:

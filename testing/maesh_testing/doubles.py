@@ -49,6 +49,7 @@ class FakeExchange:
         server: tuple[str, int] | None = None,
         part: str = "",
         has_body: bool = False,
+        response_length: int | None = None,
     ) -> None:
         head = b"".join(b"%b: %b\r\n" % each for each in (headers or {}).items())
         self.method, self.target, self.host = method, target, host
@@ -61,7 +62,7 @@ class FakeExchange:
         self.is_grpc, self.grpc_status = is_grpc, grpc_status
         self.protocol, self.reason, self.server = protocol, reason, server
         self.server_path = ""
-        self.has_body = has_body
+        self.has_body, self.response_length = has_body, response_length
         self.attempt_timeout_s = 0.0
         self.destination = destination or service
         self.part = part

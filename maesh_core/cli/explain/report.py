@@ -34,7 +34,8 @@ def _render_end(found: Explanation) -> Iterable[str]:
     for each in found.destinations:
         scheme = f"  {each.scheme} ({each.scheme_source or 'default'})" if each.scheme else ""
         mode = f"  encryption {each.encryption}" if each.encryption else ""
-        yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no ready server'}{scheme}{mode}"
+        servers = ", ".join(each.servers) or (f"{each.status}: {each.reason}" if each.status else "no ready server")
+        yield f"  {each.service}  {each.share:.2%}  {servers}{scheme}{mode}"
 
 
 def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Iterable[str]:

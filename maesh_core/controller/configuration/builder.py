@@ -49,6 +49,7 @@ from maesh_core.model.topology import BackendNode, PortNode, RuleProblem, RuleTa
 from maesh_core.model.transport import ENCRYPTABLE, MODES, STRICT
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
 from maesh_core.plugin_system.protocols import TrafficType
+from maesh_core.plugin_system.rules import name_kind
 from maesh_core.process.printable import show_line
 
 WAITING = "waits for its entrypoint to be written"
@@ -507,7 +508,7 @@ def _explain_unserved_backend(backend: BackendNode) -> str:
 
 def describe_problem(problem: RuleProblem) -> str:
     """Describe a problem of a rule, as its Service shows it."""
-    origin = "" if problem.origin is None else f" of {problem.origin[0].__name__} {problem.origin[1]}"
+    origin = "" if problem.origin is None else f" of {name_kind(problem.origin[0])} {problem.origin[1]}"
     name = problem.label or problem.rule or "any"
     return f"port {problem.port}: rule {name}{origin}: {problem.text}"
 

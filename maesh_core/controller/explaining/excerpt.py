@@ -23,6 +23,7 @@ from maesh_core.model.messages import FIXED_FIELDS, Update, parse_update
 from maesh_core.model.resources import Pod
 from maesh_core.model.topology import ServiceNode
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
+from maesh_core.plugin_system.rules import list_rule_backends
 
 SPLITS = "trafficSplits"
 """The topology's section of splits (topology/rendering.py)."""
@@ -121,19 +122,26 @@ def decode_configuration(body: bytes) -> Update:
 
 
 def _list_reached(key: ObjectKey, mesh: Mesh) -> list[Described]:
-    """List the service, and those to which splits may send its requests."""
+    """List the service, and those to which splits and rules may send its requests."""
     reached: dict[ObjectKey, Described] = {}
+    ruled: set[ObjectKey] = set()
     waiting = [key]
     while waiting:
         key = waiting.pop()
         described = mesh.find_described(key) if key not in reached else None
         if described is None:
             continue
+        if not reached:  # the rules of backends do not apply
+            ruled = {each.service for port in described[0].ports for each in list_rule_backends(port)}
         reached[key] = described
         for split in map(render_addition, described[0].sections.get(SPLITS, {}).values()):
             if isinstance(split, dict):
                 backends = (each.get("service", "") for each in split.get("backends", ()))
                 waiting += [ObjectKey(split.get("namespace", ""), name) for name in backends]
+    for backend in ruled:
+        described = mesh.find_described(backend) if backend not in reached else None
+        if described is not None:
+            reached[backend] = described
     return list(reached.values())
 
 

@@ -12,16 +12,21 @@ from typing import Any, NamedTuple
 import msgspec
 
 from maesh_core.controller.explaining.client import Client, Pods, TopologyPods, find_client, parse_service_name
+from maesh_core.controller.explaining.destinations import (
+    Destination,
+    describe_part_filters,
+    list_destinations,
+    list_rule_destinations,
+)
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
+from maesh_core.controller.explaining.rules import choose_rule, find_client_namespace
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.addresses import join_port
 from maesh_core.model.annotations import SCHEME, parse_annotations, split_port_annotations
-from maesh_core.model.configuration import HttpRouter, Section, Service
+from maesh_core.model.configuration import HttpRouter, Section, chooses_by_rules
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
 from maesh_core.model.messages import PodReport, Update
 from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
-from maesh_core.model.transport import OFF
 from maesh_core.plugin_system.interfaces import Verdict
 
 
@@ -37,22 +42,6 @@ class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     path: str = "/"
     headers: tuple[tuple[str, str], ...] = ()
-
-
-class Destination(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A service that may get the request, its share of such requests, and its servers.
-
-    `scheme` is how HTTP servers are called, empty for other traffic types. `scheme_source` is the annotation or the
-    `appProtocol` that selects it, empty for the default. `encryption` is the mode of connections to its servers, empty
-    if that is `off`.
-    """
-
-    service: str
-    share: float
-    servers: tuple[str, ...]
-    scheme: str = ""
-    scheme_source: str = ""
-    encryption: str = ""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -212,6 +201,8 @@ class Explainer:
         if router is None:
             reasons = place.service["errors"] or ["no proxy serves this port"]
             return _Outcome(404 if is_http else 0, (), [f"closed: {text}" for text in reasons])
+        if isinstance(router, HttpRouter) and chooses_by_rules(router):
+            return self._follow_rules(router, self._build_question(request, client, address, place), place)
         if router.service is None:
             return _Outcome(router.status, (), [f"closed: {router.reason}"])
         question = self._build_question(request, client, address, place)
@@ -220,17 +211,44 @@ class Explainer:
             return _Outcome(403, (), [text])
         steps: list[str] = []
         destination = self._choose(router, place.key, question, steps)
-        verdict, undecided = self._explain_access(
-            router, place.section, question._replace(destination=destination), steps
-        )
+        question = question._replace(destination=destination)
+        verdict, undecided = self._explain_access(router.middlewares, place.section, question, steps)
         if not verdict.is_admitted:
-            return _Outcome(403 if is_http else 0, steps, [f"denied: {text}" for text in verdict.reasons])
+            return _refuse(verdict, steps, is_http=is_http)
         found = list_destinations(place.section.services, destination, verdict.servers)
         if is_http:
             found = [self._add_scheme(each, place, destination) for each in found]
         if not any(each.servers for each in found):
             return _Outcome(503 if is_http else 0, steps, ["no server is ready"], found)
         return _Outcome(200, steps, destinations=found, undecided=undecided)
+
+    def _follow_rules(self, router: HttpRouter, question: _Question, place: _Place) -> _Outcome:
+        """Follow a request to a port with rules."""
+        steps: list[str] = []
+        namespace = find_client_namespace(question.client_pods)
+        chosen = choose_rule(router, _find_document(place), question, namespace=namespace, steps=steps)
+        if not chosen.service:
+            return _Outcome(chosen.status, steps, [chosen.reason])
+        question = question._replace(destination=chosen.service)
+        verdict, undecided = self._explain_access(chosen.middlewares, place.section, question, steps)
+        if not verdict.is_admitted:
+            return _refuse(verdict, steps, is_http=True)
+        services = place.section.services
+        found = [
+            msgspec.structs.replace(each, scheme_source=self._find_source(each.service) if each.servers else "")
+            for each in list_rule_destinations(services, chosen, port_key=place.key, allowed=verdict.servers)
+        ]
+        steps += describe_part_filters(services, chosen, place.section.middlewares)
+        if any(each.servers for each in found):
+            return _Outcome(200, steps, destinations=found, undecided=undecided)
+        largest = max(found, key=lambda each: each.share)
+        return _Outcome(largest.status, steps, [largest.reason], found, undecided)
+
+    def _find_source(self, service_port: str) -> str:
+        """Find what selects the scheme of a service's port, `namespace/name:port`."""
+        name, _, port = service_port.rpartition(":")
+        document = self._topology["services"].get(str(parse_service_name(name)), {})
+        return _find_scheme_source(document, int(port)) if port.isdecimal() else ""
 
     def _add_scheme(self, found: Destination, place: _Place, destination: str) -> Destination:
         """Add the scheme of a service's servers, and what selects it. A backend is in the namespace of the service."""
@@ -270,12 +288,12 @@ class Explainer:
         return str(router.service)
 
     def _explain_access(
-        self, router: Any, section: Section, question: _Question, steps: list[str]
+        self, middlewares: Sequence[str], section: Section, question: _Question, steps: list[str]
     ) -> tuple[Verdict, Sequence[str]]:
         """Ask each middleware; return the first refusal, or the admission and the undecided ones."""
         servers: tuple[tuple[str, int], ...] | None = None
         undecided = []
-        for key in router.middlewares:
+        for key in middlewares:
             middleware = section.middlewares[key]
             verdict, failure = _explain_middleware(
                 self._middleware_builders.get(middleware.kind), middleware.settings, question
@@ -289,6 +307,20 @@ class Explainer:
             steps += [f"{middleware.kind}: {text}" for text in verdict.reasons]
             servers = verdict.servers if verdict.servers is not None else servers
         return Verdict(is_admitted=True, servers=servers), undecided
+
+
+def _refuse(verdict: Verdict, steps: Sequence[str], *, is_http: bool) -> _Outcome:
+    """Build the outcome of a request that a middleware does not pass on."""
+    if verdict.status:
+        return _Outcome(verdict.status, steps, [f"answered: {text}" for text in verdict.reasons])
+    return _Outcome(403 if is_http else 0, steps, [f"denied: {text}" for text in verdict.reasons])
+
+
+def _find_document(place: _Place) -> Mapping[str, Any]:
+    """Find the document of the port of a request in the topology."""
+    number = int(place.key.rpartition(":")[2])
+    ports = (each for each in place.service["ports"] if (each["port"], each.get("protocol", "TCP")) == (number, "TCP"))
+    return next(ports, {})
 
 
 def _explain_middleware(builder: Any, settings: Mapping[str, Any], question: _Question) -> tuple[Verdict | None, str]:
@@ -339,25 +371,3 @@ def _name_branch(service: str, key: str) -> str:
 
 def _is_blurred(router: HttpRouter, question: _Question) -> bool:
     return any(has_paths(branch.matches) for branch in router.branches) and is_ambiguous(question.target)
-
-
-def list_destinations(
-    services: Mapping[str, Service], key: str, allowed: Sequence[tuple[str, int]] | None
-) -> list[Destination]:
-    """List the services that may get a request, with their shares; `allowed` are the only servers, None for all."""
-    service = services[key]
-    total = sum(part.weight for part in service.parts)
-    found = [(part.service, part.weight / total) for part in service.parts] or [(key, 1.0)]
-    return [
-        Destination(
-            service=name.rpartition("/")[2] if service.parts else key,
-            share=round(share, 4),
-            servers=tuple(
-                join_port(each.address, each.port)
-                for each in services[name].servers
-                if each.weight and (allowed is None or (each.address, each.port) in allowed)
-            ),
-            encryption="" if services[name].encryption == OFF else services[name].encryption,
-        )
-        for name, share in found
-    ]

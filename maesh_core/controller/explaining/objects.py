@@ -4,7 +4,7 @@ Takes the topology and, if the controller has it, the list of `/api/objects`; re
 splits, targets and routes that concern one request, and no others.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,6 +38,8 @@ def collect_remarks(
     for key, document in services.items():
         name, _, namespace = key.partition("@")
         _note(found, ("Service", namespace, name), document)
+    for kind, where, name in _list_routes(topology["services"].get(str(service), {})):
+        _note(found, (kind, where, name), {})
     for split in splits:
         _note(found, _identify("TrafficSplit", split), split)
     for target in topology.get("serviceTrafficTargets", {}).values():
@@ -62,6 +64,9 @@ def _follow_splits(
 ) -> tuple[dict[str, Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
     """Find the services that may get a service's requests, and the splits on the way."""
     services: dict[str, Mapping[str, Any]] = {}
+    ruled = [
+        f"{each.get('service')}@{each.get('namespace')}" for each in _list_backends(topology["services"].get(key, {}))
+    ]
     splits: dict[str, Mapping[str, Any]] = {}
     waiting = [key]
     while waiting:
@@ -75,7 +80,31 @@ def _follow_splits(
             if split is not None:
                 splits[name] = split
                 waiting += [f"{each.get('service')}@{split.get('namespace')}" for each in split.get("backends", ())]
+    services |= {each: topology["services"][each] for each in ruled if each in topology["services"]}
     return services, list(splits.values())
+
+
+def _list_rules(service: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """List the rules of all ports of a service, those for clients of a namespace, too."""
+    for port in service.get("ports", ()):
+        tables = [*([port["rules"]] if "rules" in port else []), *port.get("consumers", {}).values()]
+        for table in tables:
+            yield from table["rules"]
+
+
+def _list_backends(service: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """List the backends of all rules of a service, and those that get copies; their own rules do not apply."""
+    for rule in _list_rules(service):
+        yield from rule.get("backends", ())
+    for port in service.get("ports", ()):
+        yield from port.get("sideBackends", {}).values()
+
+
+def _list_routes(service: Mapping[str, Any]) -> Iterator[Identity]:
+    """List the objects that define the rules of a service."""
+    for rule in _list_rules(service):
+        if "kind" in rule:
+            yield rule["kind"], rule["namespace"], rule["object"]
 
 
 def _identify(kind: str, document: Mapping[str, Any]) -> Identity:

@@ -90,6 +90,7 @@ class PortAdditions:
         if rules is None and not sides:
             return port, ()
         check = _Check(port)
+        sides = _sort_sides(sides, rules)
         if rules is not None and (port.rules is not None or port.consumers):
             self.errors.append(f"several builders define rules for port {port.number} {port.protocol}")
         if rules is not None:
@@ -130,7 +131,7 @@ class _Check:
 
     def check_sides(self, sides: Mapping[str, BackendNode]) -> dict[str, BackendNode]:
         """Check the backends that get copies; one that cannot be named is left out, so filters cannot refer to it."""
-        named = [name for name in sorted(sides) if _is_name(name)]
+        named = [name for name in sides if _is_name(name)]
         return {name: _check_backend(sides[name]) for name in named[:SIDES_LIMIT]}
 
     def check_table(self, table: RuleTable) -> RuleTable:
@@ -193,6 +194,25 @@ class _Check:
             namespace=self._namespace,
             text=show_line(text),
         )
+
+
+def _sort_sides(sides: Mapping[str, BackendNode], rules: PortRules | None) -> dict[str, BackendNode]:
+    """Sort the backends that get copies: those that only rules for clients of other namespaces name are last.
+
+    So these never push out others at the limit.
+    """
+    tables = () if rules is None else rules.consumers.values()
+    foreign = {name for table in tables for name in _list_named(table)}
+    if rules is not None and rules.producer is not None:
+        foreign -= set(_list_named(rules.producer))
+    return {name: sides[name] for name in sorted(sides, key=lambda each: (each in foreign, each))}
+
+
+def _list_named(table: RuleTable) -> Iterator[str]:
+    """List all texts in the values of a table's filters: the names of backends that get copies are among them."""
+    for rule in table.rules:
+        filters = chain(rule.filters, *(backend.filters for backend in rule.backends))
+        yield from (value for each in filters for value in each.value.values() if isinstance(value, str))
 
 
 def _check_backend(backend: BackendNode) -> BackendNode:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.controller.topology.rule_rendering import render_rules
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
 
@@ -85,7 +86,7 @@ def _render_service(node: ServiceNode) -> dict[str, Any]:
         "trafficType": node.traffic_type,
         "selector": dict(node.selector),
         "annotations": dict(node.annotations),
-        "ports": [_render_port(port) for port in node.ports],
+        "ports": [_render_port(node.key, port) for port in node.ports],
         "clusterIp": node.cluster_ips[0] if node.cluster_ips else headless_ip,
         "clusterIps": list(node.cluster_ips),
         "pods": [str(pod.key) for pod in node.pods],
@@ -104,7 +105,7 @@ def render_addition(value: Any) -> Any:
         return f"cannot be shown: {error}"
 
 
-def _render_port(port: PortNode) -> dict[str, Any]:
+def _render_port(service: ObjectKey, port: PortNode) -> dict[str, Any]:
     return {
         "name": port.name,
         "port": port.number,
@@ -113,6 +114,7 @@ def _render_port(port: PortNode) -> dict[str, Any]:
         **({"trafficType": port.traffic_type} if port.traffic_type is not None else {}),
         "targetPort": port.target_port,
         "servers": [_render_server(server) for server in port.servers],
+        **render_rules(service, port),
     }
 
 

@@ -19,10 +19,12 @@ from maesh_core.controller.traffic.windows import (
     build_service_window,
 )
 from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.matching import CompiledMatch
 from maesh_core.model.metrics import OTHER
 from maesh_core.model.resources import Pod
 from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
 from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic
+from maesh_core.plugin_system.rules import PlannedRule, RulePlan, has_rules, plan_rules
 
 CALLERS_LIMIT: Final = 200
 """Limit of callers of a service port; those with the least traffic are reported together as `other`."""
@@ -64,7 +66,7 @@ def build_scope(services: Iterable[DescribedService]) -> Generator[None, None, S
             keys.add(key)
             for server in port.servers:
                 servers |= _list_spellings(server)
-            if port.branches:
+            if port.branches or has_rules(port):
                 destinations |= list_destinations(key, port)
             effort += PORT_EFFORT + len(port.servers)
         if effort >= STEP:
@@ -86,10 +88,14 @@ def name_server(server: ServerNode) -> str:
 def list_destinations(key: str, port: PortNode) -> dict[str, str]:
     """List the labels of a port's destinations, with the service port that each one is.
 
-    A destination is the port itself, a backend's port, or the key of a part of a branch
-    (plugin_system/branches.py), which stands for its backend's port.
+    A destination is the port itself, a backend's port, or the key of a part of a branch or of a rule
+    (plugin_system/branches.py and rules.py), which stands for its backend's port.
     """
     found = {key: key}
+    for name, backend in _plan(key, port).backends.items() if has_rules(port) else ():
+        if backend.port is not None:
+            destination = build_port_key(backend.service, backend.port.number)
+            found[destination] = found[name] = destination
     for branch in port.branches:
         for backend in branch.backends:
             if backend.port is None:
@@ -102,10 +108,22 @@ def list_destinations(key: str, port: PortNode) -> dict[str, str]:
 def find_weights(key: str, port: PortNode) -> Mapping[str, float | None]:
     """Compute the configured share of each destination, among the requests that no branch selects by their content.
 
-    None: the destination gets only selected requests. A port without branches has no destinations.
+    None: the destination gets only selected requests. A port without branches and rules has no destinations.
     """
-    if not port.branches:
-        return {}
+    if not has_rules(port):
+        return _find_branch_weights(key, port) if port.branches else {}
+    plan = _plan(key, port)
+    ruled: dict[str, float | None] = {name: None for rule in plan.rules for name, _ in _list_shares(rule)}
+    if port.rules is None:  # rules for clients of a namespace select by content, too
+        return {**ruled, **(_find_branch_weights(key, port) if port.branches else {key: 1.0})}
+    place = next((each for each in port.rules.order if CompiledMatch(each.match).is_always), None)
+    if place is not None and plan.producer is not None:
+        for name, share in _list_shares(plan.producer[place.rule]):
+            ruled[name] = (ruled[name] or 0.0) + share
+    return ruled
+
+
+def _find_branch_weights(key: str, port: PortNode) -> dict[str, float | None]:
     found: dict[str, float | None] = {key: None}
     for branch in port.branches:
         for backend in branch.backends:
@@ -122,6 +140,21 @@ def find_weights(key: str, port: PortNode) -> Mapping[str, float | None]:
         destination = build_port_key(backend.service, backend.port.number)
         found[destination] = (found[destination] or 0.0) + (backend.weight / total if total > 0 else 0.0)
     return found
+
+
+def _list_shares(rule: PlannedRule) -> Iterator[tuple[str, float]]:
+    """List the backends of a rule with their shares; responses of the mesh are no destinations."""
+    total = sum(part.weight for part in rule.parts)
+    for part in rule.parts:
+        if part.backend.port is not None:
+            share = part.weight / total if total else 0.0
+            yield build_port_key(part.backend.service, part.backend.port.number), share
+
+
+def _plan(key: str, port: PortNode) -> RulePlan:
+    """Plan the rules of the port with this key."""
+    namespace, _, name = key.rpartition(":")[0].partition("/")
+    return plan_rules(ObjectKey(namespace, name), port)
 
 
 class ReportBuilder:

@@ -1,7 +1,8 @@
 """An explanation reads from the client to the end, and then says what is wrong on the way, each thing once."""
 
 from maesh_core.cli.explain.report import PROBLEMS_SHOWN, REMARKS_SHOWN, render_explanation
-from maesh_core.controller.explaining.explanation import Destination, Explanation
+from maesh_core.controller.explaining.destinations import Destination
+from maesh_core.controller.explaining.explanation import Explanation
 from maesh_core.controller.explaining.objects import ObjectRemarks
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.resources import Resource, Service
 from maesh_core.model.topology import ServiceNode
-from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
+from maesh_core.plugin_system.hookspecs import FilterRequest, MiddlewareBuilder, Stage
 from maesh_core.plugin_system.protocols import PortRange
+
+from .case_routes import load_routes
 
 CASES = Path(__file__).parents[2] / "data" / "mesh"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/resources.yaml"))
@@ -40,6 +42,7 @@ class Rules(msgspec.Struct, forbid_unknown_fields=True):
     http_limit: int = 100
     tcp_limit: int = 1000
     middlewares: tuple[str, ...] = ()
+    folder: str = ""
 
 
 class Annotated:
@@ -68,7 +71,20 @@ class Guard:
         return {"allow": []}
 
 
+class Fields(Annotated):
+    """A middleware that filters named `Fields` configure, too; the field `bad` is one that it refuses."""
+
+    filters = ("Fields",)
+    is_single = False
+
+    def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> Mapping[str, Any]:
+        if any("bad" in request.value for request in requests):
+            raise ConfigurationError("'bad' is no field")
+        return {"filters": [request.value for request in requests]}
+
+
 MIDDLEWARES: dict[str, MiddlewareBuilder] = {
+    "fields": Fields("fields", Stage.SHAPE, "fields"),
     "guard": Guard(),
     "limit": Annotated("limit", Stage.LIMIT, "burst"),
     "stamp": Annotated("stamp", Stage.DELIVER, "stamp"),
@@ -80,10 +96,10 @@ def load_case(name: str) -> tuple[list[Resource], Rules]:
     manifest = parse_manifest((folder / "resources.yaml").read_bytes(), KindTable(CORE_KINDS), path="resources.yaml")
     assert manifest.errors == ()
     assert manifest.unread_kinds == ()
-    rules = folder / "rules.json"
-    return [loaded.resource for loaded in manifest.resources], msgspec.json.decode(
-        rules.read_bytes() if rules.exists() else b"{}", type=Rules
-    )
+    path = folder / "rules.json"
+    rules = msgspec.json.decode(path.read_bytes() if path.exists() else b"{}", type=Rules)
+    rules.folder = name
+    return [loaded.resource for loaded in manifest.resources], rules
 
 
 def list_at_once(resources: Iterable[Resource]) -> Snapshot:
@@ -128,7 +144,12 @@ def build_nodes(snapshot: Snapshot, rules: Rules) -> list[ServiceNode]:
         ignored_namespaces=rules.ignored_namespaces,
         watched_namespaces=rules.watched_namespaces,
     )
-    nodes = [build_service_node(snapshot.view(), key, rules=topology_rules) for key in snapshot.keys(Service)]
+    routes = load_routes(CASES / rules.folder)
+    builders = [routes] if routes is not None else []
+    nodes = [
+        build_service_node(snapshot.view(), key, rules=topology_rules, builders=builders)
+        for key in snapshot.keys(Service)
+    ]
     return [node for node in nodes if node is not None]
 
 

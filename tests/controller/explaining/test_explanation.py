@@ -2,9 +2,23 @@
 
 import pytest
 
-from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer, list_destinations
+from maesh_core.controller.explaining.destinations import list_destinations
+from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.configuration import HttpRouter, Middleware, Part, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import (
+    Answer,
+    HttpOrder,
+    HttpRouter,
+    HttpRule,
+    HttpRules,
+    Middleware,
+    Part,
+    Section,
+    Server,
+    Service,
+    StreamRouter,
+)
+from maesh_core.model.matches import HttpMatch
 from maesh_core.model.messages import Update
 from maesh_core.plugin_system.interfaces import Verdict
 
@@ -245,3 +259,66 @@ def test_a_destination_has_the_mode_of_its_service_unless_that_is_off():
     }
     assert [each.encryption for each in list_destinations(services, "n/a:80", None)] == ["strict"]
     assert [each.encryption for each in list_destinations(services, "n/b:80", None)] == ["permissive", ""]
+
+
+RULED = HttpRouter(
+    entrypoint=1,
+    hosts=("web.shop.maesh",),
+    rules=HttpRules(
+        rules=(
+            HttpRule(service="shop/web:80/rule/a", middlewares=("guard",)),
+            HttpRule(service="shop/web:80/rule/b", middlewares=("answering",)),
+        ),
+        order=(HttpOrder(rule=0, match=HttpMatch(path_prefix="/a")), HttpOrder(rule=1)),
+    ),
+)
+
+
+class Answering:
+    kind = "answering"
+
+    def explain(self, settings, question):
+        return Verdict(is_admitted=False, reasons=("redirects to /new",), status=302)
+
+
+def explain_ruled(path, *, client="10.0.0.1", services=()):
+    key = "shop/web:80"
+    document = {"name": "web", "namespace": "shop", "trafficType": "http", "ports": [{"port": 80}], "notices": []}
+    found = {
+        f"{key}/rule/a": Service(parts=(Part(service=f"{key}/backend/shop/v1:80", weight=1),)),
+        f"{key}/rule/b": Service(parts=(Part(service=f"{key}/backend/shop/v1:80", weight=1),)),
+        f"{key}/backend/shop/v1:80": Service(servers=(Server(address="10.0.1.1", port=8080),)),
+        **dict(services),
+    }
+    names = ("guard", "answering")
+    section = Section(
+        routers={key: RULED},
+        services=found,
+        middlewares={each: Middleware(kind=each, settings={"account": "web@shop"}) for each in names},
+    )
+    guard = Guard()
+    explainer = Explainer(
+        {"services": {"web@shop": document}, "pods": {}},
+        Update(revision="e.1", full=True, sections={"http": section}),
+        {each.kind: each for each in (guard, Answering())},
+        pods=build_lookup(*PODS)[0],
+    )
+    return explainer.explain(ExplainedRequest(client=client, service="web.shop", path=path)), guard
+
+
+def test_a_request_of_a_rule_passes_the_middlewares_of_the_rule_and_goes_to_its_backends():
+    found, guard = explain_ruled("/a/x")
+    assert (found.is_admitted, found.destinations[0].service) == (True, "shop/v1:80")
+    assert guard.asked[0].destination == "shop/web:80/rule/a"
+    assert explain_ruled("/a/x", client="10.0.0.2")[0].status == 403
+
+
+def test_a_middleware_of_a_rule_that_answers_gives_the_status():
+    found, _ = explain_ruled("/b")
+    assert (found.is_admitted, found.status, found.steps[-1]) == (False, 302, "answered: redirects to /new")
+
+
+def test_a_rule_whose_backend_cannot_be_used_gives_its_response():
+    answer = Service(answer=Answer(status=500, reason="there is no such Service"))
+    found, _ = explain_ruled("/a", services={"shop/web:80/backend/shop/v1:80": answer})
+    assert (found.is_admitted, found.status, found.steps[-1]) == (False, 500, "there is no such Service")

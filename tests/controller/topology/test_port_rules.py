@@ -19,6 +19,7 @@ from maesh_core.model.topology import (
     AnswerNode,
     BackendNode,
     BranchNode,
+    FilterNode,
     OrderedMatch,
     PortNode,
     PortRules,
@@ -130,6 +131,18 @@ def test_consumers_and_side_backends_with_names_that_cannot_exist_are_left_out()
     port, _ = apply(PortRules(consumers={"te/st": make_table(GOOD)}), side_backends=sides)
     assert port.consumers == {}
     assert port.side_backends.keys() == {"good"}
+
+
+def test_backends_that_only_other_namespaces_copy_to_push_out_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_rules, "SIDES_LIMIT", 2)
+
+    def make_mirror(side: str) -> RuleTable:
+        node = FilterNode(name="Mirror", value={"backend": side})
+        return make_table(BranchNode(name="r", filters=(node,), backends=GOOD.backends))
+
+    rules = PortRules(producer=make_mirror("d"), consumers={"test": make_mirror("a"), "other": make_mirror("b")})
+    sides = {PLACE: dict.fromkeys("abcd", GOOD.backends[0])}
+    assert apply(rules, side_backends=sides)[0].side_backends.keys() == {"c", "d"}
 
 
 def test_two_builders_with_rules_for_one_port_are_an_error_that_names_both() -> None:

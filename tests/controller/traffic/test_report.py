@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from maesh_core.controller.traffic import report as module
@@ -10,7 +11,7 @@ from maesh_core.controller.traffic.report import DescribedService, ReportBuilder
 from maesh_core.controller.traffic.sums import TrafficSums
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.matches import HttpMatch
-from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
+from maesh_core.model.topology import AnswerNode, BranchNode, OrderedMatch, PortNode, RuleTable, ServerNode, ServiceNode
 
 from .measured import (
     DB,
@@ -64,6 +65,37 @@ def test_a_split_shows_weights_and_measured_requests_by_destination(spelling: st
     assert [(each.destination, each.weight) for each in (own, one, other)] == [(WEB, 0.0), (V1, 0.9), (V2, 0.1)]
     assert [each.total.requests for each in (own, one, other)] == [0, 80, 20]
     assert (one.last.success, other.last.success, other.last.codes) == (1.0, 0.4, {"2xx": 10, "5xx": 10})
+
+
+def build_ruled(*rules: tuple[str, BranchNode], consumers: tuple[str, ...] = ()) -> PortNode:
+    """Build a port with rules, each with the prefix that it matches, which may be empty."""
+    table = RuleTable(
+        no_match=AnswerNode(404, "none"),
+        rules=tuple(rule for _, rule in rules),
+        order=tuple(OrderedMatch(match=HttpMatch(path_prefix=each), rule=at) for at, (each, _) in enumerate(rules)),
+    )
+    if consumers:
+        return PortNode(number=80, consumers=dict.fromkeys(consumers, table))
+    return PortNode(number=80, rules=table)
+
+
+def test_weights_of_rules_are_those_of_the_rule_that_every_request_matches() -> None:
+    beta, rest = build_split(("v2", 1)), build_split(("v1", 3), ("v2", 1))
+    assert find_weights(WEB, build_ruled(("/beta", beta))) == {V2: None}
+    assert find_weights(WEB, build_ruled(("/beta", beta), ("", rest))) == {V2: 0.25, V1: 0.75}
+    assert find_weights(WEB, build_ruled(("/beta", beta), consumers=("test",))) == {V2: None, WEB: 1.0}
+
+
+def test_requests_of_a_rule_are_counted_for_the_backend_that_rules_share() -> None:
+    port = build_ruled(("", msgspec.structs.replace(build_split(("v1", 9), ("v2", 1)), name="r")))
+    service = DescribedService(ServiceNode(key=ObjectKey("shop", "web"), traffic_type="http", ports=(port,)))
+    samples = {(WEB, f"{WEB}/backend/{V1}", "2xx"): 80.0, (WEB, f"{WEB}/rule/r", "5xx"): 7.0}
+    traffic = since_start(count(metrics.BRANCHES, samples, "service", "destination", "code"))
+    one, other = measure(traffic, services=[service])(WEB).branches
+    assert [(each.destination, each.weight, each.total.requests) for each in (one, other)] == [
+        (V1, 0.9, 80),
+        (V2, 0.1, 0),
+    ]
 
 
 def test_weights_are_shares_of_the_requests_that_no_condition_selects() -> None:
