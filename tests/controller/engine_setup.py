@@ -6,6 +6,7 @@ import msgspec
 
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.ranges import list_exclusive_ranges
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.controller.engine import Engine
@@ -155,12 +156,15 @@ def build_engine(
     builders=None,
 ):
     traffic_types: list[TrafficType] = [
-        HttpTrafficType(PortRange(first=5000, limit=2, is_exclusive=False)),
+        HttpTrafficType(
+            PortRange(first=5000, limit=2, is_exclusive=False),
+            own_range=PortRange(first=20000, limit=2, is_exclusive=True),
+        ),
         TcpTrafficType(PortRange(first=10000, limit=tcp_limit, is_exclusive=True)),
         PlainTrafficType(PortRange(first=8000, limit=2, is_exclusive=False)),
         BadTrafficType(PortRange(first=7000, limit=2, is_exclusive=False)),
     ]
-    ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
+    ranges = {each.name: each.port_range for each in list_exclusive_ranges(traffic_types)}
     mapping_file = PortMappingFile(mapping_path)
     parts = EngineParts(
         snapshot=Snapshot(CORE_KINDS),

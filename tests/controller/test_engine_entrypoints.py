@@ -78,3 +78,43 @@ def test_a_mesh_of_only_http_services_writes_no_mapping(tmp_path):
     engine = start(build_service(), mapping_path=path)
     engine.apply([Applied(build_service("b"))], source="s")
     assert not path.exists()
+
+
+OWN = {"annotations": {"maesh.containo.us/entrypoint": "own"}}
+
+
+def test_own_http_entrypoints_survive_a_restart_and_are_released_with_the_annotation(tmp_path):
+    path = tmp_path / "port-mapping.json"
+    first = start(build_service("b", **OWN), mapping_path=path)
+    assert json.loads(path.read_bytes())["ports"] == {"http/own": {"n/b:80": 20000}}
+    second = start(build_service("a", **OWN), build_service("b", **OWN), mapping_path=path)
+    assert [report(second, name).ports[0].entrypoint for name in "ab"] == [20001, 20000]
+    assert report(second, "b").ports == report(first, "b").ports
+    second.apply([Applied(build_service("b"))], source="s")
+    assert report(second, "b").ports[0].entrypoint == 5000
+    assert json.loads(path.read_bytes())["ports"] == {"http/own": {"n/a:80": 20001}}
+
+
+def test_a_service_that_waits_for_an_own_entrypoint_is_served_on_the_shared_one():
+    engine = start(*(build_service(name, **OWN) for name in "abc"))
+    assert "port 80 has no entrypoint of its own, so it shares one" in report(engine, "c").errors[0]
+    router = pull(engine)["http"]["routers"]["n/c:80"]
+    assert (router["entrypoint"], router["service"], router.get("ownEntrypoint")) == (5000, "n/c:80", None)
+    engine.apply([Deleted(Service, ObjectKey("n", "a"))], source="s")
+    assert report(engine, "c").errors == ()
+    assert pull(engine)["http"]["routers"]["n/c:80"]["ownEntrypoint"] == 20000
+
+
+def test_ports_of_several_types_keep_their_entrypoints_whatever_else_changes(tmp_path):
+    path = tmp_path / "port-mapping.json"
+    mixed = {"maesh.containo.us/81.traffic-type": "tcp", "maesh.containo.us/80.entrypoint": "own"}
+    start(build_service("b", ports=(80, 81), annotations=mixed), mapping_path=path)
+    engine = start(
+        build_service("a", **tcp()), build_service("b", ports=(80, 81), annotations=mixed), mapping_path=path
+    )
+    assert [port.entrypoint for port in report(engine, "b").ports] == [20000, 10000]
+    assert report(engine, "a").ports[0].entrypoint == 10001
+    assert {name: list(pull(engine)[name]["routers"]) for name in ("http", "tcp")} == {
+        "http": ["n/b:80"],
+        "tcp": ["n/a:80", "n/b:81"],
+    }

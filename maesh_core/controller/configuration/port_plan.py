@@ -13,7 +13,13 @@ from maesh_core.controller.configuration.annotation_values import wants_own_entr
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.ranges import Entrypoints, find_own_range, name_own_range
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import PortAnnotations, add_plain_names, parse_annotations, split_port_annotations
+from maesh_core.model.annotations import (
+    TRAFFIC_TYPE,
+    PortAnnotations,
+    add_plain_names,
+    parse_annotations,
+    split_port_annotations,
+)
 from maesh_core.model.topology import PortNode, ServiceNode
 from maesh_core.plugin_system.protocols import TrafficType
 
@@ -81,7 +87,9 @@ def _select(annotations: PortAnnotations, port: PortNode) -> tuple[Mapping[str, 
         own = annotations.select(port)
     except ConfigurationError as error:
         return annotations.shared, str(error)
-    return (None if own == annotations.shared else own), ""
+    # The traffic type is that of the group already.
+    has_own = {**own, TRAFFIC_TYPE: ""} != {**annotations.shared, TRAFFIC_TYPE: ""}
+    return (own if has_own else None), ""
 
 
 def _build_group(

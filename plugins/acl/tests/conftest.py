@@ -133,12 +133,15 @@ class Cluster:
         key = ObjectKey(NAMESPACE, service)
         return build_service_node(self.snapshot.view(), key, rules=TopologyRules(), builders=builders)
 
-    def build_section(self, service):
+    def build_sections(self, service):
         node = self.build_node(service)
         entrypoints = {name: {port.number: 10000 for port in node.ports} for name in ("tcp", "udp")}
         found = build_service_configuration(node, catalogue=CATALOGUE, entrypoints=entrypoints)
         assert not found.errors, found.errors
-        (section,) = found.sections.values()
+        return found.sections
+
+    def build_section(self, service):
+        (section,) = self.build_sections(service).values()
         return section
 
     def build_acl(self, service):

@@ -344,3 +344,42 @@ def test_an_address_in_a_slice_is_not_judged_by_the_account_of_a_pod_that_does_n
     assert alone.ask(CLIENT, "web") == (403, None)
     unknown = cluster(*BASE, OPEN, build_slice(("10.6.6.6", "not-there", "shop")))
     assert unknown.ask(CLIENT, "web") == (403, None)
+
+
+# --- ports of several traffic types ---
+
+
+def build_mixed():
+    """A service with a port of each traffic type; those of TCP and UDP have the same number."""
+    ports = [
+        {"name": "web", "port": 80, "targetPort": 8080},
+        {"name": "db", "port": 53, "targetPort": 5300},
+        {"name": "dns", "port": 53, "targetPort": 5301, "protocol": "UDP"},
+    ]
+    found = build_object("Service", "web", spec={"selector": {"app": "web"}, "ports": ports})
+    found["metadata"]["annotations"] = {
+        "maesh.containo.us/db.traffic-type": "tcp",
+        "maesh.containo.us/dns.traffic-type": "udp",
+    }
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rules", "opened"),
+    [
+        ([], {"http"}),
+        ([("HTTPRouteGroup", "api")], {"http"}),
+        ([("TCPRoute", "all")], {"http", "tcp"}),
+        ([("UDPRoute", "all")], {"udp"}),
+        ([("UDPRoute", "all"), ("TCPRoute", "all")], {"http", "tcp", "udp"}),
+    ],
+)
+def test_each_port_is_judged_by_its_own_traffic_type(cluster, rules, opened):
+    routes = [API, build_route("TCPRoute", "all"), build_route("UDPRoute", "all")]
+    target = build_target("t", "server", ["caller"], rules)
+    sections = cluster(*BASE[:-1], build_mixed(), *routes, target).build_sections("web")
+    keys = {"http": "shop/web:80", "tcp": "shop/web:53", "udp": "shop/web:53"}
+    for name, section in sections.items():
+        leaves = section.middlewares["shop/web/acl"].settings["destinations"][keys[name]]
+        assert bool(leaves[0].get("grants")) is (name in opened), name
+        assert {router.middlewares for router in section.routers.values()} == {("shop/web/acl",)}

@@ -329,3 +329,15 @@ def test_no_backends_name_is_that_of_a_branch(cluster):
     section = cluster(WEB, V1, V2, GROUP, *texts).build_configuration().sections["http"]
     keys = {key.partition("/split/")[2] for key in section.services} - {""}
     assert keys == {"s", "s/v1", "s:2", "s:2/v2"}
+
+
+def test_a_split_follows_the_traffic_type_of_each_port(cluster):
+    of_port, of_service = "maesh.containo.us/80.traffic-type: tcp", "maesh.containo.us/traffic-type: tcp"
+    services = [
+        write_service("web", "10.0.0.1", annotations=of_port),
+        write_service("v1", "10.0.1.1", annotations=of_service),
+        write_service("v2", "10.0.2.1"),
+    ]
+    found = cluster(*services, write_split("s", "web", {"v1": 1, "v2": 1}))
+    assert found.list_branches() == [((), {"v1": 1.0})]
+    assert found.list_errors() == ["backend v2: its traffic type is http, not tcp; it is ignored"]

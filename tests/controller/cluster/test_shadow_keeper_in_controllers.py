@@ -40,6 +40,31 @@ async def test_each_service_gets_a_shadow_service_that_targets_its_entrypoints(f
     assert targets(get(api_server, "u")) == {53: 15000}
 
 
+async def test_a_service_with_ports_of_every_kind_has_one_shadow_service_which_the_next_leader_keeps(
+    fleet, api_server, service
+):
+    mixed = service("a", 80, 81, 9000, (53, "UDP"))
+    own = {"81.entrypoint": "own", "9000.traffic-type": "tcp", "53.traffic-type": "udp"}
+    mixed["metadata"]["annotations"] = {f"maesh.containo.us/{name}": value for name, value in own.items()}
+    api_server.apply([mixed, service("b", 80, type_="tcp")])
+    one = await fleet.start()
+    wanted = {80: 5000, 81: 20000, 9000: 10000, 53: 15000}
+    await fleet.until(lambda: get(api_server) and targets(get(api_server)) == wanted)
+    await fleet.until(lambda: get(api_server, "b"))
+    report = await one.report("a")
+    assert {port["port"]: port.get("entrypoint") for port in report["ports"]} == wanted
+    assert [port["protocol"] for port in get(api_server)["spec"]["ports"]] == ["TCP", "TCP", "TCP", "UDP"]
+    await one.crash()
+    two = await fleet.start()
+    await fleet.until(lambda: two.leads)
+    api_server.apply(service("c", 80, type_="tcp"))
+    await fleet.until(lambda: get(api_server, "c"))
+    assert targets(get(api_server)) == wanted
+    del mixed["metadata"]["annotations"]["maesh.containo.us/81.entrypoint"]
+    api_server.apply(mixed)
+    await fleet.until(lambda: targets(get(api_server)) == {**wanted, 81: 5001})
+
+
 async def test_a_shadow_service_follows_its_service_until_that_is_deleted(fleet, api_server, service):
     api_server.apply(service("a", 80, 81, type_="tcp"))
     await fleet.start()

@@ -14,7 +14,7 @@ from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
 from maesh_core.plugin_system.hookspecs import Stage
-from maesh_core.plugin_system.protocols import PortRange
+from maesh_core.plugin_system.protocols import PortRange, TrafficType
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 
 PREFIX = "maesh.containo.us/"
@@ -64,7 +64,7 @@ def build(
     }
     node = ServiceNode(key=KEY, traffic_type="http", ports=ports, annotations=full, is_headless=is_headless)
     own = PortRange(first=20000, limit=2, is_exclusive=True)
-    types = [
+    types: list[TrafficType] = [
         HttpTrafficType(PortRange(first=5000, limit=3, is_exclusive=False), own_range=own),
         TcpTrafficType(PortRange(first=10000, limit=10, is_exclusive=True)),
         Udp(PortRange(first=15000, limit=10, is_exclusive=True)),

@@ -78,6 +78,11 @@ def test_a_port_that_repeats_the_values_of_its_service_is_in_its_group() -> None
     assert [each[1] for each in describe(make_node(WEB, API, scheme="h2c", api__scheme="h2c"))] == [[80, 81]]
 
 
+def test_a_traffic_type_of_its_own_alone_does_not_make_a_group_of_one_port() -> None:
+    node = make_node(WEB, DB, PortNode(number=54, traffic_type="tcp"), db__traffic_type="tcp", p54__traffic_type="tcp")
+    assert [(each[0], each[1], each[3]) for each in describe(node)] == [("http", [80], 0), ("tcp", [53, 54], 0)]
+
+
 def test_different_values_by_name_and_number_are_a_problem_of_that_port_alone() -> None:
     groups = list_groups(make_node(WEB, API, api__scheme="h2c", p81__scheme="https"), CATALOGUE)
     assert [(group.own_port, bool(group.problem)) for group in groups] == [(0, False), (81, True)]
