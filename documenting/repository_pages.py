@@ -24,6 +24,7 @@ PAGES = {
         for name in (
             "compress",
             "headers",
+            "mirror",
             "fault",
             "cors",
             "rewrite",
