@@ -1,10 +1,15 @@
 """Messages in, changed headers out."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from maesh_headers.controller import HeadersBuilder
 from maesh_headers.proxy import HeadersFactory
 from maesh_headers.settings import HeaderChange, HeaderChanges
 
-from maesh_core.plugin import Middleware
+from maesh_core.plugin import ConfigurationError, Middleware, ObjectKey, ServiceNode
 from maesh_testing import FakeExchange
 
 
@@ -51,3 +56,25 @@ def test_a_message_without_changes_is_not_looked_at():
 def test_a_change_that_no_controller_sends_fails_and_is_not_made(name, value):
     with pytest.raises(ValueError):
         build(request=[("set", name, value)]).on_request(FakeExchange())
+
+
+_TEXTS = st.text(alphabet="aA1-_ \t=:;,\r\n\x00\x85\u2028\xe9", max_size=8)
+_CHANGES = st.builds(
+    lambda action, name, value: f"{action} {name}" if action == "remove" else f"{action} {name}={value}",
+    st.sampled_from(["set", "add", "remove"]),
+    st.sampled_from(["A", "x-b", "Content-Length", "X_Forwarded_For"]) | _TEXTS,
+    _TEXTS,
+)
+
+
+@given(st.lists(_CHANGES, max_size=3))
+def test_what_a_controller_accepts_a_proxy_applies_and_no_change_adds_more_than_one_line(changes):
+    service = ServiceNode(key=ObjectKey("shop", "cart"), traffic_type="http")
+    with contextlib.suppress(ConfigurationError):
+        settings = HeadersBuilder().build_settings({"request-headers": "\n".join(changes)}, service)
+        exchange = FakeExchange(headers={b"A": b"0", b"Content-Length": b"0"})
+        HeadersFactory().build_middleware(settings, "shop/cart").on_request(exchange)
+        lines = exchange.request_headers.lines
+        assert len(lines) <= 2 + len(settings.request)
+        assert all(line.endswith(b"\r\n") and not {13, 10, 0} & set(line[:-2]) for line in lines)
+        assert (b"Content-Length", b"0") in exchange.request_headers.items()

@@ -1,12 +1,15 @@
 """Requests in, redirects out, or nothing for requests that pass."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from maesh_redirect.controller import RedirectBuilder
 from maesh_redirect.proxy import RedirectFactory
 from maesh_redirect.settings import Redirect
 
-from maesh_core.plugin import PathChange
+from maesh_core.plugin import ConfigurationError, ObjectKey, PathChange, ServiceNode
 from maesh_testing import FakeExchange
 
 HTTPS = {b"X-Forwarded-Proto": b"https"}
@@ -126,3 +129,23 @@ def test_a_location_always_has_the_host_of_the_request(target, path, scheme, is_
     if response is not None and response.status == 302:
         expected = f"{scheme or 'http'}://cart.shop.maesh/"
         assert response.headers[0][1].startswith(expected.encode())
+
+
+_NAMES = st.sampled_from(["redirect-scheme", "redirect-host", "redirect-port", "redirect-path", "redirect-prefix"])
+_VALUES = st.sampled_from(["https", "a.example", "8080", "/", "/a", "/x/", "//b", "a.example\r\nX: y"])
+
+
+@given(st.dictionaries(_NAMES, _VALUES | st.text(alphabet="/a.\r\n:@", max_size=6), min_size=1), _TARGETS)
+def test_what_a_controller_accepts_gives_an_address_of_one_host_and_one_line(annotations, target):
+    service = ServiceNode(key=ObjectKey("shop", "cart"), traffic_type="http")
+    with contextlib.suppress(ConfigurationError):
+        settings = RedirectBuilder().build_settings(annotations, service)
+        exchange = FakeExchange(target=target.encode(), host=b"cart.shop.maesh", service="shop/cart:80")
+        response = RedirectFactory().build_middleware(settings, "shop/cart").on_request(exchange)
+        if response is not None and response.status == 302:
+            scheme, _, rest = response.headers[0][1].partition(b"://")
+            host, _, port = rest.partition(b"/")[0].partition(b":")
+            assert scheme in (b"http", b"https")
+            assert host == (annotations.get("redirect-host", "cart.shop.maesh")).encode()
+            assert port.decode() in ("", annotations.get("redirect-port"))
+            assert not {13, 10} & set(rest)
