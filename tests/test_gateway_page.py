@@ -29,7 +29,7 @@ def test_every_filter_is_listed_with_the_kinds_that_have_it() -> None:
         for name in re.findall(r"`(\w+)`", names):
             found[name] = (http == "yes", grpc == "yes")
     expected = {name: (True, name in _GRPC_TYPES) for name in _FIELDS if name != "ExtensionRef"}
-    expected |= {name: (True, False) for name in ("timeouts", "retry")}
+    expected |= dict.fromkeys(("timeouts", "retry"), (True, False))
     expected |= {"sessionPersistence": (True, True), "ExtensionRef": (False, False), "ExternalAuth": (False, False)}
     assert found == expected
 
