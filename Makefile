@@ -31,7 +31,7 @@ PARALLEL := --numprocesses $(WORKERS) --benchmark-disable
 .PHONY: help conformance install grpc browser dashboard dashboard-test screenshots compiled pure current up test test-fast lint format docs coverage bench peers clean
 
 help:
-	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary, acl, grpc or shop selects another example; ARGS=... adds flags of maesh up'
+	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary, gateway, acl, grpc or shop selects another example; ARGS=... adds flags of maesh up'
 	@echo 'make test     run all tests in 4 parallel workers; WORKERS=n changes their number'
 	@echo 'make test-fast  run the quick tests, which start no process, in less than a minute'
 	@echo 'make lint     check style, types and imports'

@@ -25,6 +25,7 @@ PAGES = {
             "gateway",
             "compress",
             "headers",
+            "mirror",
             "fault",
             "cors",
             "rewrite",

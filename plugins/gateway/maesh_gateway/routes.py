@@ -111,6 +111,7 @@ class Route(CheckedResource, frozen=True):
 
     parents: tuple[ParentRef, ...] = ()
     rules: tuple[RouteRule, ...] = ()
+    has_hostnames: bool = False
 
     @property
     def shown(self) -> str:

@@ -15,16 +15,18 @@ from .conftest import write_route, write_rule
 pytestmark = pytest.mark.integration
 NAMESPACE = "test"
 PATIENCE_S = 20
+NAMES: dict[str, bytes] = {}
+"""What each server says, by its address."""
 
 
 class _TcpHandler(socketserver.BaseRequestHandler):
     def handle(self):
-        self.request.sendall(self.server.name)
+        self.request.sendall(NAMES[str(self.server.server_address)])
 
 
 class _UdpHandler(socketserver.BaseRequestHandler):
     def handle(self):
-        self.request[1].sendto(self.server.name, self.client_address)
+        self.request[1].sendto(NAMES[str(self.server.server_address)], self.client_address)
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def start_server():
     def start(name, type_=socketserver.ThreadingTCPServer):
         handler = _UdpHandler if type_ is socketserver.UDPServer else _TcpHandler
         server = type_(("127.0.0.1", 0), handler)
-        server.name = name.encode()
+        NAMES[str(server.server_address)] = name.encode()
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         servers.append((server, thread))
