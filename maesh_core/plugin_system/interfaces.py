@@ -337,13 +337,15 @@ class Exchange(Protocol):
     proxy's own limits.
 
     Set it in `on_request`. At its end the client gets 504, or the response is cut if it has begun; a gRPC call gets
-    `DEADLINE_EXCEEDED`. No attempt begins after it. The tunnel of an upgrade has none.
+    `DEADLINE_EXCEEDED`. No attempt begins after it. The tunnel of an upgrade has none. A response's head is waited for
+    as long as this allows, even if that is longer than `--response-timeout`; `inf` allows any time.
     """
 
     attempt_total_s: float
     """The time-out of each further attempt, from its beginning to the last byte of its response; 0: as above.
 
     At its end, the attempt has failed as with `attempt_timeout_s`, or the response is cut if it has begun.
+    `--response-timeout` does not end an attempt with such a time-out.
     """
 
     new_target: bytes
