@@ -28,14 +28,15 @@ PLUGIN_PATH := $(subst $(EMPTY) $(EMPTY),:,$(PLUGIN_FOLDERS))
 PARALLEL := --numprocesses $(WORKERS) --benchmark-disable
 
 .DEFAULT_GOAL := help
-.PHONY: help install grpc browser dashboard dashboard-test screenshots compiled pure current up test test-fast lint format docs coverage bench peers clean
+.PHONY: help conformance install grpc browser dashboard dashboard-test screenshots compiled pure current up test test-fast lint format docs coverage bench peers clean
 
 help:
-	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary, acl, grpc or shop selects another example; ARGS=... adds flags of maesh up'
+	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary, gateway, acl, grpc or shop selects another example; ARGS=... adds flags of maesh up'
 	@echo 'make test     run all tests in 4 parallel workers; WORKERS=n changes their number'
 	@echo 'make test-fast  run the quick tests, which start no process, in less than a minute'
 	@echo 'make lint     check style, types and imports'
 	@echo 'make format   format the code, and wrap the lines of the documentation'
+	@echo 'make conformance  run the mesh conformance suite of the Gateway API, and write plugins/gateway/conformance-report.yaml'
 	@echo 'make coverage run the tests that start no commands, and print their branch coverage'
 	@echo 'make docs     build the documentation website in build/site'
 	@echo 'make bench    run all benchmarks, also of the installed peers (50 minutes with all peers)'
@@ -119,6 +120,9 @@ test: current
 test-fast: WORKERS = 2
 test-fast: current
 	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m 'not (integration or scale or slow)' $(TEST_FOLDERS)
+
+conformance: current
+	MAESH_CONFORMANCE_REPORT=$(CURDIR)/plugins/gateway/conformance-report.yaml $(BIN)/python -m pytest --benchmark-disable tests/conformance/test_conformance.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

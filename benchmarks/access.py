@@ -26,7 +26,7 @@ from maesh_core.controller.building import build_engine, collect_kinds
 from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
 from maesh_core.model.configuration import HttpRouter
 from maesh_core.model.events import Applied, Replaced
-from maesh_core.model.matches import HeaderMatch, HttpMatch
+from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
 from maesh_core.model.messages import parse_update
 from maesh_core.model.resources import Pod
 from maesh_core.plugin import Middleware
@@ -56,6 +56,13 @@ PATTERN = HttpMatch(paths=("/items/[0-9]+",), methods=("GET",))
 HEADER = HttpMatch(headers=(HeaderMatch(name="x-request-id", pattern="-"),))
 HEADER_PATTERN = HttpMatch(headers=(HeaderMatch(name="x-request-id", pattern="^[0-9a-f]+-[0-9a-f]+$"),))
 ALWAYS: tuple[HttpMatch, ...] = ()
+THREE = HttpMatch(
+    path_prefix="/items",
+    headers=(HeaderMatch(name="accept", value="*/*"),),
+    queries=(QueryMatch(name="page", value="3"),),
+)
+TWO = HttpMatch(path_prefix="/items", headers=(HeaderMatch(name="accept", value="*/*"),))
+OTHERS = tuple(HttpMatch(path_prefix=f"/other-{number}") for number in range(100))
 
 
 def load(half: Half) -> LoadedPlugins:
@@ -94,6 +101,11 @@ def build_variants() -> dict[str, Engine]:
         "split, method and path pattern": Engine(splits=[[PATTERN]]),
         "split, literal header": Engine(splits=[[HEADER]]),
         "split, header pattern": Engine(splits=[[HEADER_PATTERN]]),
+        "rule": Engine(rules=[HttpMatch()]),
+        "rule, path prefix": Engine(rules=[HttpMatch(path_prefix="/items")]),
+        "rule, path prefix and header": Engine(rules=[TWO]),
+        "rule, path prefix, header and query parameter": Engine(rules=[THREE, HttpMatch()]),
+        "rule, the last of 101 path prefixes": Engine(rules=[*OTHERS, HttpMatch(path_prefix="/items")]),
         "acl and split": Engine([build_acl(ALWAYS, branches=1)], splits=[ALWAYS]),
     }
 

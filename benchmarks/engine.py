@@ -8,7 +8,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from maesh_core.model.configuration import HttpBranch, HttpRouter, Part, Section, Server, Service
+import msgspec
+
+from maesh_core.model.configuration import (
+    HttpBranch,
+    HttpOrder,
+    HttpRouter,
+    HttpRule,
+    HttpRules,
+    Part,
+    Section,
+    Server,
+    Service,
+)
 from maesh_core.model.matches import HttpMatch
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
@@ -52,11 +64,17 @@ class DeafTransport(asyncio.Transport):
 class Engine:
     """A handler with one service and one pooled connection to it. To be made inside a running event loop.
 
-    Each of `splits` is what a branch of its own matches; it divides among two services with that same server.
+    Each of `splits` is what a branch of its own matches; it divides among two services with that same server. Each of
+    `rules` is the match of a rule, with one such service.
     """
 
     def __init__(
-        self, middlewares: Sequence[Middleware] = (), *, splits: Sequence[Sequence[HttpMatch]] = (), **settings: Any
+        self,
+        middlewares: Sequence[Middleware] = (),
+        *,
+        splits: Sequence[Sequence[HttpMatch]] = (),
+        rules: Sequence[HttpMatch] = (),
+        **settings: Any,
     ) -> None:
         self.handler = HttpHandler(ProxySettings(**settings), Clock(asyncio.get_running_loop()))
         keys = tuple(f"{SERVICE}/{number}" for number, _ in enumerate(middlewares))
@@ -71,6 +89,13 @@ class Engine:
             leaves = {f"{branch.service}/v1": 9, f"{branch.service}/v2": 1}
             parts = tuple(Part(service=key, weight=weight) for key, weight in leaves.items())
             services |= {**dict.fromkeys(leaves, server), branch.service: Service(parts=parts)}
+        if rules:
+            found = tuple(
+                HttpRule(service=f"{SERVICE}/rule/{number}", middlewares=keys) for number, _ in enumerate(rules)
+            )
+            services |= {each.service: Service(parts=(Part(service=SERVICE, weight=1),)) for each in found}
+            order = tuple(HttpOrder(rule=number, match=match) for number, match in enumerate(rules))
+            router = msgspec.structs.replace(router, service=None, rules=HttpRules(rules=found, order=order))
         section = Section(routers={SERVICE: router}, services=services)
         instances = dict(zip(keys, middlewares, strict=True))
         self.handler.apply_table(self.handler.compile_table(section, middlewares=instances, changed=None))

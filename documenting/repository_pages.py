@@ -22,8 +22,10 @@ PAGES = {
     **{
         f"plugins/{name}/README.md": f"plugins/{name}.md"
         for name in (
+            "gateway",
             "compress",
             "headers",
+            "mirror",
             "fault",
             "cors",
             "rewrite",

@@ -90,6 +90,7 @@ from maesh_core.plugin_system.controllers import (
     NodeReport,
     PreparedService,
 )
+from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     CONTROLLER_NAME,
@@ -263,6 +264,9 @@ __all__ = [
     "ControllerNode",
     "ControllerService",
     "ControllerUnreachableError",
+    "Conversion",
+    "ConvertedObject",
+    "Converter",
     "CountingFactory",
     "CountingHandler",
     "CountingObserver",

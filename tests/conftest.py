@@ -42,7 +42,15 @@ def install(tmp_path, monkeypatch):
     modules = set()
 
     def install_distribution(
-        name, entry_points, files=None, *, version="1.0", summary="A plugin for tests", parents=(), commands=()
+        name,
+        entry_points,
+        files=None,
+        *,
+        version="1.0",
+        summary="A plugin for tests",
+        parents=(),
+        commands=(),
+        converters=(),
     ):
         for path, text in (files or {}).items():
             target = site / path
@@ -57,6 +65,7 @@ def install(tmp_path, monkeypatch):
         lines = [f"{plugin} = {path}" for plugin, path in entry_points]
         more = ["[maesh.parents]", *(f"{plugin} = {path}" for plugin, path in parents)] if parents else []
         more += ["[maesh.commands]", *(f"{plugin} = {path}" for plugin, path in commands)] if commands else []
+        more += ["[maesh.converters]", *(f"{plugin} = {path}" for plugin, path in converters)] if converters else []
         folder.joinpath("entry_points.txt").write_text("\n".join(["[maesh.plugins]", *lines, *more, ""]))
         return site
 

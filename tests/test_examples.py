@@ -184,6 +184,21 @@ def test_canary_example_divides_the_requests_as_its_words_say(start_example):
 @pytest.mark.integration
 @pytest.mark.peer
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_gateway_example_routes_and_copies_as_its_words_say(start_example):
+    port = find_free_port()
+    process, _ = start_example("gateway", words="curl", http_port=port)
+    everyone, beta, slow, copies = list_commands("gateway", port)
+    for _ in range(3):
+        assert Counter(run_shell(everyone).splitlines()) == {"v1": 9, "v2": 1}
+        assert run_shell(beta) == "v2\n"
+    assert run_shell(slow).startswith("HTTP/1.1 504 ")
+    assert re.fullmatch(r"next has got \d+ requests\n", run_shell(copies))
+    end_example(process)
+
+
+@pytest.mark.integration
+@pytest.mark.peer
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_acl_example_lets_in_whom_its_words_say(start_example):
     port = find_free_port()
     process, line = start_example("acl", words="curl", http_port=port)

@@ -17,6 +17,7 @@ from maesh_core.cli.flag_groups import group_fields
 from maesh_core.plugin_system import (
     commands,
     controllers,
+    converters,
     hookspecs,
     interfaces,
     middleware,
@@ -68,7 +69,8 @@ _FAMILIES = {
 }
 
 _COMMANDS_TITLE = "Commands"
-"""Commands come from the package metadata, not from a hook."""
+_CONVERTERS_TITLE = "Converters"
+"""Commands and converters come from the package metadata, not from a hook."""
 
 
 def render_flags(settings_class: type[CommonSettings]) -> str:
@@ -90,7 +92,9 @@ def render_hooks() -> str:
     families = [_render_family(family, known) for family in SPEC_FAMILIES]
     rest = [_render_interface(found) for found in known if not found.family]
     of_commands = [_render_interface(found) for found in known if found.family == _COMMANDS_TITLE]
-    return "\n\n".join([*families, "### Commands", *of_commands, "### What the halves in a proxy receive", *rest])
+    of_converters = [_render_interface(found) for found in known if found.family == _CONVERTERS_TITLE]
+    others = ["### Commands", *of_commands, "### Converters", *of_converters]
+    return "\n\n".join([*families, *others, "### What the halves in a proxy receive", *rest])
 
 
 def render_hook_table() -> str:
@@ -151,10 +155,22 @@ def list_interfaces() -> list[Interface]:
         transports: _FAMILIES["TransportSpecs"],
         controllers: _FAMILIES["ServiceSpecs"],
         commands: _COMMANDS_TITLE,
+        converters: _CONVERTERS_TITLE,
     }
     return [
         found
-        for module in (hookspecs, protocols, middleware, pages, controllers, commands, interfaces, node, transports)
+        for module in (
+            hookspecs,
+            protocols,
+            middleware,
+            pages,
+            controllers,
+            commands,
+            converters,
+            interfaces,
+            node,
+            transports,
+        )
         for found in _read_interfaces(inspect.getsource(module), family=families.get(module, ""))
     ]
 

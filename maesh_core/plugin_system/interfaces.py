@@ -337,13 +337,15 @@ class Exchange(Protocol):
     proxy's own limits.
 
     Set it in `on_request`. At its end the client gets 504, or the response is cut if it has begun; a gRPC call gets
-    `DEADLINE_EXCEEDED`. No attempt begins after it. The tunnel of an upgrade has none.
+    `DEADLINE_EXCEEDED`. No attempt begins after it. The tunnel of an upgrade has none. A response's head is waited for
+    as long as this allows, even if that is longer than `--response-timeout`; `inf` allows any time.
     """
 
     attempt_total_s: float
     """The time-out of each further attempt, from its beginning to the last byte of its response; 0: as above.
 
     At its end, the attempt has failed as with `attempt_timeout_s`, or the response is cut if it has begun.
+    `--response-timeout` does not end an attempt with such a time-out.
     """
 
     new_target: bytes
@@ -383,17 +385,20 @@ class BodyTransform(Protocol):
     """Changes the content of a body while it passes."""
 
     def feed(self, data: bytes) -> bytes | Awaitable[bytes]:
-        """Return what is passed on for at most 64 KiB of content, without framing."""
+        """Return what is passed on for at most 64 KiB of content, without framing; possibly nothing.
+
+        An awaitable is awaited, and the sender is not read meanwhile.
+        """
 
     def end(self, trailers: bytes) -> bytes:
         """Return what follows the last byte; the trailers are forwarded unchanged."""
 
     def close(self) -> None:
-        """Called once if the body ends early: it was aborted, the attempt is repeated, or the client has left."""
+        """Called once if the body ends early: it was aborted, or the client has left."""
 
 
 class BodyTap(Protocol):
-    """Observes the content of a body, which is forwarded unchanged."""
+    """Observes the content of a body, which is forwarded unchanged. One that raises is left out from then on."""
 
     def observe(self, data: bytes) -> None:
         """Observe at most 64 KiB of content, without framing."""

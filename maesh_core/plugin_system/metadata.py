@@ -19,6 +19,8 @@ PARENT_GROUP = "maesh.parents"
 imports no plugin without such a half."""
 COMMANDS_GROUP = "maesh.commands"
 """Names the commands of a plugin: a sequence of `Command`. It is in the metadata, so that help imports no plugin."""
+CONVERTERS_GROUP = "maesh.converters"
+"""Names the converter of a plugin, a `Converter`, for `maesh convert`. It is in the metadata for the same reason."""
 
 DEFAULT_ON = frozenset(
     {
@@ -60,6 +62,7 @@ def _describe(entry_point: EntryPoint) -> InstalledPlugin:
     others = distribution.entry_points if distribution is not None else ()
     parents = (each.value for each in others if each.group == PARENT_GROUP and each.name == entry_point.name)
     commands = (each.value for each in others if each.group == COMMANDS_GROUP and each.name == entry_point.name)
+    converters = (each.value for each in others if each.group == CONVERTERS_GROUP and each.name == entry_point.name)
     return InstalledPlugin(
         name=entry_point.name,
         distribution=(metadata and metadata["Name"]) or "an unnamed distribution",
@@ -69,6 +72,7 @@ def _describe(entry_point: EntryPoint) -> InstalledPlugin:
         path=entry_point.value,
         parent=next(parents, ""),
         commands=next(commands, ""),
+        converter=next(converters, ""),
     )
 
 

@@ -15,6 +15,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "HTTPRoute": ("gateway",),
     "GRPCRoute": ("gateway",),
     "ReferenceGrant": ("gateway",),
+    "TCPRoute.gateway.networking.k8s.io": ("gateway",),
+    "UDPRoute.gateway.networking.k8s.io": ("gateway",),
 }
 """Labels of kinds of objects (`ResourceKind.label`), and the plugins that read them."""
 
@@ -32,6 +34,9 @@ ANNOTATIONS: Mapping[str, str] = {
     "compress-min-bytes": "compress",
     "compress-types": "compress",
     "encryption": "mtls",
+    "mirror-body-limit": "mirror",
+    "mirror-percent": "mirror",
+    "mirror-service": "mirror",
     "fault-abort": "fault",
     "fault-abort-percent": "fault",
     "fault-delay": "fault",

@@ -25,8 +25,8 @@ LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error", "fatal"
 class InstalledPlugin:
     """The package metadata of one plugin. `path` is the value of its entry point, `package.module:attribute`.
 
-    `parent` is the same of its half in the parent of a proxy's workers, `commands` that of its commands; empty if there
-    are none.
+    `parent` is the same of its half in the parent of a proxy's workers, `commands` that of its commands, and
+    `converter` that of its converter; empty if there are none.
     """
 
     name: str
@@ -37,6 +37,7 @@ class InstalledPlugin:
     path: str
     parent: str = ""
     commands: str = ""
+    converter: str = ""
 
     @property
     def label(self) -> str:

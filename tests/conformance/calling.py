@@ -75,7 +75,7 @@ def _call_grpc(request: Request, address: tuple[str, int], source: str) -> Answe
         body = b""
         for event in _receive(connection, sock):
             if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
-                fields |= dict(event.headers)
+                fields |= {str(name): str(value) for name, value in event.headers}
             elif isinstance(event, h2.events.DataReceived):
                 body += event.data
     is_ok = fields.get("grpc-status") == str(_GRPC_OK)
@@ -94,10 +94,9 @@ def _receive(connection: h2.connection.H2Connection, sock: socket.socket) -> Ite
 
 def find_difference(request: Request, send: Callable[[], Answer]) -> str:
     """Send a request, or all of equal ones; return what is not as wanted, or an empty text."""
-    if not request.want.shares:
-        return compare(request, send())
-    texts = [_compare_shares(request, [send() for _ in range(request.times)]) for _ in range(1)]
-    return texts[0]
+    if request.want.shares:
+        return _compare_shares(request, [send() for _ in range(request.times)])
+    return compare(request, send())
 
 
 def compare(request: Request, answer: Answer) -> str:
@@ -118,7 +117,8 @@ def _list_differences(request: Request, want: Want, answer: Answer) -> Iterator[
     if want.namespace and answer.echo.get("namespace") != want.namespace:
         yield f"it was answered in namespace {answer.echo.get('namespace')}, not in {want.namespace}"
     received = {name: ",".join(values) for name, values in answer.echo.get("headers", {}).items()}
-    for what, wanted in (("path", want.request.path), ("host", want.request.host)):
+    path = request.target if want.request.upstream_error else want.request.path
+    for what, wanted in (("path", path), ("host", want.request.host)):
         if wanted and answer.echo.get(what) != wanted:
             yield f"the backend received {what} {answer.echo.get(what)!r}, not {wanted!r}"
     yield from _compare_headers("the request", received, want.request.headers, want.request.absent_headers)

@@ -30,6 +30,8 @@ class Echoed(msgspec.Struct, frozen=True):
     host: str = ""
     headers: Mapping[str, str] = {}
     absent_headers: tuple[str, ...] = ()
+    upstream_error: str = ""
+    """Why the path that the suite writes here, and never compares, is wrong: that of the request is right."""
 
 
 class Returned(msgspec.Struct, frozen=True):

@@ -54,6 +54,7 @@ class EchoPods:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="echo pods", daemon=True)
         self._servers: list[asyncio.Server] = []
+        self._writers: set[asyncio.StreamWriter] = set()
         self.pods: list[EchoPod] = []
 
     def __enter__(self) -> Self:
@@ -66,6 +67,10 @@ class EchoPods:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_S)
         self._loop.close()
+
+    def close_connections(self) -> None:
+        """Close all connections, so that none outlives a test."""
+        self._run(self._close_connections())
 
     def find(self, namespace: str, app: str) -> EchoPod:
         """Find the pod of a Deployment."""
@@ -110,7 +115,11 @@ class EchoPods:
         name = f"{app}-6d4cf56db6-x2v5k"
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _serve(reader, writer, {"pod": name, "namespace": namespace})
+            self._writers.add(writer)
+            try:
+                await _serve(reader, writer, {"pod": name, "namespace": namespace})
+            finally:
+                self._writers.discard(writer)
 
         server = await asyncio.start_server(serve, address, 0, limit=HEAD_LIMIT_BYTES)
         self._servers.append(server)
@@ -123,9 +132,16 @@ class EchoPods:
             port=server.sockets[0].getsockname()[1],
         )
 
+    async def _close_connections(self) -> None:
+        writers = tuple(self._writers)
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
     async def _stop(self) -> None:
         for server in self._servers:
             server.close()
+        await self._close_connections()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -178,7 +194,7 @@ async def _serve_grpc(
     while data:
         for event in connection.receive_data(data):
             if isinstance(event, h2.events.RequestReceived):
-                requests[event.stream_id] = list(event.headers)
+                requests[event.stream_id] = [(str(name), str(value)) for name, value in event.headers]
             elif isinstance(event, h2.events.DataReceived):
                 connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             elif isinstance(event, h2.events.StreamEnded):

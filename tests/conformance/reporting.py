@@ -10,19 +10,19 @@ from typing import Any
 from .cases import Case, Suite
 
 CORE_PROFILES = ("MESH-HTTP", "MESH-GRPC")
+GATEWAY_VERSION = "v1.6.1"
+"""The last release before the commit of the suite."""
 EXTENDED = "extended of both"
 
 
-def build_report(
-    suite: Suite, results: Mapping[str, str], *, version: str, date: str, gateway_version: str
-) -> dict[str, Any]:
+def build_report(suite: Suite, results: Mapping[str, str], *, version: str, date: str) -> dict[str, Any]:
     """Build a report; `results` has the error of each case that ran, which is empty if it has passed."""
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "ConformanceReport",
         "date": date,
         "gatewayAPIChannel": "experimental",
-        "gatewayAPIVersion": gateway_version,
+        "gatewayAPIVersion": GATEWAY_VERSION,
         "implementation": {
             "organization": "maesh",
             "project": "maesh",
@@ -57,15 +57,13 @@ def _build_profile(suite: Suite, profile: str, results: Mapping[str, str]) -> di
         for feature in case.features
         if feature in extended and results.get(case.name, "did not run")
     }
+    parts = {level: _count(list_counted(suite, profile, level), results) for level in ("core", "extended")}
+    unsupported = {"unsupportedFeatures": sorted(failed)} if failed else {}
     return {
         "name": profile,
-        "core": _count(list_counted(suite, profile, "core"), results),
-        "extended": {
-            **_count(list_counted(suite, profile, "extended"), results),
-            "supportedFeatures": sorted(set(extended) - failed),
-            **({"unsupportedFeatures": sorted(failed)} if failed else {}),
-        },
-        "summary": "",
+        "core": parts["core"],
+        "extended": {**parts["extended"], "supportedFeatures": sorted(set(extended) - failed), **unsupported},
+        "summary": " ".join(f"{level.capitalize()} tests: {part['result']}." for level, part in parts.items()),
     }
 
 

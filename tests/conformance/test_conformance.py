@@ -4,6 +4,8 @@ Unlike the project's own runner, this one compares everything that is written in
 path and Host, and the statuses of the routes.
 """
 
+from functools import partial
+
 import pytest
 
 from .calling import call, find_difference
@@ -24,21 +26,22 @@ def run_case(case, mesh, pods):
             pod = pods.find(request.pod.namespace, request.pod.app)
             address = (pod.address, pod.port)
         else:
-            address = mesh.find_entrypoint("gateway-conformance-mesh", request.host, request.port)
-        difference = find_difference(
-            request, lambda request=request, address=address, source=source: call(request, address, source)
-        )
+            name, _, namespace = request.host.partition(".")
+            address = mesh.find_entrypoint(namespace or request.client.namespace, name, request.port)
+        difference = find_difference(request, partial(call, request, address, source))
         if difference:
             failures.append(f"{request.method} {request.host}:{request.port}{request.target}: {difference}")
     return failures
 
 
 @pytest.mark.parametrize("case", SUITE.cases, ids=lambda case: case.name)
-def test_a_case_of_the_suite_passes(case, mesh, echo_pods):
+def test_a_case_of_the_suite_passes(case, mesh, echo_pods, results):
     failures = run_case(case, mesh, echo_pods)
     for (kind, name), parents in mesh.list_statuses().items():
         for parent in parents:
             found = {each["type"]: each["status"] for each in parent["conditions"]}
             if found != {"Accepted": "True", "ResolvedRefs": "True"} and name != "mesh-grpc-weighted-backends":
                 failures.append(f"{kind} {name}: {parent['conditions']}")
-    assert not failures, "\n".join(failures)
+    text = "\n".join(failures)
+    results[case.name] = results.get(case.name) or text
+    assert not text, text

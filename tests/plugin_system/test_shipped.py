@@ -43,8 +43,8 @@ def test_annotations_and_traffic_types_are_those_that_the_plugins_claim():
 
 
 def test_only_what_is_off_has_a_switch():
-    assert find_kind_switches({"smi"}) == {"TrafficTarget": "plugin acl is off; --acl switches it on"}
-    assert find_kind_switches({"acl"}) == {"TrafficSplit": "plugin smi is off; --smi switches it on"}
-    assert find_kind_switches({"acl", "smi"}) == {}
+    assert find_kind_switches({"smi", "gateway"}) == {"TrafficTarget": "plugin acl is off; --acl switches it on"}
+    assert find_kind_switches({"acl", "gateway"}) == {"TrafficSplit": "plugin smi is off; --smi switches it on"}
+    assert find_kind_switches({"acl", "smi", "gateway"}) == {}
     assert find_annotation_switches(SHIPPED - {"retry"}).keys() == {"retry-attempts", "retry-on", "retry-timeout"}
     assert find_traffic_type_switches(SHIPPED) == {}

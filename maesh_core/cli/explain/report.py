@@ -6,6 +6,7 @@ Takes an explanation and returns text. Mentions each error once, and only the fi
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from maesh_core.controller.explaining.destinations import Destination
 from maesh_core.controller.explaining.explanation import Explanation
 from maesh_core.controller.explaining.objects import ObjectRemarks
 from maesh_core.process.printable import escape_unprintable
@@ -34,8 +35,15 @@ def _render_end(found: Explanation) -> Iterable[str]:
     for each in found.destinations:
         scheme = f"  {each.scheme} ({each.scheme_source or 'default'})" if each.scheme else ""
         mode = f"  encryption {each.encryption}" if each.encryption else ""
-        servers = ", ".join(each.servers) or (f"{each.status}: {each.reason}" if each.status else "no ready server")
+        servers = ", ".join(each.servers) or _describe_answer(each)
         yield f"  {each.service}  {each.share:.2%}  {servers}{scheme}{mode}"
+
+
+def _describe_answer(found: Destination) -> str:
+    """Describe what happens to a share without servers."""
+    if not found.reason:
+        return "no ready server"
+    return f"{found.status}: {found.reason}" if found.status else f"none: {found.reason}"
 
 
 def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Iterable[str]:

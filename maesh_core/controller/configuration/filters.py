@@ -224,14 +224,14 @@ class _Adder:
             if settings is None:
                 return ""
             rendered = render_settings(settings, f"middleware {builder.kind}")
+            key = _build_filter_key(self._service, builder.kind, rendered)
         except ConfigurationError as error:
             text = str(error)  # many errors begin with the filter's name
             text = text if text.startswith(f"{name}: ") else f"{name}: {text}"
             raise _FilterError(name, text, str(getattr(error, "reason", error))) from error
         except Exception as error:  # a plugin's code may raise anything: only this rule is affected
-            _log.exception("service %s: filter %s of rule %s", self._service.key, name, requests[0].rule)
+            _log.debug("filter %s of rule %s", name, requests[0].rule, exc_info=True)  # the notice has the rest
             raise _FilterError(name, f"{name} could not be built: {type(error).__name__}: {error}") from error
-        key = _build_filter_key(self._service, builder.kind, rendered)
         self._middlewares.setdefault(key, Middleware(kind=builder.kind, settings=rendered))
         return key
 

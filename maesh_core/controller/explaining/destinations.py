@@ -58,15 +58,20 @@ def list_rule_destinations(
     *,
     port_key: str,
     allowed: Sequence[tuple[str, int]] | None,
+    is_http: bool = True,
 ) -> list[Destination]:
-    """List the services that may get a request of a rule, as `namespace/name:port`, and the mesh's own responses."""
+    """List the services that may get a request of a rule, as `namespace/name:port`, and the mesh's own responses.
+
+    A stream has no response and no scheme.
+    """
     service = services[chosen.service]
     total = sum(part.weight for part in service.parts)
     shares = [(part.service, part.weight / total) for part in service.parts if total] or [(chosen.service, 1.0)]
-    return [
+    found = [
         _describe_target(services[key], name=_name_backend(key, port_key), share=share, allowed=allowed)
         for key, share in shares
     ]
+    return found if is_http else [msgspec.structs.replace(each, scheme="", status=0) for each in found]
 
 
 def describe_part_filters(

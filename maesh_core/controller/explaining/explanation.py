@@ -19,7 +19,7 @@ from maesh_core.controller.explaining.destinations import (
     list_rule_destinations,
 )
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
-from maesh_core.controller.explaining.rules import choose_rule, find_client_namespace
+from maesh_core.controller.explaining.rules import ChosenRule, choose_rule, find_client_namespace, name_stream_rule
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import SCHEME, parse_annotations, split_port_annotations
 from maesh_core.model.configuration import HttpRouter, Section, chooses_by_rules
@@ -210,12 +210,18 @@ class Explainer:
             text = "denied: the path is ambiguous, and the service is split by path"
             return _Outcome(403, (), [text])
         steps: list[str] = []
-        destination = self._choose(router, place.key, question, steps)
+        destination = self._choose(router, place, question, steps)
         question = question._replace(destination=destination)
         verdict, undecided = self._explain_access(router.middlewares, place.section, question, steps)
         if not verdict.is_admitted:
             return _refuse(verdict, steps, is_http=is_http)
-        found = list_destinations(place.section.services, destination, verdict.servers)
+        if "rules" in _find_document(place):
+            chosen = ChosenRule(destination, router.middlewares)
+            found = list_rule_destinations(
+                place.section.services, chosen, port_key=place.key, allowed=verdict.servers, is_http=False
+            )
+        else:
+            found = list_destinations(place.section.services, destination, verdict.servers)
         if is_http:
             found = [self._add_scheme(each, place, destination) for each in found]
         if not any(each.servers for each in found):
@@ -274,10 +280,12 @@ class Explainer:
             topology=self._topology,
         )
 
-    def _choose(self, router: Any, key: str, question: _Question, steps: list[str]) -> str:
-        """Choose the branch as a proxy does; a stream's router has one branch."""
+    def _choose(self, router: Any, place: _Place, question: _Question, steps: list[str]) -> str:
+        """Choose the branch as a proxy does; a stream's router has one branch or rule."""
+        key = place.key
         if router.service != key:
-            steps.append(f"{_name_branch(router.service, key)}: it applies to all requests")
+            name = name_stream_rule(_find_document(place), router.service) or _name_branch(router.service, key)
+            steps.append(f"{name}: it applies to all requests")
         for branch in getattr(router, "branches", ()):
             name = _name_branch(branch.service, key)
             if compile_matches(branch.matches)(question):
@@ -318,8 +326,8 @@ def _refuse(verdict: Verdict, steps: Sequence[str], *, is_http: bool) -> _Outcom
 
 def _find_document(place: _Place) -> Mapping[str, Any]:
     """Find the document of the port of a request in the topology."""
-    number = int(place.key.rpartition(":")[2])
-    ports = (each for each in place.service["ports"] if (each["port"], each.get("protocol", "TCP")) == (number, "TCP"))
+    wanted = (int(place.key.rpartition(":")[2]), "UDP" if place.service["trafficType"] == "udp" else "TCP")
+    ports = (each for each in place.service["ports"] if (each["port"], each.get("protocol", "TCP")) == wanted)
     return next(ports, {})
 
 

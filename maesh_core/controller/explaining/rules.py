@@ -7,7 +7,7 @@ to a request that no rule matches, with the steps on the way. Does not ask middl
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from maesh_core.model.configuration import HttpRouter, HttpRule, HttpRules
+from maesh_core.model.configuration import HttpRouter, HttpRules
 from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
 from maesh_core.model.matching import CompiledMatch, has_paths, is_ambiguous
 from maesh_core.model.messages import PodReport
@@ -56,18 +56,28 @@ def choose_rule(
     place, index = found
     rule, described = rules.rules[index], _get(shown.get("rules", ()), index)
     match = describe_match(rules.order[place].match)
-    steps.append(f"{name_rule(described, rule, index)}: the request matches {match} (match {place + 1} of the port)")
+    steps.append(
+        f"{name_rule(described, index, rule.name)}: the request matches {match} (match {place + 1} of the port)"
+    )
     if described.get("filters"):
         steps.append(f"its filters: {', '.join(str(each.get('name')) for each in described['filters'])}")
     return ChosenRule(rule.service, rule.middlewares, described)
 
 
-def name_rule(document: Mapping[str, Any], rule: HttpRule, index: int) -> str:
+def name_rule(document: Mapping[str, Any], index: int, label: str = "") -> str:
     """Name a rule for a person: as in `rule beta of HTTPRoute shop/web`."""
-    name = rule.name or f"number {index + 1}"
+    name = label or f"number {index + 1}"
     if not document.get("kind"):
         return f"rule {name}"
     return f"rule {name} of {document['kind']} {document.get('namespace')}/{document.get('object')}"
+
+
+def name_stream_rule(document: Mapping[str, Any], service: str) -> str:
+    """Name the rule that gets all connections or sessions of a port, by the key of its service; empty if none does."""
+    for index, each in enumerate(document.get("rules", {}).get("rules", ())):
+        if each.get("key") == service:
+            return name_rule(each, index, str(each.get("label", "")))
+    return ""
 
 
 def describe_match(match: HttpMatch) -> str:

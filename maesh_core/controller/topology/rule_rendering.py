@@ -82,7 +82,7 @@ def _render_filter(node: FilterNode) -> dict[str, Any]:
 
 def _render_value(value: Mapping[str, Any]) -> Any:
     try:
-        return msgspec.to_builtins(value, str_keys=True)
+        return msgspec.json.decode(msgspec.json.encode(value))  # the document must be one that JSON can represent
     except (TypeError, ValueError, RecursionError) as error:
         return f"cannot be shown: {error}"
 

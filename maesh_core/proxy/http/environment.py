@@ -13,6 +13,7 @@ from typing import Protocol
 from maesh_core.model.traffic_record import CUT, EXCESS_CLIENT, REFUSED, TrafficRecord
 from maesh_core.proxy.balancing.health import build_passive_health
 from maesh_core.proxy.callers import CallerCounts, EntrypointCounter
+from maesh_core.proxy.http.collected import Collected
 from maesh_core.proxy.http.copies import Copies
 from maesh_core.proxy.http.idle_clients import EvictableClient, IdleClients
 from maesh_core.proxy.http.messages.forwarding import AccountFields, ForwardedFields
@@ -113,6 +114,7 @@ class Environment:
         "clients",
         "clock",
         "clock_time",
+        "collected",
         "copies",
         "entrypoint_counters",
         "failures",
@@ -176,6 +178,7 @@ class Environment:
         self.upstreams: set[OpenUpstream] = set()
         self.checked_upstreams: set[CheckedUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
+        self.collected = Collected()
         self.copies = Copies()
         self.refusals: dict[int, int] = {}
         self.entrypoint_counters: dict[int, EntrypointCounter] = {}

@@ -141,7 +141,10 @@ class Route:
         return server in self._servers
 
     def list_servers(self) -> Iterator[Server]:
-        """Yield each server once, in the order to try them for one connection; servers set aside are last."""
+        """Yield each server once, in the order to try them for one connection; servers set aside are last.
+
+        Yield none if the connection belongs to the share of a part that has no server.
+        """
         tried: list[Server] = []
         while len(tried) < len(self._servers):
             server = self.balancer.pick(tried)
@@ -149,6 +152,8 @@ class Route:
                 break
             tried.append(server)
             yield server
+        if not tried and isinstance(self.balancer, Division):
+            return
         for server in self._servers:
             if server not in tried:
                 yield server

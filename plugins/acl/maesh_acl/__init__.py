@@ -32,7 +32,10 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LeafGrants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The grants of one leaf service, its name for messages, and all its servers if a grant is limited to some."""
+    """The grants of one leaf service, its name for messages, and all its servers if a grant is limited to some.
+
+    The name is `name@namespace` if the leaf is in another namespace than the called service.
+    """
 
     service: str = ""
     grants: tuple[Grant, ...] = ()
@@ -40,7 +43,8 @@ class LeafGrants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AclSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The grants of each leaf service with weight, by destination (a service port, or a branch of one).
+    """The grants of each leaf service with weight, by destination: the key of a service port, or of a branch, a rule, a
+    backend of rules, or a side service of one.
 
     Every leaf must allow a client. A destination that is missing or has no leaf allows no client.
     """

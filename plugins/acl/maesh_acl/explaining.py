@@ -184,5 +184,5 @@ def _find_targets(leaf: LeafGrants, question: Question) -> Sequence[Mapping[str,
 
 
 def _name_leaf(leaf: LeafGrants, question: Question) -> str:
-    """Return a leaf's service as named in the topology; all leaves are in the namespace of the called service."""
-    return f"{leaf.service}@{question.destination.partition('/')[0]}"
+    """Return a leaf's service as named in the topology; without namespace, it is in that of the called service."""
+    return leaf.service if "@" in leaf.service else f"{leaf.service}@{question.destination.partition('/')[0]}"

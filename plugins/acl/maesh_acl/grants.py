@@ -15,6 +15,7 @@ from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
 from maesh_acl import AccessSettings, AclSettings, Grant, LeafGrants
 from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget
 from maesh_core.plugin import (
+    BackendNode,
     ConfigurationError,
     HttpMatch,
     ObjectFindings,
@@ -26,6 +27,7 @@ from maesh_core.plugin import (
     ServiceNode,
     TopologyView,
     build_port_key,
+    plan_rules,
 )
 
 ACCOUNT_INDEX, ADDRESS_INDEX = "account", "address"
@@ -96,20 +98,7 @@ class GrantFinder:
         for port in filter(self._is_routed, self._service.ports):
             self._traffic_type = self._service.get_traffic_type(port)
             destinations = datagrams if port.protocol == "UDP" else streams
-            key = build_port_key(self._service.key, port.number)
-            destinations[key] = _build_leaves([(self._service.key, port, self._find_grants(self._service, port))])
-            for branch in port.branches:
-                weighted = [backend for backend in branch.backends if backend.weight > 0]
-                leaves = [
-                    leaf for leaf in weighted if leaf.servers
-                ] or weighted  # the others get the share of a leaf without servers
-                destinations[f"{key}/{branch.name}"] = _build_leaves(
-                    [
-                        (leaf.service, leaf.port, self._find_leaf_grants(leaf.service, leaf.port))
-                        for leaf in leaves
-                        if leaf.port is not None
-                    ]
-                )
+            destinations |= self._build_destinations(port)
         self.notices += [f"TrafficTarget {target}: {text}" for target, text in self._list_useless()]
         if streams.keys() & datagrams.keys():
             return AclSettings(destinations=streams, datagrams=datagrams)
@@ -119,6 +108,39 @@ class GrantFinder:
         """Whether a port has the protocol of its traffic type: another port may have its number."""
         transport = "UDP" if self._service.get_traffic_type(port) == "udp" else "TCP"
         return port.protocol == transport
+
+    def _build_destinations(self, port: PortNode) -> dict[str, tuple[LeafGrants, ...]]:
+        """Build the leaves of each service that a request to a port can be routed or copied to, by its key.
+
+        Of a rule, only backends with servers are leaves: it answers the shares of the others itself. If it reaches no
+        server at all, the service's own grants decide who gets its answer.
+        """
+        key = build_port_key(self._service.key, port.number)
+        own = _build_leaves(self._service.key, [(self._service.key, port, self._find_grants(self._service, port))])
+        destinations = {key: own}
+        for branch in port.branches:
+            weighted = [backend for backend in branch.backends if backend.weight > 0]
+            leaves = [
+                leaf for leaf in weighted if leaf.servers
+            ] or weighted  # the others get the share of a leaf without servers
+            destinations[f"{key}/{branch.name}"] = self._build_backends(leaves)
+        plan = plan_rules(self._service.key, port)
+        for place, backend in plan.backends.items():
+            destinations.setdefault(place, self._build_backends([backend]))
+        for rule in plan.rules:
+            reached = [part.backend for part in rule.parts if part.backend.servers]
+            destinations[rule.key] = self._build_backends(reached) or own
+        return destinations
+
+    def _build_backends(self, backends: Sequence[BackendNode]) -> tuple[LeafGrants, ...]:
+        return _build_leaves(
+            self._service.key,
+            [
+                (backend.service, backend.port, self._find_leaf_grants(backend.service, backend.port))
+                for backend in backends
+                if backend.port is not None
+            ],
+        )
 
     def list_objects(self) -> tuple[ObjectFindings, ...]:
         """List the targets that concern the service, and the pods that identify no client, with the reasons."""
@@ -337,12 +359,14 @@ class GrantFinder:
         )
 
 
-def _build_leaves(leaves: Sequence[tuple[ObjectKey, PortNode, tuple[Grant, ...]]]) -> tuple[LeafGrants, ...]:
+def _build_leaves(
+    called: ObjectKey, leaves: Sequence[tuple[ObjectKey, PortNode, tuple[Grant, ...]]]
+) -> tuple[LeafGrants, ...]:
     """Add the servers of all leaves if a grant is limited to some: those of other leaves must be known then too."""
     is_limited = any(grant.servers is not None for _, _, grants in leaves for grant in grants)
     return tuple(
         LeafGrants(
-            service=key.name,
+            service=key.name if key.namespace == called.namespace else str(key),
             grants=grants,
             servers=tuple((server.address, server.port) for server in port.servers) if is_limited else (),
         )

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from maesh_acl import AclSettings, LeafGrants
 from maesh_core.plugin import (
+    ClientHead,
     Connection,
     Delivery,
     Exchange,
@@ -21,6 +22,8 @@ from maesh_core.plugin import (
 )
 
 Servers = Collection[tuple[str, int]]
+Request = Exchange | ClientHead
+"""A request as its client sent it, or as it is sent."""
 
 NOT_THIS_CLIENT: Final = "client"
 NOT_THIS_REQUEST: Final = "request"
@@ -36,7 +39,7 @@ class CompiledGrant(NamedTuple):
     """A grant with conditions: `holds` checks a request, and None in `servers` means all servers."""
 
     sources: frozenset[str]
-    holds: Callable[[Exchange], bool] | None
+    holds: Callable[[Request], bool] | None
     has_paths: bool
     servers: frozenset[tuple[str, int]] | None
 
@@ -77,7 +80,7 @@ class Leaf:
     def __repr__(self) -> str:
         return f"<Leaf {len(self.free)} free clients, {len(self._grants)} other grants>"
 
-    def find_servers(self, client: str, request: Exchange | None) -> Servers | str | None:
+    def find_servers(self, client: str, request: Request | None) -> Servers | str | None:
         """Find the servers that a client may reach: None for all, or a text with the reason for a denial."""
         if client in self.free:
             return None
@@ -182,12 +185,30 @@ class Acl(Middleware):
             self._count(destination, NOT_THIS_CLIENT)
         return verdict
 
+    def judge_changed(self, exchange: Exchange, sent: ClientHead) -> bool:
+        """Check a request again as it is sent, with the path and Host that other middlewares have set."""
+        judgement = _judge(self._leaves.get(exchange.destination, ()), exchange.client_address, sent)
+        if isinstance(judgement, str):
+            self._count(exchange.service, judgement)
+            return False
+        if judgement is not None:
+            allowed = exchange.allowed_servers
+            exchange.allowed_servers = judgement if allowed is None else frozenset(judgement).intersection(allowed)
+        return True
+
+    def judge_copy(self, exchange: Exchange, service: str, sent: ClientHead) -> bool | Servers:
+        """Check a copy as if the client had sent it to the side service."""
+        judgement = _judge(self._leaves.get(service, ()), exchange.client_address, sent)
+        if isinstance(judgement, str):
+            return False
+        return True if judgement is None else judgement
+
     def _count(self, service: str, reason: str) -> None:
         key = (cut_port_key(service), reason)
         self._counts[key] = self._counts.get(key, 0) + 1
 
 
-def _judge(leaves: Sequence[Leaf], client: str, request: Exchange | None) -> Servers | str | None:
+def _judge(leaves: Sequence[Leaf], client: str, request: Request | None) -> Servers | str | None:
     """Allow the client if every leaf allows it; without leaves, deny it."""
     if len(leaves) == 1:
         return leaves[0].find_servers(client, request)

@@ -20,21 +20,27 @@ class RouteChecker:
 
     def check(self, view: TopologyView, resource: Route, services: Sequence[ObjectKey]) -> Findings | None:
         """Return what is wrong with a route, whether or not it concerns a service."""
+        if not resource.parents:
+            return None
         errors = [problem.text for problem in resource.problems]
-        notices = []
+        notices = ["hostnames have no effect in a mesh; match the header Host"] if resource.has_hostnames else []
         for parent in resource.parents:
             if parent.problem:
                 errors.append(parent.problem)
             elif parent.service not in services:
-                error, notice = _explain_missing(view, parent)
+                error, notice = _explain_missing(view, parent, resource.metadata.namespace)
                 errors += [error] if error else []
                 notices += [notice] if notice else []
         return Findings(errors=tuple(errors), notices=tuple(notices)) if errors or notices else None
 
 
-def _explain_missing(view: TopologyView, parent: ParentRef) -> tuple[str, str]:
+def _explain_missing(view: TopologyView, parent: ParentRef, namespace: str) -> tuple[str, str]:
     """Explain why a parent is not used: an error, or a notice."""
     key = parent.service
+    if key.namespace != namespace:  # a search in a foreign namespace would be repeated at each of its changes
+        found = view.build_service(key)
+        text = f"parentRefs[{parent.index}]: the mesh knows no service {key.name} in namespace {key.namespace}"
+        return "" if found is not None else text, ""
     known = view.list_services(key.namespace)
     if key in known:
         return "", f"parentRefs[{parent.index}] has no effect: the mesh ignores service {key.name}"

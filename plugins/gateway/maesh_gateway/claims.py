@@ -5,7 +5,7 @@ clients. Routes of another namespace are consumer routes, for the clients of the
 nothing else decides, the producer routes decide it, too; consumer routes change nothing for other clients.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from maesh_core.plugin import ConfigurationError, PortNode, ServiceNode, find_chosen_traffic_type
@@ -15,6 +15,10 @@ from maesh_gateway.routes import ParentRef, Route
 
 PRODUCER = ""
 """The group of routes for all clients; consumer routes are grouped by their namespace."""
+
+RULES_LIMIT = 1000
+MATCHES_LIMIT = 4000
+"""Limits of all routes of one group on one port: those of the rules of a port, which would be closed otherwise."""
 
 Place = tuple[int, str]
 """Number and protocol of a port."""
@@ -33,7 +37,8 @@ class Claim(NamedTuple):
 class Claims:
     """The claims on the ports of one service, in the order of the routes and of their parents.
 
-    `groups` are the routes of each port and group, of all kinds; `kinds` is the one that each of them uses.
+    `groups` are the routes of each port and group, of all kinds. `kinds` is the kind that each of them uses, and `used`
+    its routes, the oldest first. At a limit, the youngest are left out, so that a new route cannot harm older ones.
     """
 
     def __init__(self, service: ServiceNode, routes: Sequence[Route]) -> None:
@@ -41,12 +46,15 @@ class Claims:
         self._ports = {(port.number, port.protocol): port for port in service.ports}
         self.groups: dict[tuple[Place, str], list[Route]] = {}
         self.kinds: dict[tuple[Place, str], type[Route] | None] = {}
+        self.used: dict[tuple[Place, str], list[Route]] = {}
+        self._used_ids: dict[tuple[Place, str], set[int]] = {}
         claims = tuple(self._read(routes))
         for claim in claims:
             if self.find_group(claim.route) == PRODUCER:
                 self._add(claim)
         self._choose()
-        self.items = tuple(self._limit(claim) for claim in claims)
+        types = self.build_traffic_types()
+        self.items = tuple(self._limit(claim, types) for claim in claims)
         for claim in self.items:
             if self.find_group(claim.route) != PRODUCER:
                 self._add(claim)
@@ -57,10 +65,10 @@ class Claims:
         namespace = route.metadata.namespace
         return PRODUCER if namespace == self._service.key.namespace else namespace
 
-    def list_used(self, place: Place, group: str) -> list[Route]:
-        """List the routes that a port uses for a group."""
-        kind = self.kinds[place, group]
-        return [route for route in self.groups[place, group] if type(route) is kind]
+    def list_used_places(self, claim: Claim) -> list[Place]:
+        """List the places of a claim that use its route."""
+        group = self.find_group(claim.route)
+        return [place for place in claim.places if id(claim.route) in self._used_ids[place, group]]
 
     def build_traffic_types(self) -> dict[Place, str]:
         """Build the traffic types that producer routes decide."""
@@ -75,17 +83,23 @@ class Claims:
             for parent in route.parents:
                 if parent.service != self._service.key:
                     continue
-                if parent.problem:
-                    yield Claim(route, parent, (), "UnsupportedValue", parent.problem)
+                problem = parent.problem or self._refuse_consumer(route)
+                if problem:
+                    yield Claim(route, parent, (), "UnsupportedValue", problem)
                     continue
                 places, problem = select_ports(self._service, parent, type(route))
                 yield Claim(route, parent, places, "NoMatchingParent" if problem else "", problem)
 
-    def _limit(self, claim: Claim) -> Claim:
+    def _refuse_consumer(self, route: Route) -> str:
+        """Return why a consumer route has no effect; proxies tell clients apart only for HTTP."""
+        if self.find_group(route) == PRODUCER or route.traffic_type == "http":
+            return ""
+        return f"a {route.kind} can only be attached to a Service of its own namespace"
+
+    def _limit(self, claim: Claim, types: Mapping[Place, str]) -> Claim:
         """Limit the claim of a consumer route to ports that have its traffic type for all clients."""
         if self.find_group(claim.route) == PRODUCER or not claim.places:
             return claim
-        types = self.build_traffic_types()
         wanted = claim.route.traffic_type
         places = tuple(place for place in claim.places if types.get(place, self._find_type(place)) == wanted)
         if places:
@@ -96,14 +110,29 @@ class Claims:
     def _add(self, claim: Claim) -> None:
         for place in claim.places:
             routes = self.groups.setdefault((place, self.find_group(claim.route)), [])
-            if all(route is not claim.route for route in routes):
+            if not (routes and routes[-1] is claim.route):  # the claims of a route follow each other
                 routes.append(claim.route)
 
     def _choose(self) -> None:
-        self.kinds = {place: choose_kind(found) for place, found in self.groups.items()}
+        for place, found in self.groups.items():
+            kind = self.kinds[place] = choose_kind(found)
+            self.used[place] = _limit_routes([route for route in found if type(route) is kind])
+            self._used_ids[place] = set(map(id, self.used[place]))
 
     def _find_type(self, place: Place) -> str | None:
         return find_traffic_type(self._service, self._ports[place])
+
+
+def _limit_routes(routes: Sequence[Route]) -> list[Route]:
+    """Sort routes by age, and leave out those that exceed a limit."""
+    used = []
+    rules = matches = 0
+    for route in sorted(routes, key=lambda route: route.age_key):
+        more_rules, more_matches = len(route.rules), sum(len(rule.matches) for rule in route.rules)
+        if rules + more_rules <= RULES_LIMIT and matches + more_matches <= MATCHES_LIMIT:
+            rules, matches = rules + more_rules, matches + more_matches
+            used.append(route)
+    return used
 
 
 def select_ports(service: ServiceNode, parent: ParentRef, type_: type[Route]) -> tuple[tuple[Place, ...], str]:

@@ -14,6 +14,7 @@ from maesh_core.plugin import (
 )
 from maesh_gateway import GatewaySettings
 from maesh_gateway.checking import RouteChecker
+from maesh_gateway.findings import group_attachments
 from maesh_gateway.kinds import KINDS, ROUTE_TYPES
 from maesh_gateway.splits import SplitNoticeBuilder
 from maesh_gateway.status import RouteStatusBuilder
@@ -36,7 +37,7 @@ class RouteBuilder:
             return None
         attachments = tables.build_attachments()
         return Addition(
-            value=attachments,
+            value=group_attachments(attachments),
             rules=tables.build_rules(),
             side_backends=tables.build_sides(),
             traffic_types=tables.build_traffic_types(),

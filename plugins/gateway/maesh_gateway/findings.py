@@ -3,6 +3,7 @@
 The topology builder leaves it on the service's node, where the status of routes is read from.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -37,6 +38,19 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Attachments(msgspec.Struct, frozen=True, kw_only=True):
-    """All attachments of a service."""
+    """All attachments of a service, by the kind and names of their routes (`build_place`)."""
 
-    routes: tuple[Attachment, ...] = ()
+    routes: Mapping[str, tuple[Attachment, ...]] = {}
+
+
+def build_place(kind: str, namespace: str, name: str) -> str:
+    """Build the place of a route's attachments."""
+    return f"{kind} {namespace}/{name}"
+
+
+def group_attachments(found: Iterable[Attachment]) -> Attachments:
+    """Group attachments by their routes, in order."""
+    routes: dict[str, list[Attachment]] = {}
+    for each in found:
+        routes.setdefault(build_place(each.kind, each.namespace, each.name), []).append(each)
+    return Attachments(routes={place: tuple(items) for place, items in routes.items()})

@@ -6,8 +6,9 @@ no way, so no index finds them.
 
 from maesh_core.plugin import ObjectKey, ResourceKind
 from maesh_gateway.reading import read_grant, read_grpc_route, read_http_route
-from maesh_gateway.routes import GrpcRoute, HttpRoute, ReferenceGrant, Route
+from maesh_gateway.routes import GrpcRoute, HttpRoute, ReferenceGrant, Route, TcpRoute, UdpRoute
 from maesh_gateway.shapes import GROUP
+from maesh_gateway.streams import read_tcp_route, read_udp_route
 
 ROUTES_BY_PARENT = "parent"
 """Routes by the ObjectKey of each Service that is their parent."""
@@ -23,7 +24,7 @@ def _index_by_namespace(grant: ReferenceGrant) -> tuple[str, ...]:
     return (grant.metadata.namespace,)
 
 
-ROUTE_TYPES: tuple[type[Route], ...] = (HttpRoute, GrpcRoute)
+ROUTE_TYPES: tuple[type[Route], ...] = (HttpRoute, GrpcRoute, TcpRoute, UdpRoute)
 
 KINDS = (
     ResourceKind(
@@ -41,6 +42,24 @@ KINDS = (
         type=GrpcRoute,
         read=read_grpc_route,
         indexes={ROUTES_BY_PARENT: _index_by_parent},
+    ),
+    ResourceKind(
+        name="TCPRoute",
+        plural="tcproutes",
+        api_versions=(f"{GROUP}/v1", f"{GROUP}/v1alpha2"),
+        type=TcpRoute,
+        read=read_tcp_route,
+        indexes={ROUTES_BY_PARENT: _index_by_parent},
+        shown_name=f"TCPRoute.{GROUP}",
+    ),
+    ResourceKind(
+        name="UDPRoute",
+        plural="udproutes",
+        api_versions=(f"{GROUP}/v1", f"{GROUP}/v1alpha2"),
+        type=UdpRoute,
+        read=read_udp_route,
+        indexes={ROUTES_BY_PARENT: _index_by_parent},
+        shown_name=f"UDPRoute.{GROUP}",
     ),
     ResourceKind(
         name="ReferenceGrant",

@@ -106,6 +106,7 @@ def _read_route(metadata: ObjectMeta, fields: Mapping[str, object], type_: type[
         metadata=metadata,
         parents=read_parents(fields, metadata.namespace),
         rules=rules,
+        has_hostnames=bool(shape.spec.hostnames),
         faults=tuple(faults),
     )
 

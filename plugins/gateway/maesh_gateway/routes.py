@@ -111,6 +111,7 @@ class Route(CheckedResource, frozen=True):
 
     parents: tuple[ParentRef, ...] = ()
     rules: tuple[RouteRule, ...] = ()
+    has_hostnames: bool = False
 
     @property
     def shown(self) -> str:
@@ -142,6 +143,23 @@ class GrpcRoute(Route, frozen=True):
     kind: ClassVar[str] = "GRPCRoute"
     rank: ClassVar[int] = 4
     is_grpc: ClassVar[bool] = True
+
+
+class TcpRoute(Route, frozen=True):
+    """gateway.networking.k8s.io TCPRoute, v1 and v1alpha2."""
+
+    kind: ClassVar[str] = "TCPRoute"
+    rank: ClassVar[int] = 1
+    traffic_type: ClassVar[str] = "tcp"
+
+
+class UdpRoute(Route, frozen=True):
+    """gateway.networking.k8s.io UDPRoute, v1 and v1alpha2."""
+
+    kind: ClassVar[str] = "UDPRoute"
+    rank: ClassVar[int] = 0
+    traffic_type: ClassVar[str] = "udp"
+    protocol: ClassVar[str] = "UDP"
 
 
 class GrantFrom(_Value, frozen=True):

@@ -293,6 +293,36 @@ class GrpcRuleShape(RuleShape, frozen=True):
     """A rule of a GRPCRoute."""
 
 
+# --- routes of streams -----------------------------------------------------------------------------------------------
+
+
+class StreamSpecShape(Shape, frozen=True):
+    """`spec` of a TCPRoute or a UDPRoute."""
+
+    parent_refs: Annotated[tuple[Any, ...], Meta(max_length=32)] = ()
+    rules: Limited | msgspec.UnsetType = msgspec.UNSET
+    use_default_gateways: str = ""
+
+
+class StreamRouteShape(Shape, frozen=True):
+    """The fields of a TCPRoute or a UDPRoute without its metadata."""
+
+    spec: StreamSpecShape = StreamSpecShape()
+
+
+class StreamBackendShape(ObjectShape, frozen=True):
+    """A `backendRef` of a TCPRoute or a UDPRoute."""
+
+    weight: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
+
+
+class StreamRuleShape(Shape, frozen=True):
+    """A rule of a TCPRoute or a UDPRoute."""
+
+    name: Annotated[str, Meta(max_length=253)] = ""
+    backend_refs: Annotated[tuple[StreamBackendShape, ...], Meta(max_length=16)] = ()
+
+
 # --- grants ----------------------------------------------------------------------------------------------------------
 
 

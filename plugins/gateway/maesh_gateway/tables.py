@@ -5,7 +5,7 @@ closed to requests that no rule matches, even if no rule of the route can be use
 never concerns the service or other clients.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from maesh_core.plugin import (
     AnswerNode,
@@ -18,8 +18,8 @@ from maesh_core.plugin import (
     TopologyView,
 )
 from maesh_gateway import GatewaySettings
-from maesh_gateway.claims import PRODUCER, Claim, Claims, Place
-from maesh_gateway.findings import AcceptedReason, Attachment, Attachments
+from maesh_gateway.claims import MATCHES_LIMIT, PRODUCER, RULES_LIMIT, Claim, Claims, Place
+from maesh_gateway.findings import AcceptedReason, Attachment
 from maesh_gateway.kinds import ROUTE_TYPES, ROUTES_BY_PARENT
 from maesh_gateway.precedence import build_table
 from maesh_gateway.routes import Route
@@ -62,7 +62,7 @@ class TableBuilder:
         """Build the backends of mirrors, by port."""
         sides: dict[Place, dict[str, BackendNode]] = {}
         for place, group in sorted(self._claims.groups):
-            for route in self._claims.list_used(place, group):
+            for route in self._claims.used[place, group]:
                 found = self._resolve(route).sides
                 if found:
                     sides.setdefault(place, {}).update(found)
@@ -72,26 +72,38 @@ class TableBuilder:
         """Build the traffic types of ports for which nothing else decides."""
         return self._claims.build_traffic_types()
 
-    def build_attachments(self) -> Attachments:
-        """Build what became of each parentRef."""
-        return Attachments(routes=tuple(map(self._judge, self._claims.items)))
+    def build_attachments(self) -> tuple[Attachment, ...]:
+        """Build what became of each parentRef, in order."""
+        return tuple(map(self._judge, self._claims.items))
 
-    def list_objects(self, attachments: Attachments) -> tuple[ObjectFindings, ...]:
+    def list_objects(self, attachments: Sequence[Attachment]) -> tuple[ObjectFindings, ...]:
         """List the routes with what is wrong with them on this service; faults are reported where they are read."""
-        found: dict[tuple[type[Route], ObjectKey], list[str]] = {}
-        for claim, each in zip(self._claims.items, attachments.routes, strict=True):
+        found: dict[tuple[type[Route], ObjectKey], tuple[list[str], list[str]]] = {}
+        for claim, each in zip(self._claims.items, attachments, strict=True):
             route = claim.route
-            found.setdefault((type(route), route.key), []).extend(_list_texts(each, has_faults=bool(route.faults)))
+            errors, notices = found.setdefault((type(route), route.key), ([], []))
+            errors += _list_texts(each, has_faults=bool(route.faults))
+            notices += [] if each.reason else self._list_lost_ports(claim)
         return tuple(
-            ObjectFindings(type=type_, key=key, errors=tuple(dict.fromkeys(texts)))
-            for (type_, key), texts in found.items()
+            ObjectFindings(
+                type=type_, key=key, errors=tuple(dict.fromkeys(errors)), notices=tuple(dict.fromkeys(notices))
+            )
+            for (type_, key), (errors, notices) in found.items()
         )
 
-    def list_notices(self, attachments: Attachments) -> tuple[str, ...]:
+    def _list_lost_ports(self, claim: Claim) -> Iterator[str]:
+        """List the ports of an accepted claim that use another kind."""
+        group = self._claims.find_group(claim.route)
+        for place in claim.places:
+            kind = self._claims.kinds[place, group]
+            if kind is not type(claim.route):
+                yield f"it has no effect on port {place[0]} of {self._service.key.name}, which uses {_show_kind(kind)}"
+
+    def list_notices(self, attachments: Sequence[Attachment]) -> tuple[str, ...]:
         """List what is wrong with producer routes, for the service itself."""
         return tuple(
             f"{each.kind} {each.name}: {text}"
-            for each in attachments.routes
+            for each in attachments
             if each.namespace == self._service.key.namespace
             for text in _list_texts(each, has_faults=False)
         )
@@ -99,14 +111,16 @@ class TableBuilder:
     # --- tables
 
     def _build_table(self, place: Place, group: str) -> RuleTable:
-        used = self._claims.list_used(place, group)
-        is_grpc = used[0].is_grpc
+        kind = self._claims.kinds[place, group]
+        is_grpc = kind is not None and kind.is_grpc
         no_match = AnswerNode(
             status=404,
-            reason=f"no rule of {_add_article(used[0].kind)} matches",
+            reason=f"no rule of {_show_kind(kind)} matches",
             grpc_status=GRPC_UNIMPLEMENTED if is_grpc else None,
         )
-        return build_table([(route, self._resolve(route).branches) for route in used], no_match)
+        return build_table(
+            [(route, self._resolve(route).branches) for route in self._claims.used[place, group]], no_match
+        )
 
     def _resolve(self, route: Route) -> ResolvedRoute:
         place = (type(route), *route.key)
@@ -118,11 +132,9 @@ class TableBuilder:
 
     def _judge(self, claim: Claim) -> Attachment:
         route = claim.route
-        resolved = self._resolve(route)
-        group = self._claims.find_group(route)
-        used = [place for place in claim.places if self._claims.kinds[place, group] is type(route)]
+        used = self._claims.list_used_places(claim)
+        resolved = self._resolve(route) if used else ResolvedRoute({}, (), route.problems, {})
         reason, message = self._find_refusal(claim, resolved, is_used=bool(used))
-        is_known = reason != "NoMatchingParent"
         return Attachment(
             kind=route.kind,
             namespace=route.metadata.namespace,
@@ -131,7 +143,7 @@ class TableBuilder:
             ports=tuple(number for number, _ in used),
             reason=reason,
             message=message,
-            refs=resolved.refs if is_known else (),
+            refs=resolved.refs,
             rules=resolved.problems,
         )
 
@@ -144,11 +156,14 @@ class TableBuilder:
             return "UnsupportedValue", "; ".join(route.faults)
         if resolved.problems and len(resolved.problems) == len(route.rules):
             return resolved.problems[0].reason, resolved.problems[0].text
-        if not is_used:
-            kind = self._claims.kinds[claim.places[0], self._claims.find_group(route)]
-            shown = _add_article(kind.kind if kind is not None else route.kind)
-            return "Conflicted", f"{shown} is attached to the same port of {self._service.key.name}"
-        return "", ""
+        if is_used:
+            return "", ""
+        place = claim.places[0]
+        kind = self._claims.kinds[place, self._claims.find_group(route)]
+        if kind is type(route):
+            limits = f"{RULES_LIMIT} rules or {MATCHES_LIMIT} matches"
+            return "UnsupportedValue", f"with older routes, port {place[0]} would have more than {limits}"
+        return "Conflicted", f"{_show_kind(kind)} is attached to the same port of {self._service.key.name}"
 
 
 def _list_texts(attachment: Attachment, *, has_faults: bool) -> Iterator[str]:
@@ -161,6 +176,7 @@ def _list_texts(attachment: Attachment, *, has_faults: bool) -> Iterator[str]:
     yield from (problem.text for problem in attachment.refs)
 
 
-def _add_article(kind: str) -> str:
-    """Write a kind with its article, by the sound of its first letter."""
-    return f"{'an' if kind.startswith('H') else 'a'} {kind}"
+def _show_kind(kind: type[Route] | None) -> str:
+    """Show a kind with its article."""
+    name = "route" if kind is None else kind.kind
+    return f"an {name}" if name.startswith("H") else f"a {name}"

@@ -130,7 +130,8 @@ class Cluster:
     def find_attachment(self, route="web", *, kind="HTTPRoute", parent=0, name="web"):
         value = self.build(name).value
         assert isinstance(value, Attachments)
-        return next(each for each in value.routes if (each.kind, each.name, each.parent) == (kind, route, parent))
+        found = [each for items in value.routes.values() for each in items]
+        return next(each for each in found if (each.kind, each.name, each.parent) == (kind, route, parent))
 
 
 def _is_of(kind, item):

@@ -64,3 +64,14 @@ def test_errors_of_backends_are_reported(report):
     assert report(WEB, write_route(rules=[write_rule("nope")])) == {
         "web": (("rules[0]: backend nope: there is no such Service",), ())
     }
+
+
+def test_hostnames_have_no_effect_and_a_notice_says_so(report):
+    text = "hostnames have no effect in a mesh; match the header Host"
+    assert report(WEB, write_route(rules=[write_rule("web")], hostnames=["a.example"])) == {"web": ((), (text,))}
+
+
+def test_a_missing_parent_in_another_namespace_is_an_error_without_a_search_there(report):
+    route = write_route(rules=[write_rule("web")], namespace="client", parents=[write_parent("wbe")])
+    text = "parentRefs[0]: the mesh knows no service wbe in namespace shop"
+    assert report(WEB, route) == {"web": ((text,), ())}

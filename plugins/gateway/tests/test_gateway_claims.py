@@ -1,6 +1,7 @@
 """Which kind of routes a port uses, and which traffic type that gives it."""
 
 import pytest
+from maesh_gateway import claims
 from maesh_gateway.controller import RouteBuilder
 
 from maesh_core.controller.topology.builder import build_service_node
@@ -63,3 +64,27 @@ def test_a_consumer_route_is_used_where_a_producer_route_has_decided_the_traffic
 def test_a_service_without_a_valid_traffic_type_takes_no_route(cluster):
     web = write_service("web", annotations={"maesh.containo.us/traffic-type": "No!"})
     assert cluster(web, ROUTE).build().rules == {}
+
+
+def test_at_the_limit_of_a_port_the_youngest_routes_are_left_out(cluster, monkeypatch):
+    monkeypatch.setattr(claims, "RULES_LIMIT", 3)
+    rules = [write_rule("web"), write_rule("web")]
+    routes = [
+        write_route("old", rules, created="2026-01-01T00:00:00Z"),
+        write_route("new", rules, created="2026-01-03T00:00:00Z"),
+        write_route("one", rules[:1], created="2026-01-04T00:00:00Z"),
+    ]
+    found = cluster(write_service("web"), routes)
+    assert [rule.name for rule in found.build_table().rules] == [
+        "httproute/shop/old/0",
+        "httproute/shop/old/1",
+        "httproute/shop/one/0",
+    ]
+    assert [found.find_attachment(name).reason for name in ("old", "new", "one")] == ["", "UnsupportedValue", ""]
+    assert "would have more than" in found.find_attachment("new").message
+
+
+def test_the_routes_of_one_namespace_use_up_no_limit_of_another(cluster, monkeypatch):
+    monkeypatch.setattr(claims, "MATCHES_LIMIT", 1)
+    found = cluster(write_service("web"), ROUTE, CONSUMER)
+    assert [found.find_attachment(name).reason for name in ("web", "theirs")] == ["", ""]

@@ -54,7 +54,7 @@ def test_each_parent_is_judged_by_itself(cluster):
     assert [number for number, _ in found.build().rules] == [80]
     assert found.find_attachment(parent=0).reason == "NoMatchingParent"
     assert found.find_attachment(parent=2).reason == ""
-    assert [each.parent for each in found.build().value.routes] == [0, 2]
+    assert [each.parent for each in found.build().value.routes["HTTPRoute shop/web"]] == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,8 @@ def test_of_several_kinds_the_grpc_route_is_used_and_the_other_conflicts(cluster
     assert rules[8080, "TCP"].producer.rules[0].origin[0] is HttpRoute
     attachment = found.find_attachment()
     assert (attachment.reason, attachment.ports) == ("", (8080, 7070))
+    notices = {each.type: each.notices for each in found.build().objects}
+    assert notices == {HttpRoute: ("it has no effect on port 80 of web, which uses a GRPCRoute",), GrpcRoute: ()}
 
 
 def test_a_route_that_loses_all_its_ports_is_conflicted(cluster):

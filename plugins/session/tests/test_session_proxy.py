@@ -1,6 +1,8 @@
 """Requests with and without values in, servers and values out."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from maesh_session import proxy
 from maesh_session.proxy import SessionFactory
 from maesh_session.settings import ServiceSession
@@ -157,3 +159,11 @@ def test_servers_are_found_for_as_many_routes_as_there_are():
     for _ in range(100):
         assert choose(session, {b"Cookie": pair}, [*BACKENDS]) == BACKENDS[0]
     assert len(session._indexes) <= proxy.ROUTES
+
+
+@given(st.lists(st.text(alphabet='shop=;, \t"abcAB12_-', max_size=80), max_size=4))
+def test_whatever_cookies_a_client_sends_it_has_no_session_or_one_that_was_begun(texts):
+    session = build(idle_s=30.0)
+    pair, _ = read_cookie(answer(session, BACKENDS[0]))
+    assert choose(session, {b"Cookie": ";".join(texts).strip().encode()}) is None
+    assert choose(session, {b"Cookie": b"; ".join((b"a=b", pair))}) == BACKENDS[0]

@@ -45,8 +45,8 @@ class TimeoutBuilder:
         if not annotations:
             return None
         built = ServiceTimeout(
-            request_s=read_annotation(annotations, REQUEST, Duration) or 0.0,
-            attempt_s=read_annotation(annotations, ATTEMPT, Duration) or 0.0,
+            request_s=read_annotation(annotations, REQUEST, Duration),
+            attempt_s=read_annotation(annotations, ATTEMPT, Duration),
         )
         if _is_longer(built):
             raise build_annotation_error(ATTEMPT, annotations[ATTEMPT], f"is longer than {REQUEST}")
@@ -68,17 +68,21 @@ class TimeoutBuilder:
         """Say how long a request may take; none is refused before."""
         built = msgspec.convert(settings, ServiceTimeout)
         limits = (("the request", built.request_s), ("each attempt", built.attempt_s))
-        reasons = tuple(f"{what} may take {seconds:g} s" for what, seconds in limits if seconds)
+        reasons = tuple(
+            f"{what} may take {f'{seconds:g} s' if seconds else 'any time'}"
+            for what, seconds in limits
+            if seconds is not None
+        )
         return Verdict(is_admitted=True, reasons=reasons or ("no time-out",))
 
 
-def _read(request: FilterRequest, field: str, text: str | None) -> float:
-    return 0.0 if text is None else read_filter_duration(request, field, text)
+def _read(request: FilterRequest, field: str, text: str | None) -> float | None:
+    return None if text is None else read_filter_duration(request, field, text)
 
 
 def _is_longer(built: ServiceTimeout) -> bool:
     """Whether an attempt may take longer than the request, which GEP-1742 forbids: it could never be in force."""
-    return 0 < built.request_s < built.attempt_s
+    return 0 < (built.request_s or 0) < (built.attempt_s or 0)
 
 
 class ControllerHalf:

@@ -1,5 +1,7 @@
 """The proxy's half: sets the time-outs of a request. The proxy itself ends what is late."""
 
+import math
+
 from maesh_core.plugin import Exchange, Middleware
 from maesh_timeout.settings import ServiceTimeout
 
@@ -8,8 +10,8 @@ class Timeout(Middleware):
     """The time-outs of one service or rule."""
 
     def __init__(self, settings: ServiceTimeout) -> None:
-        self._request_s = settings.request_s
-        self._attempt_s = settings.attempt_s
+        self._request_s = _read(settings.request_s)
+        self._attempt_s = _read(settings.attempt_s)
 
     def __repr__(self) -> str:
         return f"<Timeout request={self._request_s} attempt={self._attempt_s}>"
@@ -18,6 +20,11 @@ class Timeout(Middleware):
         """Set the time-outs."""
         exchange.timeout_s = self._request_s
         exchange.attempt_total_s = self._attempt_s
+
+
+def _read(seconds: float | None) -> float:
+    """Return the time-out for an exchange: 0 for none, infinity for any time."""
+    return 0.0 if seconds is None else seconds or math.inf
 
 
 class TimeoutFactory:

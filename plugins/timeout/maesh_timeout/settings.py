@@ -9,7 +9,7 @@ _Seconds = Annotated[float, Meta(ge=0)]
 
 
 class ServiceTimeout(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The time-outs of a service or a rule; 0 means none."""
+    """The time-outs of a service or a rule; None where none is set, 0 for requests that may take any time."""
 
-    request_s: _Seconds = 0.0
-    attempt_s: _Seconds = 0.0
+    request_s: _Seconds | None = None
+    attempt_s: _Seconds | None = None

@@ -38,8 +38,8 @@ def test_a_service_without_the_annotations_has_no_time_outs():
 
 
 def test_each_annotation_works_without_the_other():
-    assert build("500ms") == (0.5, 0)
-    assert build(attempt="2s") == (0, 2)
+    assert build("500ms") == (0.5, None)
+    assert build(attempt="2s") == (None, 2)
     assert build("1m", "2s") == (60, 2)
 
 
@@ -64,10 +64,10 @@ def test_a_bad_annotation_is_an_error_that_names_it(texts, text):
 
 def test_a_rule_has_durations_of_the_gateway_api():
     assert build_filter(request="1h30m", backendRequest="500ms") == (5400, 0.5)
-    assert build_filter(request="10s") == (10, 0)
-    assert build_filter(backendRequest="1m2s3ms") == (0, 62.003)
+    assert build_filter(request="10s") == (10, None)
+    assert build_filter(backendRequest="1m2s3ms") == (None, 62.003)
     assert build_filter(request="0s", backendRequest="10s") == (0, 10)
-    assert build_filter() == (0, 0)
+    assert build_filter() == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_it_explains_how_long_a_request_may_take_and_refuses_none():
     verdict = BUILDER.explain(settings, None)
     assert (verdict.is_admitted, verdict.reasons) == (True, ("the request may take 90 s",))
     settings = msgspec.to_builtins(BUILDER.build_settings({"request-timeout": "0"}, SERVICE))
-    assert BUILDER.explain(settings, None).reasons == ("no time-out",)
+    assert BUILDER.explain(settings, None).reasons == ("the request may take any time",)
 
 
 @given(st.dictionaries(st.sampled_from(["request", "backendRequest", "other"]), st.text(max_size=9) | st.integers()))
 def test_whatever_a_rule_says_is_what_the_proxy_gets_or_an_error(value):
     with contextlib.suppress(ConfigurationError):
-        assert all(seconds >= 0 for seconds in build_filter(**value))
+        assert all(seconds is None or seconds >= 0 for seconds in build_filter(**value))

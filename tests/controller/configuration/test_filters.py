@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maesh_core.controller.configuration.builder import build_service_configuration
 from maesh_core.controller.configuration.catalogue import Catalogue
@@ -223,6 +226,39 @@ def test_a_filter_never_replaces_access_control() -> None:
 
     section = build(make_rule("r", make_filter("access")), builders=[FilteringGuard("access", Stage.ADMISSION)])
     assert get_chain(section.sections["http"]) == ["shop/cart/access", "filter access", GUARD]
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=2),
+    max_leaves=4,
+)
+_FILTERS = st.lists(
+    st.builds(
+        FilterNode,
+        name=st.sampled_from(["Outer", "Inner", "Unknown", "\ud800"]),
+        value=st.dictionaries(st.sampled_from(["bad", "boom", "none", "a"]), _VALUES, max_size=2),
+    ),
+    max_size=2,
+).map(tuple)
+
+
+@given(rules=st.lists(st.tuples(_FILTERS, _FILTERS), max_size=3))
+def test_whatever_filters_contain_others_are_served_and_everything_can_be_sent(
+    rules: Sequence[tuple[tuple[FilterNode, ...], tuple[FilterNode, ...]]],
+) -> None:
+    made = [
+        make_rule(f"r/{index}", *outer, backends=[make_backend("old", *inner), make_backend("new")])
+        for index, (outer, inner) in enumerate(rules)
+    ]
+    configuration = build(make_rule("good"), *made)
+    assert configuration.errors == ()
+    section = configuration.sections["http"]
+    assert section.services[f"{P}/rule/good"].parts[0].service == f"{P}/backend/shop/old:80"
+    assert msgspec.json.encode(configuration.sections)
+    assert all(text.isprintable() for text in configuration.notices)
+    for part in (part for service in section.services.values() for part in service.parts if part.middlewares):
+        assert part.middlewares[0] == GUARD
 
 
 def test_a_traffic_type_that_ignores_rules_closes_the_service() -> None:

@@ -322,3 +322,28 @@ def test_a_rule_whose_backend_cannot_be_used_gives_its_response():
     answer = Service(answer=Answer(status=500, reason="there is no such Service"))
     found, _ = explain_ruled("/a", services={"shop/web:80/backend/shop/v1:80": answer})
     assert (found.is_admitted, found.status, found.steps[-1]) == (False, 500, "there is no such Service")
+
+
+def test_the_connections_of_a_port_are_divided_by_its_rule():
+    key = "shop/db:5432"
+    rule = {"key": f"{key}/rule/r", "kind": "TCPRoute", "namespace": "shop", "object": "db"}
+    port = {"port": 5432, "rules": {"rules": [rule]}}
+    document = {"name": "db", "namespace": "shop", "trafficType": "tcp", "ports": [port], "notices": []}
+    section = Section(
+        routers={key: StreamRouter(entrypoint=10000, service=f"{key}/rule/r")},
+        services={
+            f"{key}/rule/r": Service(
+                parts=(Part(service=f"{key}/backend/shop/v1:80", weight=3), Part(service=f"{key}/answer/0", weight=1))
+            ),
+            f"{key}/backend/shop/v1:80": Service(servers=(Server(address="10.0.1.1", port=80),)),
+            f"{key}/answer/0": Service(answer=Answer(status=500, reason="there is no such Service")),
+        },
+    )
+    update = Update(revision="e.1", full=True, sections={"tcp": section})
+    explainer = Explainer({"services": {"db@shop": document}, "pods": {}}, update, {}, pods=build_lookup(*PODS)[0])
+    found = explainer.explain(ExplainedRequest(client="10.0.0.1", service="db.shop"))
+    assert "rule number 1 of TCPRoute shop/db: it applies to all requests" in found.steps
+    assert [(each.service, each.share, each.status, each.reason) for each in found.destinations] == [
+        ("shop/v1:80", 0.75, 0, ""),
+        ("shop/db:5432/answer/0", 0.25, 0, "there is no such Service"),
+    ]

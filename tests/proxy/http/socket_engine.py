@@ -34,15 +34,16 @@ async def until(is_so):
 
 
 @contextlib.asynccontextmanager
-async def carry(serve, settings=None, scheme="http"):
+async def carry(serve, settings=None, scheme="http", middlewares=()):
     """Run a proxy before a server whose connections `serve(reader, writer)` handles; gives the proxy's address."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     handler = HttpHandler(settings or CarryingSettings(), Clock(asyncio.get_running_loop()))
     servers = (Server(address="127.0.0.1", port=server.sockets[0].getsockname()[1]),)
     services = {"a": Service(servers=servers, scheme=scheme)}
-    routers = {"a": HttpRouter(entrypoint=1, hosts=("a",), service="a")}
+    instances = {f"m{index}": middleware for index, middleware in enumerate(middlewares)}
+    routers = {"a": HttpRouter(entrypoint=1, hosts=("a",), service="a", middlewares=tuple(instances))}
     section = Section(routers=routers, services=services)
-    handler.apply_table(handler.compile_table(section, middlewares={}, changed=None))
+    handler.apply_table(handler.compile_table(section, middlewares=instances, changed=None))
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     address = listening.getsockname()

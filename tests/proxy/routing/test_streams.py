@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from maesh_core.model.configuration import Part, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Answer, Part, Section, Server, Service, StreamRouter
 from maesh_core.plugin_system.interfaces import Response
 from maesh_testing import FakeNode
 
@@ -244,6 +244,19 @@ def test_connections_are_divided_exactly_and_another_server_is_of_the_same_part(
     assert firsts.count(9) == 2
     route = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1, 2], v2=[9]))
     assert sorted(list_ports(route)[:2]) in ([1, 2], [1, 9])
+
+
+def test_the_share_of_a_part_without_servers_gets_none_and_the_others_keep_theirs(streams):
+    services = {
+        KEY: Service(parts=(Part(service="a", weight=1), Part(service="gone", weight=1), Part(service="b", weight=2))),
+        "a": Service(servers=(Server(address="10.0.0.1", port=1, weight=1),)),
+        "b": Service(servers=(Server(address="10.0.0.1", port=2, weight=1),)),
+        "gone": Service(answer=Answer(status=500)),
+    }
+    routers = {KEY: StreamRouter(entrypoint=ENTRYPOINT, service=KEY)}
+    route = apply(streams, Section(routers=routers, services=services))
+    firsts = sorted(next(iter(list_ports(route)), 0) for _ in range(8))
+    assert firsts == [0, 0, 1, 1, 2, 2, 2, 2]
 
 
 def test_a_part_whose_servers_change_makes_a_new_route_and_the_rotation_goes_on(streams):

@@ -7,7 +7,7 @@ answer of 2xx lets it through, one of 3xx or 4xx goes to the client. Anything el
 import logging
 from collections.abc import Sequence
 
-from maesh_core.plugin import Exchange, Middleware, MiddlewareFactory, Response, hookimpl, override
+from maesh_core.plugin import ClientHead, Exchange, Middleware, MiddlewareFactory, Response, hookimpl, override
 from maesh_forward_auth import ForwardAuthSettings, Guard
 from maesh_forward_auth.questions import Answer, Asker
 
@@ -51,6 +51,16 @@ class ForwardAuth(Middleware):
             self._tell(exchange, answer)
             return None
         return _hand_on(answer) if 300 <= answer.status < 500 else self.failure_response
+
+    @override
+    def judge_changed(self, exchange: Exchange, sent: ClientHead) -> bool:
+        """Let a request pass with another path or Host: the service has decided about the one that the client sent."""
+        return True
+
+    @override
+    def judge_copy(self, exchange: Exchange, service: str, sent: ClientHead) -> bool:
+        """Let copies pass of requests that the service has let through."""
+        return True
 
     def _tell(self, exchange: Exchange, answer: Answer) -> None:
         """Tell the server what the answer's headers say; what a client claims under their names does not pass."""

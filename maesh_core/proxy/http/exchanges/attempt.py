@@ -175,6 +175,11 @@ class Attempt(ResponseReceiver):
         """Fail the attempt unless its response is complete in time."""
         self._total_timer = asyncio.get_running_loop().call_later(timeout_s, self._on_total_timeout)
 
+    @property
+    def has_total_limit(self) -> bool:
+        """Whether `limit_total` limits it."""
+        return self._total_timer is not None
+
     def write_body(self, body: bytes) -> None:
         """Send bytes of the request's body; the attempt must have an upstream."""
         upstream = self.upstream

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from maesh_core.plugin_system.interfaces import Response, WholeBody
+from maesh_core.proxy.http.collected import Collected
 from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES
 
 PIECE_BYTES: Final = 65536
@@ -117,10 +118,11 @@ class TapStage(Stage):
 class WholeStage(Stage):
     """A `WholeBody`: collects the pieces until the end, or until there are too many."""
 
-    __slots__ = ("_collected", "_is_passing", "_too_large", "_use")
+    __slots__ = ("_collected", "_is_passing", "_room", "_too_large", "_use")
 
-    def __init__(self, call: Callable[..., Any], use: WholeBody, too_large: Response) -> None:
+    def __init__(self, call: Callable[..., Any], use: WholeBody, too_large: Response, room: Collected) -> None:
         super().__init__(call, changes_length=True, is_gathering=True)
+        self._room = room
         self._use = use
         self._too_large = too_large
         self._collected = bytearray()
@@ -143,13 +145,12 @@ class WholeStage(Stage):
         """Collect a piece; if the body is too large, pass on what was collected, or return the answer."""
         if self._is_passing:
             return data
-        if not self.is_too_large(len(self._collected) + len(data)):
+        if not self.is_too_large(len(self._collected) + len(data)) and self._room.reserve(len(data)):
             self._collected += data
             return _NOTHING
         if not self._use.is_passed_if_larger:
-            self._collected.clear()
             return self._too_large
-        collected = bytes(self._collected) + data
+        collected = self._take() + data
         self._pass()
         return collected
 
@@ -157,25 +158,29 @@ class WholeStage(Stage):
         """Let the middleware decide about the whole body."""
         if self._is_passing:
             return _NOTHING
-        collected = bytes(self._collected)
-        self._collected.clear()
-        return self._use.decide(collected)
+        return self._use.decide(self._take())
 
     def close(self) -> None:
         """Drop what was collected."""
-        self._collected.clear()
+        self._take()
 
     def _pass(self) -> None:
         self._is_passing, self.is_gathering, self.changes_length = True, False, False
+
+    def _take(self) -> bytes:
+        """Return what was collected, and hold it no longer."""
+        collected = bytes(self._collected)
+        self._room.release(len(collected))
         self._collected.clear()
+        return collected
 
 
 def build_stage(
-    call: Callable[..., Any], use: object, *, too_large: Response, note_failure: Callable[..., None]
+    call: Callable[..., Any], use: object, *, too_large: Response, room: Collected, note_failure: Callable[..., None]
 ) -> Stage:
     """Build the stage of what a middleware's method has returned. Raises TypeError."""
     if isinstance(use, WholeBody):
-        return WholeStage(call, use, too_large)
+        return WholeStage(call, use, too_large, room)
     if all(callable(getattr(use, name, None)) for name in ("feed", "end", "close")):
         return TransformStage(call, use)
     if all(callable(getattr(use, name, None)) for name in ("observe", "end")):
@@ -183,6 +188,17 @@ def build_stage(
     if inspect.iscoroutine(use):
         use.close()
     raise TypeError(f"expected a BodyTransform, a BodyTap, a WholeBody or None, not {type(use).__name__}")
+
+
+def close_stages(stages: list[Stage], note_failure: Callable[..., None]) -> None:
+    """End the stages that have not ended, without the rest of the body."""
+    for stage in stages:
+        if not stage.has_ended:
+            stage.has_ended = True
+            try:
+                stage.close()
+            except Exception as error:  # the body has ended, whatever the middleware does
+                note_failure(stage.call, error, "its use of a body has ended anyway")
 
 
 class BodyFlow:
@@ -247,6 +263,10 @@ class BodyFlow:
         """Handle a stage that has raised, or has returned something else than bytes."""
 
     @abstractmethod
+    def note_failure(self, call: Callable[..., Any], error: BaseException, outcome: str) -> None:
+        """Count and log a stage that has raised, which has no other effect."""
+
+    @abstractmethod
     def on_answer(self, response: Response) -> None:
         """Handle a stage that answers."""
 
@@ -289,6 +309,16 @@ class BodyFlow:
         self._is_started = True
         self.pump()
 
+    def pass_all(self) -> None:
+        """Pass on what has arrived, and nothing more: what follows does not go through the flow."""
+        self.is_closed = True
+        if self._input:
+            self.write_output(bytes(self._input))
+            self._input.clear()
+        if self._has_received_all:
+            self.is_complete = True
+            self.end_output(self._trailers)
+
     def feed(self, data: bytes) -> None:
         """Process content, or keep it."""
         if not self.is_closed and data:
@@ -324,13 +354,7 @@ class BodyFlow:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-        for stage in self._stages:
-            if not stage.has_ended:
-                stage.has_ended = True
-                try:
-                    stage.close()
-                except Exception as error:  # a middleware's error ends only its exchange, which has ended
-                    self.on_failed(stage.call, error)
+        close_stages(self._stages, self.note_failure)
 
     # --- processing
 

@@ -13,13 +13,14 @@ from maesh_core.errors import ClientProtocolError
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.answers import BODY_TIMEOUT, MIDDLEWARE_FAILED, MIDDLEWARE_TIMEOUT, WHOLE_TOO_LARGE
 from maesh_core.proxy.http.exchanges.attempt import Attempt
-from maesh_core.proxy.http.exchanges.body_flow import BodyFlow, Stage, build_stage
+from maesh_core.proxy.http.exchanges.body_flow import BodyFlow, Stage, build_stage, close_stages
 from maesh_core.proxy.http.exchanges.body_side import BodySide
 from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
 from maesh_core.proxy.http.exchanges.request_flow import TOO_LARGE as REQUEST_TOO_LARGE
 from maesh_core.proxy.http.exchanges.request_flow import RequestFlow
 from maesh_core.proxy.http.exchanges.response_flow import ResponseFlow
 from maesh_core.proxy.http.exchanges.run import ResponseBody
+from maesh_core.proxy.http.messages.request_head import CHUNKED
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding
 from maesh_core.proxy.middleware.chain import Chain
@@ -79,21 +80,27 @@ class BodyRun(ExchangeView):
 
     def begin_body(self) -> None:
         """Ask the middlewares what to do with the request's body; `on_gathered` begins the first attempt."""
-        stages = self._list_stages(self.chain.on_request_body, REQUEST_TOO_LARGE)
-        if stages is not None and self._request is not None:
-            self._request.begin(stages)
+        stages, flow = self._list_stages(self.chain.on_request_body, REQUEST_TOO_LARGE), self._request
+        if stages is None or flow is None:
+            return
+        if not stages and self._exchange.head.body != CHUNKED:  # of a chunked body, framing may have been removed
+            self.request_flow = self._request = None
+            flow.pass_all()
+            self.on_gathered()
+        else:
+            flow.begin(stages)
 
     def _list_stages(self, calls: tuple[_Call, ...], too_large: Response) -> list[Stage] | None:
         """Ask middlewares what they do with a body; None if one has failed."""
         stages: list[Stage] = []
+        note, room = self.note_failure, self._exchange.client.environment.collected
         for call in calls:
             try:
                 use = call(self)
                 if use is not None:
-                    stages.append(build_stage(call, use, too_large=too_large, note_failure=self.note_failure))
+                    stages.append(build_stage(call, use, too_large=too_large, room=room, note_failure=note))
             except Exception as error:  # a middleware's error ends only its exchange
-                for stage in stages:
-                    stage.close()
+                close_stages(stages, note)
                 self.fail(call, error)
                 return None
         return stages
@@ -117,10 +124,10 @@ class BodyRun(ExchangeView):
             return DISCARDED
         if stages and attempt is not None:
             flow = ResponseFlow(exchange, self, response)
+            self.response_flow = self._response = flow
             flow.begin(stages, is_whole=is_whole)
             if exchange.is_finished:
                 return DISCARDED
-            self.response_flow = self._response = flow
             side = self._find_side()
             side.response = flow
             attempt.client = side

@@ -6,6 +6,7 @@ route has middlewares, or its client offers an upgrade, it also has a `run` (mid
 `finish`, where it is counted. A request that cannot be parsed never becomes one.
 """
 
+import math
 from typing import Final, final
 
 from maesh_core.errors import (
@@ -136,7 +137,7 @@ class Exchange(ReceivingExchange):
             self.run.prepare(attempt)
         if timeout_s or self.head.grpc_timeout_s:
             attempt.limit(timeout_s, self.head.grpc_timeout_s)
-        if total_s > 0:
+        if 0 < total_s < math.inf:
             attempt.limit_total(total_s)
         attempt.begin()
 

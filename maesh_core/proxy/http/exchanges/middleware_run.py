@@ -7,6 +7,7 @@ run also handles the 101 (upgrade.py).
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
@@ -98,7 +99,7 @@ class MiddlewareRun(BodyRun, Run):
                 if self._apply_result(call, result):
                     return
         self._depth = chain.depth
-        if self.timeout_s > 0:
+        if 0 < self.timeout_s < math.inf:
             self.late_at = self._exchange.client.environment.clock_time() + self.timeout_s
             self._limit_timer = asyncio.get_running_loop().call_later(self.timeout_s, self._on_late)
         if self.request_flow is not None:
@@ -198,6 +199,18 @@ class MiddlewareRun(BodyRun, Run):
     def _has_time(self, pause_s: float) -> bool:
         """Whether a further attempt can begin before the time-out of the exchange, after a pause."""
         return not self.late_at or self._exchange.client.environment.clock_time() + pause_s < self.late_at
+
+    def _extend_wait(self) -> bool:
+        """Wait for a response's head longer than the proxy's own limit, if a time-out of middlewares limits it."""
+        exchange = self._exchange
+        attempt = exchange.attempt
+        if attempt is None or attempt.upstream is None or attempt.response is not None or exchange.has_body_left:
+            return False
+        is_unlimited = math.inf in (self.timeout_s, self.attempt_total_s)
+        if self._limit_timer is None and not attempt.has_total_limit and not is_unlimited:
+            return False
+        exchange.client.wait(None)
+        return True
 
     def _stop_limit(self) -> None:
         if self._limit_timer is not None:
@@ -352,9 +365,9 @@ class MiddlewareRun(BodyRun, Run):
             self._stop_limit()
 
     def on_timeout(self) -> bool:
-        """Fail the request if an async middleware has taken too long; return False if none is awaited."""
+        """Fail the request if an async middleware has taken too long, or wait longer; return False for neither."""
         if self._task is None:
-            return self.on_body_timeout()
+            return self.on_body_timeout() or self._extend_wait()
         call = self.chain.on_request[self._position - 1].call
         self.fail(call, TimeoutError("a middleware did not decide in time"), MIDDLEWARE_TIMEOUT)
         return True

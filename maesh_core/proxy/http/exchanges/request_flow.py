@@ -30,6 +30,9 @@ class RequestFlowUser(Protocol):
     def on_gathered(self) -> None:
         """Begin the first attempt, which has waited for the body."""
 
+    def note_failure(self, call: Callable[..., Any], error: BaseException, outcome: str) -> None:
+        """Count and log a middleware that has failed."""
+
     def on_body_failed(self, call: Callable[..., Any], error: BaseException) -> None:
         """Handle a middleware that has failed with a body."""
 
@@ -53,11 +56,11 @@ class RequestFlow(BodyFlow):
     def begin(self, stages: list[Stage]) -> None:
         """Begin to process content; the first attempt begins in `on_gathered`, at once or later."""
         exchange = self._exchange
+        self._stages = stages
         answer = self._refuse_size(stages)
         if answer is not None:
             exchange.answer(answer)
             return
-        self._stages = stages
         self.is_holding = True
         if self.is_gathering and exchange.is_expecting:
             exchange.is_expecting = False
@@ -111,6 +114,10 @@ class RequestFlow(BodyFlow):
     def on_failed(self, call: Callable[..., Any], error: BaseException) -> None:
         """Answer, or reset the connection."""
         self._user.on_body_failed(call, error)
+
+    def note_failure(self, call: Callable[..., Any], error: BaseException, outcome: str) -> None:
+        """Count and log it."""
+        self._user.note_failure(call, error, outcome)
 
     def on_answer(self, response: Response) -> None:
         """Answer in place of a server."""

@@ -25,6 +25,9 @@ class ResponseFlowUser(Protocol):
 
     changed_response: Headers | None
 
+    def note_failure(self, call: Callable[..., Any], error: BaseException, outcome: str) -> None:
+        """Count and log a middleware that has failed."""
+
     def on_body_failed(self, call: Callable[..., Any], error: BaseException) -> None:
         """Handle a middleware that has failed with a body."""
 
@@ -62,6 +65,7 @@ class ResponseFlow(BodyFlow, ResponseBody):
     def begin(self, stages: list[Stage], *, is_whole: bool) -> None:
         """Prepare for the content; `is_whole` means that all of it arrives with the first call."""
         exchange = self._exchange
+        self._stages = stages
         for stage in stages:
             if not stage.changes_length:
                 continue
@@ -69,7 +73,6 @@ class ResponseFlow(BodyFlow, ResponseBody):
                 exchange.answer(answer)
                 return
             break
-        self._stages = stages
         if self.is_gathering:
             self._output_limit = WHOLE_LIMIT_BYTES
         self.is_withheld = self.is_gathering or (is_whole and self.changes_length)
@@ -141,6 +144,10 @@ class ResponseFlow(BodyFlow, ResponseBody):
     def on_failed(self, call: Callable[..., Any], error: BaseException) -> None:
         """Answer, or reset the connection."""
         self._user.on_body_failed(call, error)
+
+    def note_failure(self, call: Callable[..., Any], error: BaseException, outcome: str) -> None:
+        """Count and log it."""
+        self._user.note_failure(call, error, outcome)
 
     def on_answer(self, response: Response) -> None:
         """Answer in place of the server."""

@@ -117,6 +117,8 @@ class PacedUpstream(UpstreamStream):
         if self._held == held:
             self._stop_holding()
         receiver.client.write(body)
+        if self._receiver is not receiver:  # a middleware that uses the body has ended the exchange
+            return
         if self._left == 0:
             self._pass_trailers(receiver)
             self._end(receiver, is_clean=response.is_keep_alive and not surplus)

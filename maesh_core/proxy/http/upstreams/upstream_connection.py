@@ -394,6 +394,8 @@ class UpstreamConnection(PacedUpstream):
             receiver.start_response(data)
         else:
             receiver.client.write(data)
+        if self._receiver is not receiver:  # a middleware that uses the body has ended the exchange
+            return
         if left == 0:
             self._pass_trailers(receiver)
             self._end(receiver, is_clean=response.is_keep_alive and not surplus)

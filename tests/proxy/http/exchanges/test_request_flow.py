@@ -62,6 +62,22 @@ async def test_requests_without_a_body_and_upgrades_have_no_flow(open_world):
         client.expect(OK)
 
 
+@pytest.mark.parametrize("request_", [POST, CHUNKED, WITH_TRAILERS])
+@pytest.mark.parametrize("pieces", [False, True])
+async def test_a_body_that_no_middleware_uses_is_forwarded(open_world, forwarded, request_, pieces):
+    async with open_world(middlewares=[Uses(None), Uses(None)]) as world:
+        client, server = await run(world, request_, pieces=pieces)
+        got = server.take()
+        if request_ is POST:
+            assert got == HEAD + b"Content-Length: 3\r\n" + forwarded + b"abc"
+        else:
+            assert got.endswith(
+                b"\r\n5\r\nabcde\r\n0\r\n" + (b"X-End: 1\r\n\r\n" if request_ is WITH_TRAILERS else b"\r\n")
+            )
+        server.send(OK)
+        client.expect(OK)
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_transform_of_a_body_that_arrives_later_is_chunked(open_world, forwarded, is_async):
     calls = []

@@ -328,3 +328,22 @@ async def test_a_response_that_is_retried_has_no_flow(open_world):
         assert uses.lengths == []
         other.send(OK)
         client.expect(START + b"Content-Length: 3\r\n\r\nOK!")
+
+
+@pytest.mark.parametrize("response", [OK, CHUNKED])
+@pytest.mark.parametrize("is_split", [False, True])
+async def test_a_connection_whose_response_a_middleware_has_refused_is_not_used_again(open_world, response, is_split):
+    class Bad(Upper):
+        def feed(self, data):
+            raise RuntimeError("no")
+
+    async with open_world(middlewares=[Uses(response=Bad)]) as world:
+        client, server = await ask(world)
+        at = response.index(b"\r\n\r\n") + 4 if is_split else len(response)
+        server.send(response[:at])
+        if is_split:
+            server.send(response[at:])
+        assert server.is_closed
+        assert not world.idle
+        await world.settle()
+        assert client.transport.is_reset if is_split or response is CHUNKED else get_status(client) == 500

@@ -1,5 +1,7 @@
 """Time-outs that middlewares set: of the whole exchange, and of each attempt until the end of its response."""
 
+import math
+
 import pytest
 
 from maesh_core.errors import UpstreamTimeoutError
@@ -301,15 +303,54 @@ async def test_the_time_out_of_an_exchange_includes_gathering_the_request_s_body
         assert not world.connects
 
 
-async def test_a_response_that_is_held_back_is_replaced_at_the_time_out(open_world, pass_time):
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [({"timeout_s": 7.0}, REQUEST_TIMEOUT), ({"attempt_total_s": 7.0}, ATTEMPT_TIMEOUT)],
+)
+async def test_a_response_that_is_held_back_is_replaced_at_the_time_out(open_world, pass_time, limits, reason):
     class Gatherer(Limiter):
         def on_response_body(self, exchange):
             return WholeBody(limit_bytes=1000, decide=bytes)
 
-    async with open_world(middlewares=[Gatherer(timeout_s=7.0)]) as world:
+    async with open_world(middlewares=[Gatherer(**limits)]) as world:
         client, server = await ask(world)
         server.send(OK[:-1])
         assert not client.take()
         pass_time(7.0)
-        assert answers_504(client, REQUEST_TIMEOUT)
+        assert answers_504(client, reason)
         assert server.is_closed
+
+
+# --- longer than the proxy's own limit
+
+
+LIMITS = [{"timeout_s": 700.0}, {"attempt_total_s": 700.0}, {"timeout_s": math.inf}, {"attempt_total_s": math.inf}]
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+async def test_a_response_is_waited_for_longer_than_the_proxy_s_own_limit(open_world, pass_time, limits):
+    async with open_world(middlewares=[Limiter(**limits)]) as world:
+        client, server = await ask(world)
+        for _ in range(3):
+            world.advance(120)
+        server.send(OK)
+        client.expect(OK)
+        client.send(GET)
+        world.advance(120)
+        pass_time(700.0)
+        assert answers_504(client, "in time") == (math.inf not in limits.values())
+        client.lose()
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+async def test_a_longer_time_out_does_not_allow_longer_pauses_in_bodies(open_world, pass_time, limits):
+    async with open_world(middlewares=[Limiter(**limits)]) as world:
+        client, _ = await ask(world, POST[:-1])
+        world.advance(120)
+        assert client.take().startswith(b"HTTP/1.1 408 ")
+        client.lose()
+        await world.settle()
+        client, server = await ask(world)
+        server.send(OK[:-1])
+        world.advance(120)
+        assert client.transport.is_reset
