@@ -232,7 +232,7 @@ def test_the_second_form_with_its_udp_port_alone_says_what_is_missing(
     command = start_maesh("up", manifests.path, *ports)
     command.wait_until(lambda: "Ctrl-C" in command.stdout, "the table")
     error = "no port for traffic type http, which needs one with protocol TCP"
-    notice = "port 8080 is UDP, which http does not support"
+    notice = "port 8080 is UDP, which http does not support; 8080.traffic-type selects another type"
     assert f"error: test/udp-service: {error}\n" in command.stdout
     assert f"notice: test/udp-service: {notice}\n" in command.stdout
     (service,) = get(api_port, path="/api/services").json
@@ -250,7 +250,9 @@ def test_the_second_form_with_a_tcp_port_has_both_middlewares(up, manifests, sta
     mesh = up(manifests.path, "--server-pause", "0")  # a server that fails is not set aside, and met again
     (service,) = mesh.services
     assert service["errors"] == []
-    assert service["notices"] == ["port 8080 is UDP, which http does not support"]
+    assert service["notices"] == [
+        "port 8080 is UDP, which http does not support; datagrams.traffic-type selects another type"
+    ]
     assert [port.get("entrypoint") for port in service["ports"]] == [None, mesh.http_port + 1]
     connection = http.client.HTTPConnection("127.0.0.1", mesh.http_port + 1, timeout=60)
     statuses = []

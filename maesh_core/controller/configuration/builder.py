@@ -32,7 +32,7 @@ from maesh_core.controller.configuration.port_plan import (
 )
 from maesh_core.controller.configuration.ranges import Entrypoints, PendingPorts, find_own_range, name_own_range
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, PREFIXES, select_annotations
+from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, PREFIXES, TRAFFIC_TYPE, select_annotations
 from maesh_core.model.configuration import (
     HttpRouter,
     Middleware,
@@ -323,7 +323,8 @@ class _Build:
         for port in self.group.ports:
             if port.protocol != traffic_type.transport:
                 self.notices.append(
-                    f"port {port.number} is {port.protocol}, which {traffic_type.name} does not support"
+                    f"port {port.number} is {port.protocol}, which {traffic_type.name} does not support; "
+                    f"{port.name or port.number}.{TRAFFIC_TYPE} selects another type"
                 )
         if self.must_serve:
             self._refuse(

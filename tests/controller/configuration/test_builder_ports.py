@@ -158,7 +158,7 @@ def test_a_type_that_no_plugin_supports_closes_its_port_alone() -> None:
 
 def test_a_port_of_another_protocol_is_a_notice_as_long_as_something_is_served() -> None:
     udp = PortNode(number=82, protocol="UDP", index=2)
-    text = "port 82 is UDP, which http does not support"
+    text = "port 82 is UDP, which http does not support; 82.traffic-type selects another type"
     assert build(DB, udp).notices == (text,)
     assert build(DB, udp).errors == ()
     assert build(udp).errors == ("no port for traffic type http, which needs one with protocol TCP",)
