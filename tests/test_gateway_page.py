@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from maesh_gateway.claims import MATCHES_LIMIT, RULES_LIMIT
+from maesh_gateway.claims import MATCHES_LIMIT, PATTERNS_LIMIT, RULES_LIMIT
 from maesh_gateway.filters import _FIELDS, _GRPC_TYPES
 from maesh_gateway.kinds import KINDS
 from maesh_gateway.reading import MATCH_LIMIT, PARENT_LIMIT
@@ -29,11 +29,11 @@ def test_every_filter_is_listed_with_the_kinds_that_have_it() -> None:
         for name in re.findall(r"`(\w+)`", names):
             found[name] = (http == "yes", grpc == "yes")
     expected = {name: (True, name in _GRPC_TYPES) for name in _FIELDS if name != "ExtensionRef"}
-    expected |= {name: (True, False) for name in ("timeouts", "retry")}
+    expected |= dict.fromkeys(("timeouts", "retry"), (True, False))
     expected |= {"sessionPersistence": (True, True), "ExtensionRef": (False, False), "ExternalAuth": (False, False)}
     assert found == expected
 
 
 def test_limits_are_those_of_the_code() -> None:
     assert f"{MATCH_LIMIT} matches and {PARENT_LIMIT} parents in a route" in WORDS
-    assert f"At most {RULES_LIMIT} rules and {MATCHES_LIMIT} matches" in WORDS
+    assert f"At most {RULES_LIMIT} rules, {MATCHES_LIMIT} matches and {PATTERNS_LIMIT} regular" in WORDS

@@ -20,6 +20,19 @@ test("each port of a service is a row, with its traffic", () => {
   ]);
 });
 
+test("each port has its own traffic type, and ports of one number are one row, as their traffic is", () => {
+  const ports = [
+    { port: 80, entrypoint: 5000 },
+    { port: 53, protocol: "UDP" },
+    { port: 53, protocol: "TCP", entrypoint: 10000, trafficType: "tcp" },
+  ];
+  const rows = buildRows([service("web", { ports })], null);
+  expect(rows.map((row) => [row.key, row.trafficType, row.entrypoint])).toEqual([
+    ["shop/web:80", "http", 5000],
+    ["shop/web:53", "tcp", 10000],
+  ]);
+});
+
 test("services are shown without measured traffic, and traffic without a service", () => {
   expect(buildRows([service("web")], null)[0]?.health).toBe("idle");
   expect(buildRows([], report(traffic("gone"))).map((row) => row.key)).toEqual(["shop/gone:80"]);

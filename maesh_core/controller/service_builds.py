@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from maesh_core.controller.configuration.builder import build_service_configuration
-from maesh_core.controller.configuration.port_plan import find_unsupported_types, plan_claims
+from maesh_core.controller.configuration.port_plan import claim_entrypoints, find_unsupported_types, list_groups
 from maesh_core.controller.configuration.revisions import EntryChanges
 from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.engine_parts import EngineParts
@@ -100,17 +100,16 @@ class ServiceBuilds:
 
     def _build_claims(self, node: ServiceNode) -> tuple[PortClaim, ...]:
         """Compute a service's claims; if a traffic type is unknown, it keeps its current ones."""
-        tables = self._parts.ports
-        unsupported = find_unsupported_types(node, self._parts.catalogue)
+        tables, groups = self._parts.ports, list_groups(node, self._parts.catalogue)
+        unsupported = find_unsupported_types(groups)
         has_shadow = self._parts.shadow_reader is not None
         if None in unsupported or (has_shadow and unsupported):
             return tables.find_claims(node.key) or tables.find_written(node.key)
-        claims = plan_claims(node, self._parts.catalogue)
-        return tuple(PortClaim(name, numbers) for name, numbers in claims.items())
+        return tuple(PortClaim(name, numbers) for name, numbers in claim_entrypoints(node, groups).items())
 
     def is_supported(self, node: ServiceNode) -> bool:
         """Whether the traffic types of a service's ports are those of the core or of enabled plugins."""
-        return not find_unsupported_types(node, self._parts.catalogue)
+        return not find_unsupported_types(list_groups(node, self._parts.catalogue))
 
     def _configure(self, key: ObjectKey, draft: Draft | None) -> ServiceConfiguration | None:
         if draft is None:

@@ -59,6 +59,13 @@ class PortAnnotations(NamedTuple):
                 )
         return dict(sorted({**self.shared, **by_number, **by_name}.items()))
 
+    def find_traffic_type(self, port: PortNode) -> str | None:
+        """Return the traffic type that they or its `appProtocol` select for a port; None if neither does."""
+        chosen = self.select(port).get(TRAFFIC_TYPE)
+        if chosen is None and port.protocol == "TCP":
+            return TRAFFIC_TYPE_BY_APP_PROTOCOL.get(port.app_protocol)
+        return chosen
+
 
 def split_port_annotations(annotations: Mapping[str, str]) -> PortAnnotations:
     """Split annotations without prefix: `PORT.NAME` is the annotation NAME of one port.
@@ -86,10 +93,7 @@ def find_chosen_traffic_type(annotations: Mapping[str, str], port: PortNode) -> 
 
     Other things decide then, such as routes and the default. Raises as `PortAnnotations.select` does.
     """
-    chosen = select_annotations(annotations, port).get(TRAFFIC_TYPE)
-    if chosen is None and port.protocol == "TCP":
-        return TRAFFIC_TYPE_BY_APP_PROTOCOL.get(port.app_protocol)
-    return chosen
+    return split_port_annotations(parse_annotations(annotations)).find_traffic_type(port)
 
 
 def add_plain_names(annotations: Mapping[str, str]) -> Mapping[str, str]:

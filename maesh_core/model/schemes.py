@@ -1,7 +1,7 @@
 """The schemes of HTTP servers, and what the `appProtocol` of a Service's port selects: a scheme and a traffic type.
 
-Names and values only. The annotations `scheme` and `traffic-type` take precedence: configuration/annotation_values.py
-and topology/traffic_types.py in the controller read them.
+Names and values only. The annotations `scheme` and `traffic-type` take precedence:
+controller/configuration/annotation_values.py and controller/topology/traffic_types.py read them.
 """
 
 from collections.abc import Mapping

@@ -198,14 +198,16 @@ def test_a_large_number_has_no_exponent(render):
 def test_settings_are_what_the_values_say(render):
     values = {
         **CASES["namespaces"],
-        "limits": {"http": 5, "tcp": 6, "udp": 7},
+        "limits": {"http": 5, "tcp": 6, "udp": 7, "ownHttp": 8},
         "logLevel": "info",
         "defaultMode": "tcp",
+        "defaultEntrypoint": "own",
         "mesh": {"workers": 3, "drainSeconds": 25, "logFormat": "json"},
     }
     controller, proxy = load_both(render(values, name="other", namespace="traffic"))
     assert controller.namespace == "traffic"
     assert (controller.limit_http_port, controller.limit_tcp_port) == (5, 6)
+    assert (controller.limit_own_http_port, controller.default_entrypoint) == (8, "own")
     assert controller.plugin_settings["udp"]["limit"] == "7"
     assert controller.watch_namespaces == ("shop", "1000000")
     assert controller.ignore_namespaces == ("legacy",)

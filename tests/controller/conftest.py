@@ -170,9 +170,9 @@ class UdpTrafficType(StreamTrafficType):
 class FewPlugins:
     names: tuple[str, ...] = ()
 
-    def __init__(self, udp_limit, sources):
+    def __init__(self, udp_limit, sources, hooks):
         udp = UdpTrafficType(PortRange(first=15000, limit=udp_limit, is_exclusive=True))
-        self._given = {"maesh_traffic_types": [udp], "maesh_sources": sources}
+        self._given = {"maesh_traffic_types": [udp], "maesh_sources": sources, **hooks}
 
     def collect(self, hook_name, **arguments):
         return self._given.get(hook_name, [])
@@ -254,7 +254,7 @@ class Fleet:
         self.clock = Time()
         self.replicas = []
 
-    def begin(self, *, kill=lambda method, path: "", udp_limit=5, sources=(), **settings):
+    def begin(self, *, kill=lambda method, path: "", udp_limit=5, sources=(), hooks=None, **settings):
         """Start a controller, and give it at once."""
         client = WeakClient(build_credentials(self.server), self.clock, kill)
         given = {"limit_tcp_port": 5, "api_host": "127.0.0.1", "api_port": 0, "kubeconfig": "the test's", **settings}
@@ -265,7 +265,7 @@ class Fleet:
         replica.task = asyncio.get_running_loop().create_task(
             run_controller(
                 ControllerSettings(**given),
-                FewPlugins(udp_limit, sources),
+                FewPlugins(udp_limit, sources, hooks or {}),
                 stop=stop,
                 ready=started.set_result,
                 clock=self.clock,

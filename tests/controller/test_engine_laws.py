@@ -42,6 +42,10 @@ ANNOTATIONS = st.sampled_from(
         {BOOM: "yes"},
         {"mesh.traefik.io/stamp": "x"},
         {"mesh.traefik.io/stamp": "boom"},
+        {"maesh.containo.us/81.traffic-type": "tcp", "mesh.traefik.io/80.stamp": "x"},
+        {"maesh.containo.us/81.traffic-type": "nonsense", "mesh.traefik.io/80.entrypoint": "own"},
+        {"maesh.containo.us/entrypoint": "own", "mesh.traefik.io/81.stamp": "boom"},
+        {"maesh.containo.us/entrypoint": "own", "mesh.traefik.io/81.traffic-type": "bad"},
     ]
 )
 PORTS = st.sampled_from([(), (80,), (80, 81), (81,)])

@@ -1,5 +1,6 @@
 """The shipped middlewares over HTTP/2: each stream of a connection is judged for itself, exactly as in HTTP/1.1."""
 
+import json
 import re
 import socket
 import struct
@@ -139,3 +140,34 @@ def test_a_breaker_counts_each_stream_and_refuses_later_ones(start_mesh, start_u
     assert fields["retry-after"]
     ((fields, _),) = ask(mesh.http_port, "/", is_grpc=True)
     assert (fields[":status"], fields["grpc-status"]) == ("200", "14")
+
+
+def test_headers_and_paths_are_changed_for_each_stream(start_mesh):
+    annotations = {
+        "request-headers": "set X-Team=payments\nremove X-Gone",
+        "response-headers": "set X-Mesh=maesh",
+        "rewrite-prefix": "/api",
+        "rewrite-host": "a.internal",
+    }
+    mesh = start_mesh(annotations=annotations)
+    (first, body), (second, _) = ask(mesh.http_port, "/api/headers", "/api/../x")
+    assert (first[":status"], first["x-mesh"]) == ("200", "maesh")
+    sent = json.loads(body)
+    assert (sent["host"], sent["x-team"]) == ("a.internal", "payments")
+    assert [request.path for request in mesh.upstreams[0].requests] == ["/headers"]
+    assert (second[":status"], second["x-maesh-reason"]) == ("403", "the path is ambiguous")
+
+
+def test_a_redirect_has_its_location_and_a_call_ends_with_a_status(start_mesh):
+    mesh = start_mesh(annotations={"redirect-scheme": "https"})
+    ((fields, _),) = ask(mesh.http_port, "/a?b=c")
+    assert (fields[":status"], fields["location"]) == ("302", f"https://{HOST}/a?b=c")
+    ((fields, body),) = ask(mesh.http_port, "/shop.Cart/Get", is_grpc=True)
+    assert (fields[":status"], fields["grpc-status"], body) == ("200", "2", b"")
+
+
+def test_a_fault_fails_calls_with_its_grpc_status_and_no_other_stream(start_mesh):
+    mesh = start_mesh("--fault", annotations={"fault-abort": "resource-exhausted"})
+    ((fields, _),) = ask(mesh.http_port, "/shop.Cart/Get", is_grpc=True)
+    assert (fields["grpc-status"], fields["x-maesh-reason"]) == ("8", "a fault was injected")
+    assert list_statuses(ask(mesh.http_port, "/", "/")) == [200, 200]

@@ -99,6 +99,8 @@ export interface ServicePort {
   protocol?: string;
   entrypoint?: number | null;
   unserved?: string;
+  /** The traffic type of the port, if it differs from the service's. */
+  trafficType?: string;
 }
 
 export interface ServiceReport {

@@ -1,6 +1,6 @@
 // The rows of the overview: joins /api/services with /api/traffic, and decides which services have a problem.
 
-import type { ServerTraffic, ServiceReport, ServiceTraffic, TrafficReport } from "./model";
+import type { ServerTraffic, ServicePort, ServiceReport, ServiceTraffic, TrafficReport } from "./model";
 import { EMPTY_WINDOW } from "./model";
 import { formatCount, formatRate, formatShare } from "./format";
 
@@ -32,7 +32,7 @@ export function buildRows(services: ServiceReport[], traffic: TrafficReport | nu
   const rows: Row[] = [];
   for (const service of services) {
     const ports = service.ports.length ? service.ports : [{ port: 0, entrypoint: null, unserved: "it has no port" }];
-    for (const port of ports) {
+    for (const port of mergeNumbers(ports)) {
       const key = `${service.namespace}/${service.name}:${port.port}`;
       const found = measured.get(key) ?? null;
       measured.delete(key);
@@ -42,7 +42,7 @@ export function buildRows(services: ServiceReport[], traffic: TrafficReport | nu
           namespace: service.namespace,
           name: service.name,
           port: String(port.port),
-          trafficType: service.trafficType ?? "",
+          trafficType: port.trafficType || (service.trafficType ?? ""),
           host: service.host,
           entrypoint: port.entrypoint ?? null,
           unserved: port.unserved ?? "",
@@ -56,6 +56,16 @@ export function buildRows(services: ServiceReport[], traffic: TrafficReport | nu
   noteSplits(rows, traffic);
   for (const left of measured.values()) rows.push(buildMeasuredRow(left)); // removed, but its counters are still there
   return rows;
+}
+
+/** Leaves one port of each number, as there is one entry of traffic for a number: the one that proxies serve. */
+function mergeNumbers(ports: ServicePort[]): ServicePort[] {
+  const found = new Map<number, ServicePort>();
+  for (const port of ports) {
+    const known = found.get(port.port);
+    if (!known || (known.entrypoint == null && port.entrypoint != null)) found.set(port.port, port);
+  }
+  return [...found.values()];
 }
 
 /** Says of services that nobody calls by their own name that they get a share of another's requests. */

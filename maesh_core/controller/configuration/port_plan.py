@@ -4,7 +4,7 @@ Takes a ServiceNode and the catalogue. Returns the groups of ports that are conf
 must assign, and the entrypoint of each port. A group that cannot be configured has the reason. Builds no configuration.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -124,12 +124,14 @@ def plan_ports(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
 
 
 def plan_claims(node: ServiceNode, catalogue: Catalogue) -> dict[str, tuple[int, ...]]:
-    """List the numbers of the ports that need an exclusive entrypoint, by the name of its range.
+    """List the numbers of the ports that need an exclusive entrypoint, by the name of its range."""
+    return claim_entrypoints(node, list_groups(node, catalogue))
 
-    A headless service has no stream, and its clients choose pods by address.
-    """
+
+def claim_entrypoints(node: ServiceNode, groups: Sequence[PortGroup]) -> dict[str, tuple[int, ...]]:
+    """List the same for the groups of a service; a headless one has none, as its clients connect to pods."""
     found: dict[str, tuple[int, ...]] = {}
-    for group in [] if node.is_headless else list_groups(node, catalogue):
+    for group in () if node.is_headless else groups:
         name = _find_range_name(group)
         if name is not None and group.suitable:
             found[name] = (*found.get(name, ()), *(port.number for port in group.suitable))
@@ -182,6 +184,6 @@ def plan_entrypoints(
     return tuple((port, found[place]) for port in node.ports if (place := (port.number, port.protocol)) in found)
 
 
-def find_unsupported_types(node: ServiceNode, catalogue: Catalogue) -> list[str | None]:
-    """List the traffic types of a service's ports that no enabled plugin supports; None for an invalid annotation."""
-    return [group.type_name for group in list_groups(node, catalogue) if group.traffic_type is None]
+def find_unsupported_types(groups: Sequence[PortGroup]) -> list[str | None]:
+    """List the traffic types that no enabled plugin supports; None for an invalid annotation."""
+    return [group.type_name for group in groups if group.traffic_type is None]

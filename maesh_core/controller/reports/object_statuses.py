@@ -15,7 +15,7 @@ import msgspec
 from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.controller.resources.snapshot import Snapshot
-from maesh_core.controller.resources.view import ObjectRead, Read
+from maesh_core.controller.resources.view import ObjectRead, Read, VersionRead
 from maesh_core.controller.topology.builder import BuilderView
 from maesh_core.controller.topology.rules import TopologyRules, is_ignored
 from maesh_core.errors import PluginError
@@ -127,17 +127,22 @@ class ObjectStatuses:
         if not self._builders:
             return
         due, self._due = self._due | self._dependencies.find_readers(affected), set()
-        touched = {
-            Subject(label, read.key)
-            for read in affected
-            if isinstance(read, ObjectRead) and (label := self._labels.get(read.type, "")) in self._builders
-        }
+        touched = self._select(affected, ObjectRead)
         if is_everything:
             touched.update(self.list_subjects())
-        changed = [subject for subject in sorted(due | touched) if self._refresh(subject) or subject in touched]
+        changed = {subject for subject in sorted(due | touched) if self._refresh(subject)}
+        changed |= touched | self._select(affected, VersionRead)
         if changed:
             for callback in self._callbacks:
-                callback(changed)
+                callback(sorted(changed))
+
+    def _select(self, affected: Collection[Read], read_type: type[ObjectRead] | type[VersionRead]) -> set[Subject]:
+        """Select the objects of reads of one type, of kinds that have a builder."""
+        return {
+            Subject(label, read.key)
+            for read in affected
+            if isinstance(read, read_type) and (label := self._labels.get(read.type, "")) in self._builders
+        }
 
     def _refresh(self, subject: Subject) -> bool:
         """Build the status of an object; return whether it differs."""

@@ -7,7 +7,9 @@ first one is used until it is withdrawn. Must not know other kinds.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from maesh_core.controller.resources.view import IndexRead, ObjectRead, Read
+from msgspec.structs import replace
+
+from maesh_core.controller.resources.view import IndexRead, ObjectRead, Read, VersionRead
 from maesh_core.errors import PluginError
 from maesh_core.model.events import Problem
 from maesh_core.model.keys import ObjectKey
@@ -113,7 +115,15 @@ class KindStore:
             yield from self.apply(resource, source)
 
     def _set(self, key: ObjectKey, resource: Resource | None) -> Iterator[Read]:
-        if self._objects.get(key) == resource:
+        known = self._objects.get(key)
+        if known == resource:
+            return
+        if resource is not None and self._kind.read is not None and _has_same_content(known, resource):
+            self._objects[key] = resource
+            for name, index in self._indexes.items():
+                if index.is_built:  # it has the object itself
+                    self._index(name, key, resource)
+            yield VersionRead(key, self._kind.type)
             return
         if resource is None:
             del self._objects[key]
@@ -148,6 +158,13 @@ class KindStore:
         else:
             self._other_sources.pop(key, None)
             self._problems.pop(origin, None)
+
+
+def _has_same_content(known: Resource | None, other: Resource) -> bool:
+    """Whether an object differs from the known one only in its version."""
+    if known is None:
+        return False
+    return replace(known, metadata=replace(known.metadata, resource_version=other.metadata.resource_version)) == other
 
 
 class _Index:

@@ -28,7 +28,17 @@ class IndexRead(NamedTuple):
     value: str | ObjectKey
 
 
-Read = ObjectRead | IndexRead
+class VersionRead(NamedTuple):
+    """A new version of an object in which nothing differs that the mesh reads, such as after a write of its status.
+
+    No view records it: it repeats no build. Its order of fields keeps it distinct from an `ObjectRead`.
+    """
+
+    key: ObjectKey
+    type: type[Resource]
+
+
+Read = ObjectRead | IndexRead | VersionRead
 
 
 class Readable(Protocol):

@@ -18,7 +18,7 @@ from maesh_core.controller.topology.traffic_types import add_found_types, add_tr
 from maesh_core.controller.topology.transport import add_transport
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.addresses import parse_address
-from maesh_core.model.annotations import add_plain_names
+from maesh_core.model.annotations import add_plain_names, parse_annotations, split_port_annotations
 from maesh_core.model.findings import ObjectFindings
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort
@@ -56,13 +56,13 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
     groups = reader.read_groups()
     notices = reader.notices
     _check_names(service.key, errors)
-    annotations = service.metadata.annotations
+    annotations = split_port_annotations(parse_annotations(service.metadata.annotations))
     traffic_type = read_traffic_type(annotations, rules.default_mode, errors)
     ports = _build_ports(service.spec.ports, groups, absence=reader.absence, errors=errors, notices=notices)
     return ServiceNode(
         key=service.key,
         traffic_type=traffic_type,
-        annotations=annotations,
+        annotations=service.metadata.annotations,
         selector=service.spec.selector,
         cluster_ips=_read_cluster_ips(view, service, rules, notices),
         is_headless=service.spec.cluster_ip == _HEADLESS,

@@ -1,6 +1,6 @@
 """The traffic type of a service, and of each of its ports.
 
-Takes the annotations of a Service and its ports; returns both. For a port, the first of these decides:
+Takes the annotations of a Service, without prefix, and its ports; returns both. For a port, the first of these decides:
 its own annotation, the annotation of the service, its `appProtocol`, what plugins say, and the default. Which traffic
 types exist is not known here.
 """
@@ -11,20 +11,20 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import TRAFFIC_TYPE, find_chosen_traffic_type, parse_annotations
+from maesh_core.model.annotations import TRAFFIC_TYPE, PortAnnotations, find_chosen_traffic_type
 from maesh_core.model.topology import PortNode, ServiceNode
 
 _PATTERN = re.compile(r"[a-z][a-z0-9-]*")
 
 
-def read_traffic_type(annotations: Mapping[str, str], default: str, errors: list[str]) -> str | None:
+def read_traffic_type(annotations: PortAnnotations, default: str, errors: list[str]) -> str | None:
     """Read the traffic type of a service; None if the annotation is invalid, with the error in `errors`."""
-    text = parse_annotations(annotations).get(TRAFFIC_TYPE)
+    text = annotations.shared.get(TRAFFIC_TYPE)
     return default if text is None else _check(TRAFFIC_TYPE, text, errors)
 
 
 def add_traffic_types(
-    ports: Iterable[PortNode], annotations: Mapping[str, str], of_service: str | None, errors: list[str]
+    ports: Iterable[PortNode], annotations: PortAnnotations, of_service: str | None, errors: list[str]
 ) -> tuple[PortNode, ...]:
     """Add the traffic type to each port that has another one than its service."""
     return tuple(_add(port, _choose(port, annotations, of_service, errors), of_service) for port in ports)
@@ -48,13 +48,13 @@ def _add(port: PortNode, traffic_type: str | None, of_service: str | None) -> Po
     return port if own == port.traffic_type else msgspec.structs.replace(port, traffic_type=own)
 
 
-def _choose(port: PortNode, annotations: Mapping[str, str], of_service: str | None, errors: list[str]) -> str | None:
+def _choose(port: PortNode, annotations: PortAnnotations, of_service: str | None, errors: list[str]) -> str | None:
     try:
-        found = find_chosen_traffic_type(annotations, port)
+        found = annotations.find_traffic_type(port)
     except ConfigurationError as error:
         errors.append(str(error))
         return of_service
-    if found is None or found == parse_annotations(annotations).get(TRAFFIC_TYPE):
+    if found is None or found == annotations.shared.get(TRAFFIC_TYPE):
         return of_service
     return _check(f"{port.number}.{TRAFFIC_TYPE}", found, errors)
 

@@ -21,7 +21,7 @@ from maesh_core.plugin import (
     read_annotation,
     read_filter,
 )
-from maesh_cors.origins import ANY, is_origin
+from maesh_cors.origins import ANY, AllowedOrigins, is_origin
 from maesh_cors.settings import CorsPolicy
 
 ORIGINS, METHODS, HEADERS = "cors-allow-origins", "cors-allow-methods", "cors-allow-headers"
@@ -96,8 +96,14 @@ class CorsBuilder:
         return policy
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """Say which pages may use the service; no other request is refused."""
+        """Say which pages may use the service; only preflight requests are answered."""
         found = msgspec.convert(settings, CorsPolicy)
+        headers = question.client_headers
+        origin = headers.get(b"origin")
+        if question.method == b"OPTIONS" and origin is not None and headers.get(b"access-control-request-method"):
+            if AllowedOrigins(found.origins).allows(origin):
+                return Verdict(is_admitted=False, status=204, reasons=("the mesh answers preflight requests",))
+            return Verdict(is_admitted=False, status=403, reasons=("pages of this origin are not allowed",))
         credentials = " with credentials" if found.has_credentials else ""
         reason = f"pages of {', '.join(found.origins) or 'no origin'} may use it{credentials} (CORS)"
         return Verdict(is_admitted=True, reasons=(reason,))

@@ -1,6 +1,8 @@
 """Annotations or a filter in, a policy or an error out."""
 
 import contextlib
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -137,6 +139,17 @@ def test_a_rule_has_only_one_policy():
         build_filter({}, {})
 
 
+def explain(settings, question):
+    return BUILDER.explain(settings, question)
+
+
+class Question(NamedTuple):
+    """The request that is asked about."""
+
+    method: bytes = b"GET"
+    client_headers: Mapping[bytes, bytes] = {}
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -146,8 +159,15 @@ def test_a_rule_has_only_one_policy():
     ],
 )
 def test_it_explains_which_pages_may_use_the_service(settings, reason):
-    verdict = BUILDER.explain(settings, None)
+    verdict = explain(settings, Question())
     assert (verdict.is_admitted, verdict.reasons) == (True, (reason,))
+
+
+@pytest.mark.parametrize(("origin", "status"), [(b"http://a", 204), (b"http://b", 403)])
+def test_it_explains_that_preflight_requests_are_answered(origin, status):
+    headers = {b"origin": origin, b"access-control-request-method": b"PUT"}
+    verdict = explain({"origins": ["http://a"]}, Question(b"OPTIONS", headers))
+    assert (verdict.is_admitted, verdict.status) == (False, status)
 
 
 _NAMES = ["allow-origins", "allow-methods", "allow-headers", "expose-headers", "allow-credentials", "max-age"]

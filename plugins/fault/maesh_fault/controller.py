@@ -57,18 +57,16 @@ class FaultBuilder:
         )
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """Describe the faults, which are drawn at random."""
+        """Describe the faults. Only those of all requests are certain; others are drawn at random."""
         found = msgspec.convert(settings, Faults)
-        reasons = []
-        if found.delay_s:
-            reasons.append(f"{found.delay_share:.6g} of the requests are delayed by {found.delay_s:g} s")
+        delayed, failed = (f"{share * 100:.6g} % of the" for share in (found.delay_share, found.abort_share))
+        reasons = [f"{delayed} requests are delayed by {found.delay_s:g} s"] if found.delay_s else []
         if found.grpc_status:
-            reasons.append(
-                f"{found.abort_share:.6g} of the gRPC calls fail with {GRPC_STATUS_NAMES[found.grpc_status]}"
-            )
+            reasons.append(f"{failed} gRPC calls fail with {GRPC_STATUS_NAMES[found.grpc_status]}")
         elif found.status:
-            reasons.append(f"{found.abort_share:.6g} of the requests fail with {found.status}")
-        return Verdict(is_admitted=True, reasons=tuple(reasons))
+            reasons.append(f"{failed} requests fail with {found.status}")
+        is_failing = found.status > 0 and found.abort_share == 1
+        return Verdict(is_admitted=not is_failing, status=found.status if is_failing else 0, reasons=tuple(reasons))
 
 
 def parse_abort(text: str | None) -> tuple[int, int]:

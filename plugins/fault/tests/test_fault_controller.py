@@ -60,16 +60,17 @@ def test_a_misspelt_grpc_status_gets_a_suggestion():
 
 
 @pytest.mark.parametrize(
-    ("settings", "reasons"),
+    ("settings", "status", "reasons"),
     [
-        ({"delayS": 2.0, "delayShare": 0.1}, ("0.1 of the requests are delayed by 2 s",)),
-        ({"status": 503}, ("1 of the requests fail with 503",)),
-        ({"grpcStatus": 14, "abortShare": 0.5}, ("0.5 of the gRPC calls fail with UNAVAILABLE",)),
+        ({"delayS": 2.0, "delayShare": 0.1}, 0, ("10 % of the requests are delayed by 2 s",)),
+        ({"status": 503}, 503, ("100 % of the requests fail with 503",)),
+        ({"status": 503, "abortShare": 0.005}, 0, ("0.5 % of the requests fail with 503",)),
+        ({"grpcStatus": 14, "abortShare": 0.5}, 0, ("50 % of the gRPC calls fail with UNAVAILABLE",)),
     ],
 )
-def test_it_explains_the_faults(settings, reasons):
+def test_it_explains_the_faults(settings, status, reasons):
     verdict = BUILDER.explain(settings, None)
-    assert (verdict.is_admitted, verdict.reasons) == (True, reasons)
+    assert (verdict.is_admitted, verdict.status, verdict.reasons) == (status == 0, status, reasons)
 
 
 @given(

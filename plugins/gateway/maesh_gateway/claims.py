@@ -19,6 +19,8 @@ PRODUCER = ""
 RULES_LIMIT = 1000
 MATCHES_LIMIT = 4000
 """Limits of all routes of one group on one port: those of the rules of a port, which would be closed otherwise."""
+PATTERNS_LIMIT = 1000
+"""The same for regular expressions, because of their memory in each worker: some 10 kB, or more for large ones."""
 
 Place = tuple[int, str]
 """Number and protocol of a port."""
@@ -126,11 +128,13 @@ class Claims:
 def _limit_routes(routes: Sequence[Route]) -> list[Route]:
     """Sort routes by age, and leave out those that exceed a limit."""
     used = []
-    rules = matches = 0
+    free = (RULES_LIMIT, MATCHES_LIMIT, PATTERNS_LIMIT)
     for route in sorted(routes, key=lambda route: route.age_key):
-        more_rules, more_matches = len(route.rules), sum(len(rule.matches) for rule in route.rules)
-        if rules + more_rules <= RULES_LIMIT and matches + more_matches <= MATCHES_LIMIT:
-            rules, matches = rules + more_rules, matches + more_matches
+        matches = [match for rule in route.rules for match in rule.matches]
+        sizes = (len(route.rules), len(matches), sum(match.patterns for match in matches))
+        rest = (free[0] - sizes[0], free[1] - sizes[1], free[2] - sizes[2])
+        if min(rest) >= 0:
+            free = rest
             used.append(route)
     return used
 

@@ -50,7 +50,7 @@ def _build_http_match(shape: HttpMatchShape, index: int) -> RouteMatch:
     path, path_rank = _build_path(shape.path, place)
     method = () if isinstance(shape.method, msgspec.UnsetType) else (shape.method,)
     match = msgspec.structs.replace(path, methods=method, headers=headers, queries=queries)
-    return RouteMatch(match=match, rank=(*path_rank, -len(method), -len(headers), -len(queries)))
+    return _make(match, (*path_rank, -len(method), -len(headers), -len(queries)))
 
 
 def _build_path(path: PathMatchShape, place: str) -> tuple[HttpMatch, tuple[int, int]]:
@@ -113,12 +113,12 @@ def _build_grpc_match(shape: GrpcMatchShape, index: int) -> RouteMatch:
     headers = _build_headers(shape.headers, place)
     method = shape.method
     if method is None:
-        return RouteMatch(match=HttpMatch(headers=headers), rank=(0, 0, -len(headers)))
+        return _make(HttpMatch(headers=headers), (0, 0, -len(headers)))
     if not (method.service or method.method):
         raise ConfigurationError(f"{place}.method: neither a service nor a method is named")
     path = _build_exact_call(method, place) if method.type == "Exact" else _build_call_pattern(method, place)
     match = msgspec.structs.replace(path, headers=headers)
-    return RouteMatch(match=match, rank=(-len(method.service), -len(method.method), -len(headers)))
+    return _make(match, (-len(method.service), -len(method.method), -len(headers)))
 
 
 def _build_exact_call(method: MethodShape, place: str) -> HttpMatch:
@@ -151,6 +151,12 @@ def _check_written(shapes: Iterable[_NamedT], place: str) -> Iterable[_NamedT]:
             if not text:
                 raise ConfigurationError(f"{place}[{index}].{field} is missing")
         yield shape
+
+
+def _make(match: HttpMatch, rank: tuple[int, ...]) -> RouteMatch:
+    headers, queries = (each.pattern for each in match.headers), (each.pattern for each in match.queries)
+    patterns = sum(map(bool, (match.path_pattern, *headers, *queries)))
+    return RouteMatch(match=match, rank=rank, patterns=patterns)
 
 
 def _check(match: HttpMatch, place: str) -> None:

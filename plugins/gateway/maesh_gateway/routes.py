@@ -70,10 +70,14 @@ class BackendRef(_Value, frozen=True):
 
 
 class RouteMatch(_Value, frozen=True):
-    """A match, and its rank among the matches of one kind: lower ranks decide first."""
+    """A match, and its rank among the matches of one kind: lower ranks decide first.
+
+    `patterns` is the number of its regular expressions, each of which uses memory in all proxies.
+    """
 
     match: HttpMatch = HttpMatch()
     rank: tuple[int, ...] = ()
+    patterns: int = 0
 
 
 class RuleProblem(_Value, frozen=True):

@@ -18,7 +18,7 @@ from maesh_core.plugin import (
     TopologyView,
 )
 from maesh_gateway import GatewaySettings
-from maesh_gateway.claims import MATCHES_LIMIT, PRODUCER, RULES_LIMIT, Claim, Claims, Place
+from maesh_gateway.claims import MATCHES_LIMIT, PATTERNS_LIMIT, PRODUCER, RULES_LIMIT, Claim, Claims, Place
 from maesh_gateway.findings import AcceptedReason, Attachment
 from maesh_gateway.kinds import ROUTE_TYPES, ROUTES_BY_PARENT
 from maesh_gateway.precedence import build_table
@@ -161,7 +161,7 @@ class TableBuilder:
         place = claim.places[0]
         kind = self._claims.kinds[place, self._claims.find_group(route)]
         if kind is type(route):
-            limits = f"{RULES_LIMIT} rules or {MATCHES_LIMIT} matches"
+            limits = f"{RULES_LIMIT} rules, {MATCHES_LIMIT} matches or {PATTERNS_LIMIT} regular expressions"
             return "UnsupportedValue", f"with older routes, port {place[0]} would have more than {limits}"
         return "Conflicted", f"{_show_kind(kind)} is attached to the same port of {self._service.key.name}"
 

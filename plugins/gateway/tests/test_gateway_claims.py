@@ -88,3 +88,12 @@ def test_the_routes_of_one_namespace_use_up_no_limit_of_another(cluster, monkeyp
     monkeypatch.setattr(claims, "MATCHES_LIMIT", 1)
     found = cluster(write_service("web"), ROUTE, CONSUMER)
     assert [found.find_attachment(name).reason for name in ("web", "theirs")] == ["", ""]
+
+
+def test_regular_expressions_have_a_limit_of_their_own(cluster, monkeypatch):
+    monkeypatch.setattr(claims, "PATTERNS_LIMIT", 2)
+    header = {"name": "a", "type": "RegularExpression", "value": "x.*"}
+    matches = [{"path": {"type": "RegularExpression", "value": "/a.*"}, "headers": [header]}]
+    routes = [write_route(name, [write_rule("web", matches=matches)]) for name in ("a", "b")]
+    found = cluster(write_service("web"), routes, write_route("c", [write_rule("web")]))
+    assert [found.find_attachment(name).reason for name in "abc"] == ["", "UnsupportedValue", ""]

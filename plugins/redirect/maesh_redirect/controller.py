@@ -18,11 +18,13 @@ from maesh_core.plugin import (
     Verdict,
     build_annotation_error,
     build_path_change,
+    cut_port_key,
     hookimpl,
     read_annotation,
     read_filter,
     read_path_change,
 )
+from maesh_redirect.locations import Locator
 from maesh_redirect.settings import Redirect
 
 SCHEME, HOST, PORT = "redirect-scheme", "redirect-host", "redirect-port"
@@ -101,16 +103,22 @@ class RedirectBuilder:
         )
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """Describe the redirect; it needs no server."""
+        """Say where a request is redirected."""
         found = msgspec.convert(settings, Redirect)
-        parts = [f"scheme {found.scheme}"] if found.scheme else []
-        parts += [f"host {found.host}"] if found.host else []
-        parts += [f"port {found.port}"] if found.port else []
-        if found.path is not None:
-            old, new = found.path.prefix or "/", found.path.replacement or "/"
-            parts.append(f"path {found.path.full}" if found.path.full else f"{new} in place of the prefix {old}")
-        where = ", ".join(parts) or "the same address"
-        return Verdict(is_admitted=True, reasons=(f"it is redirected with {found.status}: {where}",))
+        locator, target = Locator(found), question.target
+        if locator.refuses(target):
+            return Verdict(
+                is_admitted=False, status=403, reasons=("the path is ambiguous, and its prefix is replaced",)
+            )
+        port_key = cut_port_key(question.destination)
+        owner, _, port = port_key.rpartition(":")
+        namespace, _, name = owner.partition("/")
+        host = question.client_headers.get(b"host") or f"{name}.{namespace}.maesh".encode()
+        location = locator.find(target, host, port.encode(), question.client_headers)
+        if location is None:
+            return Verdict(is_admitted=True, reasons=("it does not redirect this request",))
+        reason = f"it is redirected to {location.decode('utf-8', 'replace')}"
+        return Verdict(is_admitted=False, status=found.status, reasons=(reason,))
 
 
 def is_host(text: str) -> bool:

@@ -127,21 +127,47 @@ def test_a_rule_has_only_one_redirect():
         build_filter({}, count=2)
 
 
+def explain(settings, question):
+    return BUILDER.explain(settings, question)
+
+
+class Question:
+    """The request that is asked about."""
+
+    destination = "shop/cart:8080/rule/x"
+
+    def __init__(self, target=b"/old/a?b=c", **headers):
+        self.target = target
+        self.client_headers = Headers({name.encode(): value.encode() for name, value in headers.items()})
+
+
+class Headers(dict):
+    """Its headers."""
+
+
 @pytest.mark.parametrize(
-    ("settings", "reason"),
+    ("settings", "question", "expected"),
     [
-        ({"status": 301}, "it is redirected with 301: the same address"),
+        ({}, Question(), (302, "it is redirected to http://cart.shop.maesh:8080/old/a?b=c")),
         (
-            {"scheme": "https", "host": "a.example", "port": 8443, "path": {"full": "/x"}},
-            "it is redirected with 302: scheme https, host a.example, port 8443, path /x",
+            {"status": 301, "scheme": "https"},
+            Question(),
+            (301, "it is redirected to https://cart.shop.maesh/old/a?b=c"),
         ),
-        ({"path": {"replacement": "/x"}}, "it is redirected with 302: /x in place of the prefix /"),
-        ({"path": {"prefix": "/x"}}, "it is redirected with 302: / in place of the prefix /x"),
+        ({"port": 80}, Question(host="cart.shop"), (302, "it is redirected to http://cart.shop/old/a?b=c")),
+        ({"path": {"prefix": "/old"}}, Question(), (302, "it is redirected to http://cart.shop.maesh:8080/a?b=c")),
+        ({"path": {"prefix": "/x"}}, Question(), (0, "it does not redirect this request")),
+        (
+            {"path": {"prefix": "/old"}},
+            Question(b"/old/../a"),
+            (403, "the path is ambiguous, and its prefix is replaced"),
+        ),
     ],
 )
-def test_it_explains_where_a_request_is_redirected(settings, reason):
-    verdict = BUILDER.explain(settings, None)
-    assert (verdict.is_admitted, verdict.reasons) == (True, (reason,))
+def test_it_explains_where_a_request_is_redirected(settings, question, expected):
+    verdict = explain(settings, question)
+    assert (verdict.status, *verdict.reasons) == expected
+    assert verdict.is_admitted == (expected[0] == 0)
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=12), min_size=1))

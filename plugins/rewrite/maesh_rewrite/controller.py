@@ -11,6 +11,7 @@ from maesh_core.plugin import (
     FilterRequest,
     MiddlewareBuilder,
     PathChange,
+    PathChanger,
     PathModifier,
     Question,
     ServiceNode,
@@ -19,6 +20,7 @@ from maesh_core.plugin import (
     build_annotation_error,
     build_path_change,
     hookimpl,
+    is_ambiguous,
     read_filter,
     read_path_change,
 )
@@ -68,14 +70,18 @@ class RewriteBuilder:
         return Rewrite(host=host, path=path)
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """Describe what is sent; no request is refused."""
+        """Say what is sent for a request."""
         found = msgspec.convert(settings, Rewrite)
         reasons = [f"host {found.host} is sent"] if found.host else []
         if found.path is not None:
-            old, new = found.path.prefix or "/", found.path.replacement or "/"
-            path = f"path {found.path.full}" if found.path.full else f"{new} in place of the prefix {old}"
-            reasons.append(f"{path} is sent")
-        return Verdict(is_admitted=True, reasons=tuple(reasons))
+            changer, target = PathChanger(found.path), question.target
+            if changer.is_prefix and is_ambiguous(target):
+                reason = "the path is ambiguous, and its prefix is replaced"
+                return Verdict(is_admitted=False, status=403, reasons=(reason,))
+            changed = changer.change(target)
+            if changed is not None:
+                reasons.append(f"{changed.decode('utf-8', 'replace')} is sent")
+        return Verdict(is_admitted=True, reasons=tuple(reasons or ["it does not change this request"]))
 
 
 def _build_path(modifier: PathModifier, request: FilterRequest) -> PathChange:

@@ -1,6 +1,7 @@
 """Annotations or filters in, a rewrite or an error out."""
 
 import contextlib
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -102,17 +103,33 @@ def test_a_filter_that_cannot_be_applied_completely_is_an_error(value, text):
     assert str(caught.value).startswith(f"URLRewrite: {text}")
 
 
+def explain(settings, question):
+    return BUILDER.explain(settings, question)
+
+
+class Question(NamedTuple):
+    """The request that is asked about."""
+
+    target: bytes
+
+
 @pytest.mark.parametrize(
-    ("settings", "reasons"),
+    ("settings", "target", "reasons"),
     [
-        ({"host": "a.internal"}, ("host a.internal is sent",)),
-        ({"host": "a", "path": {"full": "/x"}}, ("host a is sent", "path /x is sent")),
-        ({"path": {"prefix": "/v1"}}, ("/ in place of the prefix /v1 is sent",)),
+        ({"host": "a.internal"}, b"/", ("host a.internal is sent",)),
+        ({"host": "a", "path": {"full": "/x"}}, b"/y?z", ("host a is sent", "/x?z is sent")),
+        ({"path": {"prefix": "/v1", "replacement": "/v2"}}, b"/v1/a", ("/v2/a is sent",)),
+        ({"path": {"prefix": "/v1"}}, b"/v2", ("it does not change this request",)),
     ],
 )
-def test_it_explains_what_is_sent(settings, reasons):
-    verdict = BUILDER.explain(settings, None)
-    assert (verdict.is_admitted, verdict.reasons) == (True, reasons)
+def test_it_explains_what_is_sent(settings, target, reasons):
+    verdict = explain(settings, Question(target))
+    assert (verdict.is_admitted, verdict.status, verdict.reasons) == (True, 0, reasons)
+
+
+def test_it_explains_that_an_ambiguous_path_is_refused():
+    verdict = explain({"path": {"prefix": "/v1"}}, Question(b"/v1/../a"))
+    assert (verdict.is_admitted, verdict.status) == (False, 403)
 
 
 @given(st.dictionaries(st.sampled_from(["host", "path", "prefix"]), st.text(max_size=12), min_size=1))

@@ -132,6 +132,6 @@ def test_a_headless_service_claims_nothing() -> None:
 
 def test_unsupported_types_are_found_for_each_port() -> None:
     odd = PortNode(number=1, traffic_type="odd")
-    assert find_unsupported_types(make_node(WEB, odd), CATALOGUE) == ["odd"]
-    assert find_unsupported_types(make_node(WEB), CATALOGUE) == []
+    assert find_unsupported_types(list_groups(make_node(WEB, odd), CATALOGUE)) == ["odd"]
+    assert find_unsupported_types(list_groups(make_node(WEB), CATALOGUE)) == []
     assert plan_ports(make_node(WEB, odd), CATALOGUE) == (WEB,)

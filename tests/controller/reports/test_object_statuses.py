@@ -9,6 +9,7 @@ from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.controller.reports.object_statuses import ObjectStatuses
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.resources.view import VersionRead
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import PluginError
 from maesh_core.model.events import Applied, Deleted, Replaced
@@ -151,6 +152,14 @@ def test_a_changed_object_is_reported_though_its_status_is_the_same_so_that_it_i
     changed = msgspec.structs.replace(route(), metadata=ObjectMeta(name="r", namespace="n", resource_version="8"))
     assert stage.apply(Applied(changed)) == [["Route.t r@n"]]
     assert stage.statuses.find_wanted(ROUTE).resource_version == "8"
+
+
+def test_a_version_of_an_object_without_another_change_is_reported_and_builds_nothing():
+    stage = Stage(route())
+    stage.changed.clear()
+    stage.statuses.update({VersionRead(ROUTE.key, Route), VersionRead(ROUTE.key, Service)})
+    assert stage.changed == [["Route.t r@n"]]
+    assert stage.statuses.build_count == 1
 
 
 def test_a_status_is_built_again_when_a_service_that_it_concerns_changes_or_no_longer_concerns_it():

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
-from maesh_core.controller.resources.view import IndexRead, ObjectRead, RecordingView
+from maesh_core.controller.resources.view import IndexRead, ObjectRead, RecordingView, VersionRead
 from maesh_core.errors import PluginError
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import Namespace, ObjectMeta, Pod, PodStatus, Resource, ResourceKind
+from maesh_core.model.resources import CheckedResource, Namespace, ObjectMeta, Pod, PodStatus, Resource, ResourceKind
 
 
 class Widget(Resource, frozen=True):
@@ -77,6 +77,39 @@ def test_an_object_reported_again_unchanged_affects_nothing() -> None:
     snapshot = Snapshot(KINDS)
     snapshot.apply([Applied(make_pod("a", app="web"))], source="s")
     assert snapshot.apply([Applied(make_pod("a", app="web"))], source="s") == frozenset()
+
+
+class Checked(CheckedResource, frozen=True):
+    color: str = ""
+
+
+CHECKED = ResourceKind(
+    name="Checked",
+    plural="checkeds",
+    api_versions=("example.org/v1",),
+    type=Checked,
+    read=lambda metadata, fields: Checked(metadata=metadata, faults=()),
+    indexes={"color": lambda found: [found.color]},
+)
+
+
+def test_a_version_of_a_checked_object_without_another_change_repeats_no_build_and_is_the_object_from_then_on() -> None:
+    snapshot = Snapshot((CHECKED, WIDGETS))
+    key = ObjectKey("apps", "a")
+
+    def make(type_: type[Resource], version: str, color: str = "red") -> Applied:
+        fields = {"faults": ()} if type_ is Checked else {}
+        metadata = ObjectMeta(name="a", namespace="apps", resource_version=version)
+        return Applied(type_(metadata=metadata, color=color, **fields))  # type: ignore[call-arg]
+
+    snapshot.apply([make(Checked, "1"), make(Widget, "1")], source="s")
+    assert snapshot.find(Checked, "color", "red")[0].metadata.resource_version == "1"
+    assert snapshot.apply([make(Checked, "2")], source="s") == {VersionRead(key, Checked)}
+    assert snapshot.find(Checked, "color", "red")[0].metadata.resource_version == "2"
+    reads: set[object] = {VersionRead(key, Checked)}
+    assert ObjectRead(Checked, key) not in reads
+    assert ObjectRead(Checked, key) in snapshot.apply([make(Checked, "3", "blue")], source="s")
+    assert snapshot.apply([make(Widget, "2")], source="s") == {ObjectRead(Widget, key)}
 
 
 def test_an_object_that_moves_affects_where_it_was_and_where_it_is() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.controller.topology.traffic_types import add_found_types, add_traffic_types, read_traffic_type
+from maesh_core.model.annotations import parse_annotations, split_port_annotations
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.schemes import TRAFFIC_TYPE_BY_APP_PROTOCOL
 from maesh_core.model.topology import PortNode, ServiceNode
@@ -22,12 +23,13 @@ def find_types(
     full = {
         PREFIX + name.replace("__", ".").replace("_", "-").removeprefix("p"): text for name, text in annotations.items()
     }
-    of_service = read_traffic_type(full, default, errors)
+    annotations_of_ports = split_port_annotations(parse_annotations(full))
+    of_service = read_traffic_type(annotations_of_ports, default, errors)
     node = ServiceNode(
         key=ObjectKey("shop", "cart"),
         traffic_type=of_service,
         annotations=full,
-        ports=add_traffic_types(ports, full, of_service, errors),
+        ports=add_traffic_types(ports, annotations_of_ports, of_service, errors),
     )
     node = add_found_types(node, found or {})
     return [node.get_traffic_type(port) for port in node.ports], errors
@@ -89,9 +91,9 @@ NAMES = st.sampled_from(["traffic-type", "80.traffic-type", "web.traffic-type", 
 @given(st.dictionaries(NAMES, st.sampled_from(["http", "tcp", "udp"])), st.sampled_from(["http", "tcp"]))
 def test_the_annotation_of_another_port_never_matters(annotations: dict[str, str], default: str) -> None:
     def find(given: Mapping[str, str]) -> str | None:
-        full = {PREFIX + name: text for name, text in given.items()}
-        of_service = read_traffic_type(full, default, [])
-        (port,) = add_traffic_types([WEB], full, of_service, [])
+        split = split_port_annotations(given)
+        of_service = read_traffic_type(split, default, [])
+        (port,) = add_traffic_types([WEB], split, of_service, [])
         return of_service if port.traffic_type is None else port.traffic_type
 
     others = {name: text for name, text in annotations.items() if not name.startswith("81.")}
