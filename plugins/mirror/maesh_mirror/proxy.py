@@ -97,15 +97,19 @@ class Mirroring(Middleware):
         self._mirrors = settings.mirrors
         self._body_limit = settings.body_limit
         self._collecting = collecting
-        self._drawn: list[Mirror] | None = None
-        self._waiting: dict[Exchange, list[Mirror]] = {}
+        self._only_share = settings.mirrors[0].share if len(settings.mirrors) == 1 else 0.0
+        """The share of the only mirror, which is drawn in half of the time; 0 if there are several."""
+        self._drawn: Sequence[Mirror] | None = None
+        self._waiting: dict[Exchange, Sequence[Mirror]] = {}
 
     def __repr__(self) -> str:
         return f"<Mirroring to {', '.join(each.name for each in self._mirrors)}>"
 
-    def _draw(self) -> list[Mirror]:
+    def _draw(self) -> Sequence[Mirror]:
         """Draw the mirrors that get a copy of a request, independently of each other."""
-        return [each for each in self._mirrors if each.share >= 1 or random.random() < each.share]  # noqa: S311
+        if self._only_share:
+            return self._mirrors if random.random() < self._only_share else ()  # noqa: S311 - not for cryptography
+        return [each for each in self._mirrors if random.random() < each.share]  # noqa: S311
 
     def skips_request(self, head: ClientHead) -> bool:
         """Let a request pass that is not copied."""

@@ -18,6 +18,7 @@ from maesh_core.proxy.http.messages.syntax import IDEMPOTENT
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import (
     RENDERED,
+    UNCHANGED,
     ClientSide,
     Forwarding,
     ResponseReceiver,
@@ -210,8 +211,8 @@ class CopyAttempt(ResponseReceiver):
         self.end(FAILED)
 
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
-        """Let the response arrive, so that the connection can be used again."""
-        return RENDERED
+        """Let the response arrive, so that the connection can be used again; a whole one is not processed further."""
+        return UNCHANGED if is_whole else RENDERED
 
     def start_response(self, body: bytes) -> None:
         """Discard the first bytes."""
