@@ -3,6 +3,7 @@
 Takes settings and what plugins provide; raises StartupError or PluginError if they do not fit together. Starts nothing.
 """
 
+import logging
 import os
 import secrets
 import time
@@ -45,13 +46,16 @@ from maesh_core.plugin_system.shipped import (
     find_traffic_type_switches,
 )
 from maesh_core.plugin_system.transports import TransportRules
-from maesh_core.settings import ControllerSettings
+from maesh_core.settings import OWN_HTTP_PORT, ControllerSettings
 
 if TYPE_CHECKING:
     from maesh_core.controller.cluster.membership import Cluster
 
 EPOCH_BYTES = 8
 """Random bytes in a revision's epoch: two starts never have the same one."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Plugins(Protocol):
@@ -232,19 +236,26 @@ def _collect_traffic_types(
 ) -> list[TrafficType]:
     http = PortRange(first=settings.http_port, limit=settings.limit_http_port, is_exclusive=False)
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
-    own = PortRange(first=settings.own_http_port, limit=settings.limit_own_http_port, is_exclusive=True)
+    others: list[TrafficType] = [TcpTrafficType(tcp), *plugins.collect("maesh_traffic_types")]
+    own = build_own_range(settings, [http, *(each.port_range for each in others if each.transport == "TCP")])
     is_own_default = settings.default_entrypoint == OWN
-    core: list[TrafficType] = [
-        HttpTrafficType(http, balancers, own_range=own, is_own_default=is_own_default),
-        TcpTrafficType(tcp),
-    ]
-    traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
+    traffic_types = [HttpTrafficType(http, balancers, own_range=own, is_own_default=is_own_default), *others]
     _refuse_duplicates("traffic type", traffic_types, plugins.describe)
     check_port_ranges(traffic_types)
     names = sorted(each.name for each in traffic_types)
     if settings.default_mode not in names:
         raise StartupError(f"--default-mode {settings.default_mode}: the enabled traffic types are {', '.join(names)}")
     return traffic_types
+
+
+def build_own_range(settings: ControllerSettings, others: Sequence[PortRange]) -> PortRange | None:
+    """Build the range of own HTTP entrypoints; None if it was not asked for, and others use its default ports."""
+    own = PortRange(first=settings.own_http_port, limit=settings.limit_own_http_port, is_exclusive=True)
+    is_chosen = settings.own_http_port != OWN_HTTP_PORT or settings.default_entrypoint == OWN
+    if is_chosen or not any(_is_overlapping(own, each) for each in others):
+        return own
+    _log.warning("own HTTP entrypoints are not available: other ones use their ports; --own-http-port moves them")
+    return None
 
 
 def check_port_ranges(traffic_types: Iterable[TrafficType]) -> None:

@@ -64,6 +64,10 @@ class CommonSettings:
     origins: dict[str, str] = field(default_factory=dict)
 
 
+OWN_HTTP_PORT = 16000
+"""Default of `own_http_port`, between the default ranges of other entrypoints and the ports that systems choose."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClientHeaderSettings(CommonSettings):
     """What controller and proxies must agree on."""
@@ -101,7 +105,7 @@ class MeshSettings(ClientHeaderSettings):
     ] = "shared"
     own_http_port: Annotated[
         FirstPort, Meta(description="First HTTP entrypoint that belongs to one port of a service.")
-    ] = 20000
+    ] = OWN_HTTP_PORT
     limit_own_http_port: Annotated[
         Limit, Meta(description="Maximum number of HTTP entrypoints that belong to one port.")
     ] = 1000

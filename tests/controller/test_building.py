@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from maesh_core.controller.api.protection import choose_certifier
-from maesh_core.controller.building import check_port_ranges, is_cluster_meant
+from maesh_core.controller.building import build_own_range, check_port_ranges, is_cluster_meant
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.plugin_system.protocols import PortRange
@@ -23,6 +23,17 @@ def test_traffic_types_do_not_share_entrypoints():
     one, other = (TcpTrafficType(PortRange(first=first, limit=10, is_exclusive=True)) for first in (10000, 10009))
     with pytest.raises(StartupError, match="overlap"):
         check_port_ranges([one, other])
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_available"),
+    [({}, False), ({"default_entrypoint": "own"}, True), ({"own_http_port": 16001}, True)],
+)
+def test_own_entrypoints_that_nobody_asked_for_give_way_to_others_on_their_ports(settings, is_available, caplog):
+    others = [PortRange(first=15500, limit=600, is_exclusive=True)]
+    assert (build_own_range(ControllerSettings(**settings), others) is not None) is is_available
+    assert ("not available" in caplog.text) is not is_available
+    assert build_own_range(ControllerSettings(**settings), []) is not None
 
 
 def test_only_one_plugin_can_protect_the_api():

@@ -95,6 +95,15 @@ def test_a_service_has_the_mode_of_its_annotation():
     assert report(engine).notices == ()
 
 
+def test_each_port_has_its_own_mode_and_the_report_has_the_weakest():
+    own = {"mesh.traefik.io/81.encryption": "strict", "mesh.traefik.io/82.encryption": "wrong"}
+    engine = start_mesh(build_service(ports=(80, 81, 82), annotations=own))
+    assert (read_mode(engine, "n/a:80"), read_mode(engine, "n/a:81")) == ("permissive", "strict")
+    assert report(engine).encryption == "permissive"
+    assert report(engine).errors[0] == "port 82: annotation encryption: 'wrong' is no mode"
+    assert "n/a:82" not in pull(engine)["http"]["services"]
+
+
 def test_the_mode_off_is_left_out_of_the_document():
     engine = start_mesh(build_service(annotations={ENCRYPTION: "".join(["o", "ff"])}))
     assert "encryption" not in pull(engine)["http"]["services"][KEY]

@@ -159,7 +159,7 @@ create cannot give a name. Secrets can only be created if the authority is the c
   {{- if has $port (list 8080 9000) -}}
     {{- $problems = append $problems (printf "mtls.port %d is a port of the mesh itself: set another one" $port) -}}
   {{- end -}}
-  {{- range $protocol, $first := dict "http" 5000 "tcp" 10000 "ownHttp" 20000 -}}
+  {{- range $protocol, $first := dict "http" 5000 "tcp" 10000 "ownHttp" 16000 -}}
     {{- $last := sub (add $first (get $.Values.limits $protocol)) 1 -}}
     {{- if and (ge $port $first) (le $port (int $last)) -}}
       {{- $problems = append $problems (printf "mtls.port %d is one of the entrypoints %d to %d: set another port, or lower limits.%s" $port $first $last $protocol) -}}

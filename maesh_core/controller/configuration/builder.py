@@ -330,7 +330,8 @@ class _Build:
                 f"no port for traffic type {traffic_type.name}, which needs one with protocol {traffic_type.transport}"
             )
         if ENTRYPOINT in self.annotations and find_own_range(traffic_type) is None:
-            self._note_without_effect(ENTRYPOINT, traffic_type.name)
+            why = "" if traffic_type.port_range.is_exclusive else ": there are no own entrypoints"
+            self._note_without_effect(ENTRYPOINT, f"{traffic_type.name}{why}")
         places = tuple(place_ports(self.group, entrypoints))
         for place in places:
             self._explain_missing(traffic_type, place)

@@ -60,7 +60,7 @@ class _FilterError(Exception):
 
 
 class _Link(NamedTuple):
-    """A middleware in a chain: sorted by the position of its kind, then the service's own, the rule's, the backend's.
+    """A middleware in a chain: sorted by the position of its kind, then the service's own before the rule's.
 
     `is_replacing` means that it takes the place of the service's own of the same kind.
     """
@@ -265,10 +265,11 @@ class _Table(NamedTuple):
 
 
 def _join(own: Sequence[_Link], added: Sequence[_Link]) -> tuple[str, ...]:
-    """Join a chain, outermost first."""
+    """Join a chain, outermost first: filters of a backend act after all others (API: those of the rule first)."""
     replaced = {link.position for link in added if link.is_replacing}
     kept = [link for link in own if link.position not in replaced]
-    return tuple(link.key for link in sorted((*kept, *added), key=lambda each: each[:2]) if link.key)
+    links = sorted((*kept, *added), key=lambda each: (each.level == _BACKEND, each.position, each.level))
+    return tuple(link.key for link in links if link.key)
 
 
 def _build_answer(error: _FilterError) -> Service:

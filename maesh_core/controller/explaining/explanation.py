@@ -367,9 +367,14 @@ def _find_scheme_source(service: Mapping[str, Any], port: int) -> str:
 
 
 def _find_traffic_type(service: Mapping[str, Any], port: int) -> Any:
-    """Find the traffic type of a port: its own one, or that of its service."""
-    own = (each.get("trafficType") for each in service["ports"] if each["port"] == port)
-    return next(own, None) or service["trafficType"]
+    """Find the traffic type of a port: its own one, or that of its service.
+
+    Of several ports with this number, it is that of the first one whose protocol fits.
+    """
+    ports = [each for each in service["ports"] if each["port"] == port]
+    types = [(each.get("trafficType") or service["trafficType"], each.get("protocol", "TCP")) for each in ports]
+    fitting = [kind for kind, protocol in types if protocol == ("UDP" if kind == "udp" else "TCP")]
+    return (fitting or [kind for kind, _ in types] or [service["trafficType"]])[0]
 
 
 def _name_branch(service: str, key: str) -> str:

@@ -106,6 +106,15 @@ def test_an_annotation_decides_for_its_service_and_the_setting_for_others(servic
     assert list_logged(log, writer, *records, refused) == ["shop/cart:80", *without]
 
 
+def test_an_annotation_of_a_port_decides_for_this_port():
+    log, writer = build_log()
+    log.apply_settings(
+        {"shop/cart": ServiceAccessLog(is_logged=False), "shop/cart:81": ServiceAccessLog(is_logged=True)}
+    )
+    records = [build_record(), build_record(service="shop/cart:81"), build_record(service="shop/cart:81/split/s")]
+    assert list_logged(log, writer, *records) == ["shop/cart:81", "shop/cart:81/split/s"]
+
+
 def test_a_changed_annotation_has_an_effect_at_once():
     log, writer = build_log()
     log.apply_settings({"shop/cart": ServiceAccessLog(is_logged=False)})

@@ -2,6 +2,8 @@
 
 import pytest
 
+from maesh_testing import wait_until
+
 from .certificates import make_signer, write_signer
 from .test_mtls_guards import CLIENT, build_access
 from .two_nodes import RECEIVER, TwoNodes
@@ -10,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 
 def build_route():
-    """Build a route whose rules share the backend `v1`; one of them changes the path."""
+    """Build a route whose rules share the backend `v1`; one of them changes the path, and one copies requests to it."""
 
     def build_rule(prefix, **fields):
         matches = [{"path": {"type": "PathPrefix", "value": prefix}}]
@@ -18,13 +20,19 @@ def build_route():
 
     path = {"type": "ReplaceFullPath", "replaceFullPath": "/secret"}
     rewrite = {"type": "URLRewrite", "urlRewrite": {"path": path}}
+    mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "v1", "port": 80}}}
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {
             "parentRefs": [{"group": "", "kind": "Service", "name": "web", "port": 80}],
-            "rules": [build_rule("/open/changed", filters=[rewrite]), build_rule("/open"), build_rule("/secret")],
+            "rules": [
+                build_rule("/open/changed", filters=[rewrite]),
+                build_rule("/open/copied", filters=[mirror]),
+                build_rule("/open"),
+                build_rule("/secret"),
+            ],
         },
     }
 
@@ -52,3 +60,11 @@ def test_requests_of_rules_are_encrypted_and_judged_as_they_are_sent(nodes):
     refused = [nodes.get(path, client=CLIENT).status for path in ("/secret", "/open/changed", "/other")]
     assert refused == [403, 403, 404]
     assert [request.path for request in nodes.upstream.requests] == ["/open"] * 3
+
+
+def test_copies_are_encrypted_and_judged_by_both_nodes(nodes):
+    assert nodes.get("/open/copied", client=CLIENT).status == 200
+    wait_until(lambda: nodes.upstream.count == 2, "the request and its copy")
+    assert [request.path for request in nodes.upstream.requests] == ["/open/copied"] * 2
+    wait_until(lambda: nodes.read_metric("sender", "maesh_service_copies_total") == 1, "the metric of copies")
+    assert nodes.read_metric("sender", "maesh_transport_requests_total") == 1

@@ -48,7 +48,7 @@ async def test_a_service_with_ports_of_every_kind_has_one_shadow_service_which_t
     mixed["metadata"]["annotations"] = {f"maesh.containo.us/{name}": value for name, value in own.items()}
     api_server.apply([mixed, service("b", 80, type_="tcp")])
     one = await fleet.start()
-    wanted = {80: 5000, 81: 20000, 9000: 10000, 53: 15000}
+    wanted = {80: 5000, 81: 16000, 9000: 10000, 53: 15000}
     await fleet.until(lambda: get(api_server) and targets(get(api_server)) == wanted)
     await fleet.until(lambda: get(api_server, "b"))
     report = await one.report("a")

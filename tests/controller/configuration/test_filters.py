@@ -159,6 +159,13 @@ def test_filters_of_a_backend_are_inside_of_those_of_its_rule_and_only_its_part_
     assert settings == [{"filters": [{"a": 1}]}, {"filters": [{"b": 1}]}]
 
 
+def test_filters_of_a_backend_act_after_all_filters_of_its_rule_whatever_their_kinds() -> None:
+    backends = [make_backend("new", make_filter("outer", b=1))]
+    section = build(make_rule("r", make_filter("inner", a=1), backends=backends)).sections["http"]
+    (part,) = section.services[f"{P}/rule/r"].parts
+    assert show_chain(part.middlewares) == [GUARD, "filter inner", "filter outer"]
+
+
 def test_a_backend_that_a_rule_names_twice_with_other_filters_has_two_parts() -> None:
     backends = [make_backend("old", make_filter("inner", number=number)) for number in (1, 2, 1)]
     section = build(make_rule("r", backends=backends)).sections["http"]

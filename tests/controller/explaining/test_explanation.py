@@ -193,6 +193,8 @@ def explain_schemes(*, annotations=None, app_protocol="", scheme="http", kind="h
         ({"app_protocol": "grpc"}, "h2c", "appProtocol grpc"),
         ({"app_protocol": "redis"}, "http", ""),
         ({"annotations": {"mesh.traefik.io/scheme": "https"}, "app_protocol": "grpc"}, "https", "annotation scheme"),
+        ({"annotations": {"mesh.traefik.io/80.scheme": "https"}}, "https", "annotation 80.scheme"),
+        ({"annotations": {"mesh.traefik.io/81.scheme": "https"}}, "http", ""),
     ],
 )
 def test_a_destination_has_its_scheme_and_what_selects_it(document, scheme, source):
@@ -210,6 +212,28 @@ def test_each_backend_of_a_split_has_its_own_scheme():
         "v2": ("https", "annotation scheme"),
         "web": ("http", ""),
     }
+
+
+@pytest.mark.parametrize(("port", "kind"), [(80, "http"), (81, "tcp"), (53, "udp"), (54, "tcp")])
+def test_each_port_is_explained_as_its_own_traffic_type(port, kind):
+    ports = [
+        {"port": 80},
+        {"port": 81, "trafficType": "tcp"},
+        {"port": 53, "protocol": "TCP", "trafficType": "udp"},
+        {"port": 53, "protocol": "UDP", "trafficType": "udp"},
+        {"port": 54, "protocol": "UDP"},
+        {"port": 54, "protocol": "TCP", "trafficType": "tcp"},
+    ]
+    shown = {"name": "web", "namespace": "shop", "trafficType": "http", "errors": [], "notices": [], "ports": ports}
+    key = f"shop/web:{port}"
+    router = (
+        HttpRouter(entrypoint=1, hosts=(), service=key) if kind == "http" else StreamRouter(entrypoint=1, service=key)
+    )
+    built = {key: Service(servers=(Server(address="10.0.1.1", port=8080),))}
+    update = Update(revision="e.1", full=True, sections={kind: Section(routers={key: router}, services=built)})
+    explainer = Explainer({"services": {"web@shop": shown}, "pods": {}}, update, {}, pods=build_lookup(*PODS)[0])
+    found = explainer.explain(ExplainedRequest(client="10.0.0.1", service="web.shop", port=port))
+    assert (found.traffic_type, found.is_admitted) == (kind, True)
 
 
 def test_a_destination_of_tcp_has_no_scheme():

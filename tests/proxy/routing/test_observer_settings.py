@@ -41,6 +41,12 @@ def test_an_observer_gets_the_settings_of_its_kind_of_all_protocols() -> None:
     assert repr(settings) == "<ObserverSettings [2]>"
 
 
+def test_the_settings_of_one_port_are_those_of_its_service_port() -> None:
+    observer = Observer()
+    ObserverSettings([observer]).apply([{"shop/cart/eye": build(), "shop/cart/eye/81": build(value=False)}])
+    assert observer.applied == [{"shop/cart": Seen(True), "shop/cart:81": Seen(False)}]
+
+
 def test_only_a_change_is_passed_on() -> None:
     observer, section = Observer(), {"shop/cart/eye": build()}
     settings = ObserverSettings([observer])

@@ -267,7 +267,8 @@ class Attempt(ResponseReceiver):
     @property
     def has_request_left(self) -> bool:
         """Whether part of the request's body has not arrived yet."""
-        return self._exchange.has_body_left
+        exchange = self._exchange
+        return exchange.request_left != 0 or exchange.has_body_left
 
     def describe_delivery(self) -> tuple[str, str]:
         """Return the key of the service that the request goes to, and the client's address."""

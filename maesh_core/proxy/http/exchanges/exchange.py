@@ -133,7 +133,7 @@ class Exchange(ReceivingExchange):
             if self.route is not None:
                 self.route.counters.retries += 1
         attempt = self.attempt = Attempt(self, server)
-        if self.run is not None:
+        if self.run is not None and self.run.request_flow is not None:
             self.run.prepare(attempt)
         if timeout_s or self.head.grpc_timeout_s:
             attempt.limit(timeout_s, self.head.grpc_timeout_s)
@@ -230,11 +230,12 @@ class Exchange(ReceivingExchange):
 
     def on_response_complete(self) -> None:
         """End successfully: the whole response was written to the client's transport, or waits for middlewares."""
-        flow = self.run.response_flow if self.run is not None else None
-        if flow is not None:
-            flow.end(flow.trailers)
-        else:
-            self.complete()
+        run = self.run
+        if run is not None and run.response_flow is not None:
+            run.response_flow.end(run.response_flow.trailers)
+        else:  # as complete() does, without a call for most requests
+            self.finish(self.status)
+            self.client.on_exchange_finished()
 
     def complete(self) -> None:
         """End successfully: nothing of the response is left to be sent."""

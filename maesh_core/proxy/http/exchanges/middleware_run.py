@@ -379,7 +379,8 @@ class MiddlewareRun(BodyRun, Run):
         self._stop_limit()
         if self._task is not None:
             self._task.cancel()
-        self.close_bodies()
+        if self.request_flow is not None or self.response_flow is not None:
+            self.close_bodies()
         for call, depth in self.chain.on_finished:
             if depth <= self._depth:
                 try:

@@ -132,8 +132,8 @@ class ReceivingExchange(CountedExchange):
         """Whether part of the body was not passed on yet."""
         if self.request_left:
             return True
-        flow = self.run.request_flow if self.run is not None else None
-        return flow is not None and not flow.is_complete
+        run = self.run
+        return run is not None and run.request_flow is not None and not run.request_flow.is_complete
 
     @property
     def is_output_held_up(self) -> bool:
