@@ -191,8 +191,10 @@ class StatusBuilder(Protocol):
     """The statuses are served under `/api/status/PAGE`; several builders may have the same page."""
     field: str
     """The list in `status` that has the entries, such as `parents`."""
-    condition_types: tuple[str, ...]
-    """The types of all conditions that it can set: one that it leaves out is removed, and other types are kept."""
+
+    @property
+    def condition_types(self) -> tuple[str, ...]:
+        """The types of all conditions that it can set: one that it leaves out is removed, and other types are kept."""
 
     @property
     def type(self) -> type[Resource]:

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 CRDS = Path(__file__).resolve().parents[1] / "conformance" / "data" / "crds"
+PARENTS = [{"name": "a", "group": "", "kind": "Service"}]
 ROUTE = {
     "apiVersion": "gateway.networking.k8s.io/v1",
     "kind": "HTTPRoute",
     "metadata": {"name": "r", "namespace": "default"},
-    "spec": {"parentRefs": [{"name": "a", "group": "", "kind": "Service"}]},
+    "spec": {"parentRefs": PARENTS},
 }
 PATH = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes/r"
 APPLY = "application/apply-patch+yaml"
@@ -127,7 +128,7 @@ async def test_the_status_of_an_object_that_is_not_there_cannot_be_applied(raw, 
 
 async def test_an_applied_object_is_created_and_loses_what_is_no_longer_applied(raw, server):
     path, body = PATH.removesuffix("/r") + "/s", {**ROUTE, "metadata": {"name": "s", "namespace": "default"}}
-    first = {**body, "spec": {**ROUTE["spec"], "hostnames": ["a.example"]}}
+    first = {**body, "spec": {"parentRefs": PARENTS, "hostnames": ["a.example"]}}
     status, found = await send(raw, first, path=path)
     assert (status, found["spec"]) == (201, first["spec"])
     status, found = await send(raw, body, path=path)

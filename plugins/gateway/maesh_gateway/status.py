@@ -34,7 +34,7 @@ class RouteStatusBuilder:
 
     page = "routes"
     field = "parents"
-    condition_types: tuple[str, ...] = (ACCEPTED, RESOLVED_REFS, PARTIALLY_INVALID)
+    condition_types = (ACCEPTED, RESOLVED_REFS, PARTIALLY_INVALID)
 
     def __init__(self, type_: type[Route]) -> None:
         self.type = type_
