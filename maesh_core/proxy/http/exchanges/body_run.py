@@ -15,6 +15,7 @@ from maesh_core.proxy.http.answers import BODY_TIMEOUT, MIDDLEWARE_FAILED, MIDDL
 from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.body_flow import BodyFlow, Stage, build_stage, close_stages
 from maesh_core.proxy.http.exchanges.body_side import BodySide
+from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
 from maesh_core.proxy.http.exchanges.request_flow import TOO_LARGE as REQUEST_TOO_LARGE
 from maesh_core.proxy.http.exchanges.request_flow import RequestFlow
@@ -32,10 +33,14 @@ class BodyRun(ExchangeView):
     """The bodies of one exchange, as far as middlewares use them."""
 
     request_flow: BodyFlow | None = None
-    response_flow: ResponseBody | None = None
+    response_flow: ResponseBody | None
     _request: RequestFlow | None = None
     _response: ResponseFlow | None = None
     _side: BodySide | None = None
+
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__(exchange)
+        self.response_flow = None  # mypyc drops a default on the class whose type is a Protocol
 
     # --- implemented by the run
 
