@@ -47,6 +47,7 @@ NO_LIMITS = {
     "STREAMED",
     "UNTIL_CLOSE",
     "CLIENT_GONE",
+    "NEVER",
     "FAILED_STATUS",
     "SERVER_ERROR",
     "SWITCHING",
