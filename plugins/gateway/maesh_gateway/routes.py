@@ -72,7 +72,8 @@ class BackendRef(_Value, frozen=True):
 class RouteMatch(_Value, frozen=True):
     """A match, and its rank among the matches of one kind: lower ranks decide first.
 
-    `patterns` is the number of its regular expressions, each of which uses memory in all proxies.
+    `patterns` is the number of its regular expressions, which use time and memory in all proxies. Large ones count as
+    several.
     """
 
     match: HttpMatch = HttpMatch()

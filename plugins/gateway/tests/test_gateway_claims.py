@@ -97,3 +97,14 @@ def test_regular_expressions_have_a_limit_of_their_own(cluster, monkeypatch):
     routes = [write_route(name, [write_rule("web", matches=matches)]) for name in ("a", "b")]
     found = cluster(write_service("web"), routes, write_route("c", [write_rule("web")]))
     assert [found.find_attachment(name).reason for name in "abc"] == ["", "UnsupportedValue", ""]
+
+
+def test_a_large_regular_expression_counts_as_several(cluster, monkeypatch):
+    monkeypatch.setattr(claims, "PATTERNS_LIMIT", 3)
+    values = {"a": "/[a-z]{300}", "b": "/[a-z]{20}"}
+    routes = [
+        write_route(name, [write_rule("web", matches=[{"path": {"type": "RegularExpression", "value": value}}])])
+        for name, value in values.items()
+    ]
+    found = cluster(write_service("web"), routes)
+    assert [found.find_attachment(name).reason for name in "ab"] == ["UnsupportedValue", ""]
