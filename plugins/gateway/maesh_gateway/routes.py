@@ -91,7 +91,10 @@ class RuleProblem(_Value, frozen=True):
 
 
 class RouteRule(_Value, frozen=True):
-    """A rule. One with a problem has no filters and no backends; a dropped one has no matches either."""
+    """A rule. One with a problem has no filters and no backends; a dropped one has no matches either.
+
+    `size` is that of the rule as it is written, in bytes.
+    """
 
     index: int
     label: str = ""
@@ -99,6 +102,7 @@ class RouteRule(_Value, frozen=True):
     filters: tuple[RouteFilter, ...] = ()
     backends: tuple[BackendRef, ...] = ()
     problem: RuleProblem | None = None
+    size: int = 0
 
 
 class Route(CheckedResource, frozen=True):
