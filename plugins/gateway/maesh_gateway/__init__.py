@@ -17,7 +17,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     reference_grants: Literal["mesh", "strict"] = "mesh"
     """Whether a backend in another namespace needs a ReferenceGrant there: `mesh` means never (GEP-1294), `strict`
-    always, except for the parent of a consumer route."""
+    always, except for the only parent of a consumer route."""
 
 
 PLUGIN = Plugin(

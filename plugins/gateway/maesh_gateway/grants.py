@@ -1,7 +1,7 @@
 """Decides whether a route may refer to a backend in another namespace.
 
 In a mesh, no ReferenceGrant is needed: a client could call the backend itself (GEP-1294). The setting `strict` requires
-one all the same, except for a consumer route that refers to its own parent, which its clients called anyway.
+one all the same, except for a consumer route that refers to its only parent, which its clients called anyway.
 """
 
 from maesh_core.plugin import ObjectKey, TopologyView
@@ -16,7 +16,7 @@ def is_permitted(view: TopologyView, route: Route, backend: ObjectKey, settings:
     namespace = route.metadata.namespace
     if settings.reference_grants == "mesh" or backend.namespace == namespace:
         return True
-    if any(parent.service == backend for parent in route.parents):
+    if all(parent.service == backend for parent in route.parents):
         return True
     grants = view.find(ReferenceGrant, GRANTS_BY_NAMESPACE, backend.namespace)
     return any(_grants(grant, route.kind, namespace, backend.name) for grant in grants)

@@ -3,7 +3,7 @@
 from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.ranges import NamedRange, list_exclusive_ranges, list_ranges
 from maesh_core.controller.configuration.tcp import TcpTrafficType
-from maesh_core.plugin_system.protocols import PortRange
+from maesh_core.plugin_system.protocols import PortRange, TrafficType
 
 SHARED = PortRange(first=5000, limit=10, is_exclusive=False)
 EXCLUSIVE = PortRange(first=10000, limit=10, is_exclusive=True)
@@ -11,7 +11,7 @@ OWN = PortRange(first=20000, limit=10, is_exclusive=True)
 
 
 def test_a_type_with_shared_entrypoints_may_have_a_range_for_own_ones():
-    types = [HttpTrafficType(SHARED, own_range=OWN), TcpTrafficType(EXCLUSIVE)]
+    types: list[TrafficType] = [HttpTrafficType(SHARED, own_range=OWN), TcpTrafficType(EXCLUSIVE)]
     assert list_ranges(types) == [
         NamedRange("http", "TCP", SHARED),
         NamedRange("http/own", "TCP", OWN),
