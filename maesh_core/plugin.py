@@ -25,7 +25,7 @@ from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, 
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
-from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key, find_owner
+from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key, find_owner, is_label, is_subdomain
 from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch, combine_matches
 from maesh_core.model.matching import compile_matches, find_match_problem, is_ambiguous
 from maesh_core.model.messages import PodReport
@@ -402,6 +402,8 @@ __all__ = [
     "find_scheme",
     "hookimpl",
     "is_ambiguous",
+    "is_label",
+    "is_subdomain",
     "join_port",
     "override",
     "plan_rules",

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 _PORT_DIGITS = 5
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+SUBDOMAIN_LIMIT = 253
 
 
 class ObjectKey(NamedTuple):
@@ -34,6 +36,11 @@ class ObjectIdentity(NamedTuple):
 def is_label(text: str) -> bool:
     """Whether a text is a DNS label (RFC 1123), as names of services and namespaces are."""
     return _LABEL.fullmatch(text) is not None
+
+
+def is_subdomain(text: str) -> bool:
+    """Whether a text is a DNS name in lower case (RFC 1123), as names of most objects and hosts are."""
+    return len(text) <= SUBDOMAIN_LIMIT and _SUBDOMAIN.fullmatch(text) is not None
 
 
 def build_port_key(service: ObjectKey, port: int) -> str:

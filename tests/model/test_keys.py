@@ -2,7 +2,15 @@
 
 import pytest
 
-from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, cut_port_key, find_owner, find_scope
+from maesh_core.model.keys import (
+    ObjectKey,
+    build_middleware_key,
+    build_port_key,
+    cut_port_key,
+    find_owner,
+    find_scope,
+    is_subdomain,
+)
 
 
 @pytest.mark.parametrize("rest", ["", "/split canary", "/split canary/v2", "/a/b/c:d"])
@@ -31,3 +39,13 @@ def test_the_scope_of_a_middleware_is_its_service_or_one_of_its_ports() -> None:
     assert find_scope("shop/web/rewrite/0123456789abcdef0123456789abcdef") == "shop/web"
     assert find_scope("shop/web/rewrite/" + "1" * 32) == "shop/web"
     assert find_owner(build_middleware_key(key, "retry", 8080)) == "shop/web"
+
+
+@pytest.mark.parametrize("text", ["a", "web-1.shop", "0.9", "a" * 253])
+def test_names_of_objects_and_hosts_are_subdomains(text: str) -> None:
+    assert is_subdomain(text)
+
+
+@pytest.mark.parametrize("text", ["", "Web", "a..b", ".a", "a.", "-a", "a-.b", "a_b", "a:80", "a\n", "ä", "a" * 254])
+def test_other_texts_are_no_subdomains(text: str) -> None:
+    assert not is_subdomain(text)

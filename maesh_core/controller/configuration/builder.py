@@ -25,31 +25,28 @@ from maesh_core.controller.configuration.port_plan import (
     PlacedPort,
     PortGroup,
     find_entrypoint,
+    find_full_name,
     has_own_entrypoints,
     list_groups,
     place_ports,
     show_group,
 )
+from maesh_core.controller.configuration.port_statuses import describe_port, describe_problem, describe_unserved_port
 from maesh_core.controller.configuration.ranges import Entrypoints, PendingPorts, find_own_range, name_own_range
+from maesh_core.controller.configuration.section_checks import check_guarded, check_section
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, PREFIXES, TRAFFIC_TYPE, select_annotations
+from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, TRAFFIC_TYPE
 from maesh_core.model.configuration import (
     HttpRouter,
     Middleware,
-    PortStatus,
     Section,
     ServiceConfiguration,
-    chooses_by_rules,
-    list_chains,
-    list_targets,
 )
 from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, is_label
-from maesh_core.model.schemes import DEFAULT_SCHEME
-from maesh_core.model.topology import BackendNode, PortNode, RuleProblem, RuleTable, ServiceNode
+from maesh_core.model.topology import PortNode, RuleProblem, ServiceNode
 from maesh_core.model.transport import ENCRYPTABLE, MODES, STRICT
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
 from maesh_core.plugin_system.protocols import TrafficType
-from maesh_core.plugin_system.rules import name_kind
 from maesh_core.process.printable import show_line
 
 WAITING = "waits for its entrypoint to be written"
@@ -113,7 +110,7 @@ def _join(node: ServiceNode, results: Sequence[_GroupResult], *, notices: Iterab
         known = sections.get(name)
         sections[name] = section if known is None else _merge_sections(known, section)
     described = {
-        (place.port.number, place.port.protocol): _describe_port(place, result)
+        (place.port.number, place.port.protocol): describe_port(place, result.group, is_http="http" in result.sections)
         for result in results
         for place in result.places
     }
@@ -122,7 +119,7 @@ def _join(node: ServiceNode, results: Sequence[_GroupResult], *, notices: Iterab
     shown_problems = map(describe_problem, (*node.rule_problems, *problems))
     return ServiceConfiguration(
         sections=sections,
-        ports=tuple(described.get((port.number, port.protocol)) or _describe_unserved(port) for port in node.ports),
+        ports=tuple(described.get((port.number, port.protocol)) or describe_unserved_port(port) for port in node.ports),
         errors=_collapse([*_chain(each.errors for each in results), *_chain(each.port_errors for each in results)]),
         notices=_collapse([*node.notices, *notices, *_chain(each.notices for each in results), *shown_problems]),
         encryption=min(modes, key=MODES.index, default=""),
@@ -142,40 +139,6 @@ def _chain(texts: Iterable[Iterable[str]]) -> Iterator[str]:
     return (text for each in texts for text in each)
 
 
-def _describe_unserved(port: PortNode) -> PortStatus:
-    return PortStatus(
-        name=port.name,
-        port=port.number,
-        protocol=port.protocol,
-        app_protocol=port.app_protocol,
-        traffic_type=port.traffic_type or "",
-    )
-
-
-def _describe_port(place: PlacedPort, result: _GroupResult) -> PortStatus:
-    is_http = "http" in result.sections
-    app_protocol = place.port.app_protocol
-    return msgspec.structs.replace(
-        _describe_unserved(place.port),
-        entrypoint=place.target,
-        unserved=_explain_unserved(place.port),
-        scheme=parse_scheme(result.group.annotations, app_protocol) if is_http else DEFAULT_SCHEME,
-        has_own_entrypoint=place.own_entrypoint > 0,
-    )
-
-
-def _find_scheme(node: ServiceNode, port: PortNode, sections: Mapping[str, Section]) -> str:
-    """Find how the servers of a port are called; those of other services have schemes of their own."""
-    http, key = sections.get("http"), build_port_key(node.key, port.number)
-    if http is None or port.protocol != "TCP":
-        return DEFAULT_SCHEME
-    if key in http.services:
-        return http.services[key].scheme
-    router = http.routers.get(key)
-    is_ruled = isinstance(router, HttpRouter) and chooses_by_rules(router)
-    return parse_scheme(select_annotations(node.annotations, port), port.app_protocol) if is_ruled else DEFAULT_SCHEME
-
-
 def _list_unclaimed(node: ServiceNode, groups: Sequence[PortGroup], catalogue: Catalogue) -> Iterator[str]:
     """Describe the annotations that have no effect."""
     names = {name for port in node.ports for name in (port.name, str(port.number)) if name}
@@ -188,7 +151,7 @@ def _list_unclaimed(node: ServiceNode, groups: Sequence[PortGroup], catalogue: C
             balancer = catalogue.find_balancer(name)
             if balancer is not None and group.annotations.get(LOAD_BALANCER) != balancer:
                 meant = f"it has no effect without {LOAD_BALANCER}: {balancer}"
-                yield f"annotation {_find_full_name(node, name, group)}: {meant}"
+                yield f"annotation {find_full_name(node, name, group)}: {meant}"
 
 
 class _Build:
@@ -371,7 +334,7 @@ class _Build:
             )
 
     def _note_without_effect(self, name: str, what: str) -> None:
-        self.notices.append(f"annotation {_find_full_name(self.node, name, self.group)}: has no effect on {what}")
+        self.notices.append(f"annotation {find_full_name(self.node, name, self.group)}: has no effect on {what}")
 
     # --- middlewares -----------------------------------------------------------------------------------------------
 
@@ -435,8 +398,8 @@ class _Build:
             )
             if self.mode and self.catalogue.transport is not None:
                 merged = add_modes(merged, self.catalogue.transport, self.node, mode=self.mode)
-            _check_section(self.node.key, merged)
-            _check_guarded(merged, self.guards)
+            check_section(self.node.key, merged)
+            check_guarded(merged, self.guards)
         except ConfigurationError as error:
             self._refuse(error)
             return None
@@ -448,7 +411,7 @@ class _Build:
         reason = _collapse(self.reasons or [_FAILED])[0]
         try:
             section = traffic_type.build_closed_section(self.shown_node, entrypoints=pairs, reason=reason)
-            _check_section(self.node.key, section)
+            check_section(self.node.key, section)
             section = self.catalogue.close_section(section)
         except ConfigurationError as error:
             self._refuse(error)
@@ -460,23 +423,6 @@ class _Build:
         place = f"port {self.group.own_port}: " if self.group.own_port else ""
         self.errors.append(f"{place}{error}")
         self.reasons.append(f"{place}{getattr(error, 'reason', error)}")
-
-
-def _explain_unserved(port: PortNode) -> str:
-    """Explain why nothing that serves the port's traffic has a ready server; empty if something has.
-
-    A branch without conditions takes all traffic from the service's own servers, and so do rules.
-    """
-    if port.rules is not None:
-        return _explain_unserved_rules(port.rules)
-    backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
-    if any(backend.servers for backend in backends):
-        return ""
-    if all(branch.matches for branch in port.branches):
-        return port.unserved
-    names = {f"{backend.service}": backend.port.unserved for backend in backends if backend.port is not None}
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(names.items()))
-    return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
 
 
 def _add_own_entrypoints(key: ObjectKey, section: Section, places: Iterable[PlacedPort]) -> Section:
@@ -491,73 +437,6 @@ def _add_own_entrypoints(key: ObjectKey, section: Section, places: Iterable[Plac
         for name, router in section.routers.items()
     }
     return msgspec.structs.replace(section, routers=routers)
-
-
-def _explain_unserved_rules(table: RuleTable) -> str:
-    """Explain why no backend of a port's rules has a ready server; empty if one has, or if there is no backend."""
-    backends = [backend for rule in table.rules for backend in rule.backends if backend.weight]
-    if not backends or any(backend.servers for backend in backends):
-        return ""
-    names = {str(backend.service): _explain_unserved_backend(backend) for backend in backends}
-    return f"no backend of its rules is ready ({'; '.join(f'{name}: {names[name]}' for name in sorted(names))})"
-
-
-def _explain_unserved_backend(backend: BackendNode) -> str:
-    if backend.port is not None:
-        return backend.port.unserved
-    return backend.answer.reason if backend.answer is not None else "it has no port"
-
-
-def describe_problem(problem: RuleProblem) -> str:
-    """Describe a problem of a rule, as its Service shows it."""
-    origin = "" if problem.origin is None else f" of {name_kind(problem.origin[0])} {problem.origin[1]}"
-    name = problem.label or problem.rule or "any"
-    return f"port {problem.port}: rule {name}{origin}: {problem.text}"
-
-
-def _find_full_name(node: ServiceNode, name: str, group: PortGroup) -> str:
-    """Find the full name of an annotation, with the prefix that took effect, and the port if it is of one."""
-    ports = [text for port in group.ports for text in (str(port.number), port.name) if text] if group.own_port else []
-    names = [*(f"{port}.{name}" for port in ports), name]
-    full_names = [prefix + each for each in names for prefix in reversed(PREFIXES)]
-    return next(full_name for full_name in full_names if full_name in node.annotations)
-
-
-def _check_section(key: ObjectKey, section: Section) -> None:
-    """Refuse keys outside the service's own namespace of keys, and references that do not resolve.
-
-    A proxy applies a configuration completely or not at all, so one broken reference would block every change.
-    """
-    own = (f"{key.namespace}/{key.name}:", f"{key.namespace}/{key.name}/")
-    for name in (*section.routers, *section.services, *section.middlewares):
-        if not name.startswith(own):
-            raise ConfigurationError(
-                f"its traffic type returned the key {name!r}, which does not belong to the service"
-            )
-    for name, router in section.routers.items():
-        for service in list_targets(router):
-            if service not in section.services:
-                raise ConfigurationError(f"its traffic type returned the router {name!r} without its service")
-        if any(middleware not in section.middlewares for chain in list_chains(router) for middleware in chain):
-            raise ConfigurationError(f"its traffic type returned the router {name!r} without one of its middlewares")
-
-    for name, divided in section.services.items():
-        if any(part.service not in section.services for part in getattr(divided, "parts", ())):
-            raise ConfigurationError(f"its traffic type returned the service {name!r} without one of its parts")
-
-
-def _check_guarded(section: Section, guards: Sequence[str]) -> None:
-    """Refuse a router without the middlewares that control access, because it would admit everybody."""
-    for name, router in section.routers.items():
-        if isinstance(router, HttpRouter) and not list_targets(router):
-            continue  # it is closed
-        parts = (part for each in list_targets(router) for part in getattr(section.services[each], "parts", ()))
-        chains = (*list_chains(router), *(part.middlewares for part in parts if part.middlewares))
-        for guard in guards:
-            if not all(guard in chain for chain in chains):
-                raise ConfigurationError(
-                    f"its traffic type returned the router {name!r} without the middleware {guard!r}"
-                )
 
 
 def _collapse(texts: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.ranges import Entrypoints, find_own_range, name_own_range
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import (
+    PREFIXES,
     TRAFFIC_TYPE,
     PortAnnotations,
     add_plain_names,
@@ -187,3 +188,11 @@ def plan_entrypoints(
 def find_unsupported_types(groups: Sequence[PortGroup]) -> list[str | None]:
     """List the traffic types that no enabled plugin supports; None for an invalid annotation."""
     return [group.type_name for group in groups if group.traffic_type is None]
+
+
+def find_full_name(node: ServiceNode, name: str, group: PortGroup) -> str:
+    """Find the full name of an annotation, with the prefix that took effect, and the port if it is of one."""
+    ports = [text for port in group.ports for text in (str(port.number), port.name) if text] if group.own_port else []
+    names = [*(f"{port}.{name}" for port in ports), name]
+    full_names = [prefix + each for each in names for prefix in reversed(PREFIXES)]
+    return next(full_name for full_name in full_names if full_name in node.annotations)

@@ -13,13 +13,14 @@ from maesh_core.plugin import (
     ServiceNode,
     TopologyView,
     find_scheme,
+    is_label,
     select_annotations,
 )
 from maesh_gateway import GatewaySettings
 from maesh_gateway.claims import can_have_type, find_traffic_type
 from maesh_gateway.findings import RefProblem, RefReason
 from maesh_gateway.grants import is_permitted
-from maesh_gateway.routes import CORE_GROUPS, BackendRef, Route, is_label
+from maesh_gateway.routes import CORE_GROUPS, BackendRef, Route
 
 GRPC_UNAVAILABLE = 14
 H2C = "h2c"

@@ -1,7 +1,8 @@
 """Reads the filters of a rule or of a backend: their types, and which of them may be together.
 
 Takes decoded filters with what was written; returns values for the plugins that build them, unchanged but for the
-backend of a mirror. Raises FilterError. The values themselves are checked by those plugins.
+backend of a mirror. Raises FilterError if the parts of a filter do not fit together, or not to its rule: such an error
+closes the rule, and is in the status of the route. Those plugins check everything else.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from maesh_core.plugin import ConfigurationError, ObjectKey, ObjectMeta, decode_strictly
+from maesh_core.plugin import ConfigurationError, ObjectKey, ObjectMeta, decode_strictly, is_label, is_subdomain
 from maesh_gateway.filters import REDIRECT, FilterError, check_prefixes, read_backend, read_filters
 from maesh_gateway.matching import build_grpc_matches, build_http_matches
 from maesh_gateway.routes import (
@@ -28,8 +28,6 @@ from maesh_gateway.routes import (
     RouteMatch,
     RouteRule,
     RuleProblem,
-    is_label,
-    is_subdomain,
 )
 from maesh_gateway.shapes import (
     GROUP,

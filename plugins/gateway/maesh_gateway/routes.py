@@ -4,7 +4,6 @@ Values only, built by reading.py. A part that is wrong has a problem and does no
 are only what makes the whole object unusable, and even then its parents are known.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -14,21 +13,8 @@ from maesh_core.plugin import CheckedResource, HttpMatch, ObjectKey
 
 Reason = Literal["UnsupportedValue", "IncompatibleFilters"]
 
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-SUBDOMAIN_LIMIT = 253
 CORE_GROUPS = frozenset({"", "core"})
 """The group of Services; `core` is what people write for it, although the API server knows no such group."""
-
-
-def is_label(text: str) -> bool:
-    """Whether a text can be the name of a Service or a namespace (RFC 1123)."""
-    return _LABEL.fullmatch(text) is not None
-
-
-def is_subdomain(text: str) -> bool:
-    """Whether a text can be the name of a route or a section (RFC 1123)."""
-    return len(text) <= SUBDOMAIN_LIMIT and _SUBDOMAIN.fullmatch(text) is not None
 
 
 class _Value(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -6,7 +6,7 @@ Takes a route and the nodes of the services that it concerns; returns an entry f
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from maesh_core.plugin import CONTROLLER_NAME, ObjectKey, ServiceNode, Status, TopologyView
+from maesh_core.plugin import CONTROLLER_NAME, ObjectKey, RuleProblem, ServiceNode, Status, TopologyView
 from maesh_gateway.routes import ParentRef, Route
 from maesh_gateway.verdicts import ParentVerdict, judge
 
@@ -61,6 +61,7 @@ def _build_parent_ref(parent: ParentRef) -> Mapping[str, Any]:
 
 def _build_conditions(route: Route, verdict: ParentVerdict, service: ServiceNode | None) -> list[Condition]:
     refused = dict(_list_refused_rules(route, verdict, service))
+    invalid = {**dict(_list_invalid_backends(route, verdict, service)), **refused}
     reason, message = verdict.reason, verdict.message
     if not reason and len(refused) == len(route.rules) > 0:
         reason, message = "UnsupportedValue", _join(refused.values())
@@ -76,21 +77,38 @@ def _build_conditions(route: Route, verdict: ParentVerdict, service: ServiceNode
         conditions.append(_build(RESOLVED_REFS, "False", verdict.refs[0].reason, text, generation))
     elif not reason or reason == "Conflicted":
         conditions.append(_build(RESOLVED_REFS, "True", RESOLVED_REFS, "", generation))
-    if refused and not reason:
-        conditions.append(_build(PARTIALLY_INVALID, "True", "UnsupportedValue", _describe_dropped(refused), generation))
+    if invalid and not reason:
+        conditions.append(_build(PARTIALLY_INVALID, "True", "UnsupportedValue", _describe_dropped(invalid), generation))
     return conditions
 
 
 def _list_refused_rules(route: Route, verdict: ParentVerdict, service: ServiceNode | None) -> Iterator[tuple[int, str]]:
     """List the rules that are not in force, by index: those that cannot be used, and those with an invalid filter."""
-    if service is not None:
-        for problem in service.rule_problems:
-            is_used = problem.port in verdict.ports and problem.backend is None
-            index = problem.rule.rpartition("/")[2]
-            if is_used and problem.origin == (type(route), route.key) and index.isdecimal():
-                yield int(index), problem.text
+    for index, problem in _list_problems(route, verdict, service):
+        if problem.backend is None:
+            yield index, problem.text
     for each in verdict.rules:
         yield each.rule, each.text
+
+
+def _list_invalid_backends(
+    route: Route, verdict: ParentVerdict, service: ServiceNode | None
+) -> Iterator[tuple[int, str]]:
+    """List the rules with a backend whose filter is invalid, by index: its share is answered with an error."""
+    for index, problem in _list_problems(route, verdict, service):
+        if problem.backend is not None:
+            yield index, f"rules[{index}]: backend {problem.backend}: {problem.text}"
+
+
+def _list_problems(
+    route: Route, verdict: ParentVerdict, service: ServiceNode | None
+) -> Iterator[tuple[int, RuleProblem]]:
+    """List what the plugins that build filters have refused of a route, by the index of its rule."""
+    for problem in () if service is None else service.rule_problems:
+        index = problem.rule.rpartition("/")[2]
+        is_of_route = problem.origin == (type(route), route.key) and index.isdecimal()
+        if is_of_route and problem.port in verdict.ports:
+            yield int(index), problem
 
 
 def _describe_dropped(refused: Mapping[int, str]) -> str:

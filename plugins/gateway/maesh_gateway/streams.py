@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from maesh_core.plugin import ObjectMeta, decode_strictly
+from maesh_core.plugin import ObjectMeta, decode_strictly, is_label, is_subdomain
 from maesh_gateway.filters import FilterError, read_backend
 from maesh_gateway.reading import read_parents
 from maesh_gateway.routes import (
@@ -21,8 +21,6 @@ from maesh_gateway.routes import (
     RuleProblem,
     TcpRoute,
     UdpRoute,
-    is_label,
-    is_subdomain,
 )
 from maesh_gateway.shapes import StreamRouteShape, StreamRuleShape
 

@@ -19,7 +19,7 @@ NAME = "gateway"
 class ParentVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict about one parent. An empty `reason` means that the route is accepted on `ports`.
 
-    `rules` are the rules that are not in force as written, and `is_partly` says that others are.
+    `rules` are the rules that are not in force as written.
     """
 
     parent: ParentRef
@@ -28,7 +28,6 @@ class ParentVerdict(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[int, ...] = ()
     refs: tuple[RefProblem, ...] = ()
     rules: tuple[RuleProblem, ...] = ()
-    is_partly: bool = False
 
 
 def judge(route: Route, services: Mapping[ObjectKey, ServiceNode]) -> tuple[ParentVerdict, ...]:
@@ -50,7 +49,6 @@ def _judge_parent(route: Route, parent: ParentRef, service: ServiceNode | None) 
         ports=found.ports,
         refs=found.refs,
         rules=found.rules,
-        is_partly=not found.reason and bool(found.rules),
     )
 
 

@@ -170,6 +170,13 @@ def test_a_filter_that_its_plugin_refuses_makes_a_rule_invalid():
     assert find_message(found, "PartiallyInvalid") == "Dropped Rule 1: rule 1 is odd"
     found = build(WEB, V1, route, problems=(problem(0), problem(1)))
     assert list_conditions(found) == [("Accepted", "False", "UnsupportedValue")]
+    backends = (problem(0, backend=ObjectKey("shop", "v1")), problem(1, backend=ObjectKey("shop", "v1")))
+    found = build(WEB, V1, route, problems=backends[:1])
+    assert list_conditions(found) == [ACCEPTED, RESOLVED, PARTLY]
+    text = find_message(found, "PartiallyInvalid")
+    assert text == "Dropped Rule 0: rules[0]: backend v1@shop: rule 0 is odd"
+    found = build(WEB, V1, route, problems=backends)
+    assert list_conditions(found) == [ACCEPTED, RESOLVED, PARTLY]  # both rules decide, with errors for a share
     other = msgspec.structs.replace(problem(1), origin=(HttpRoute, ObjectKey("shop", "other")))
     assert list_conditions(build(WEB, V1, route, problems=(other,))) == [ACCEPTED, RESOLVED]
 

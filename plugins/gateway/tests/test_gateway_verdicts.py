@@ -27,7 +27,7 @@ def judge_route(found, name="web"):
 
 def test_an_accepted_parent_has_no_reason(cluster):
     (verdict,) = judge_route(cluster(WEB, V1, write_route(rules=[write_rule("v1")])))
-    assert (verdict.reason, verdict.ports, verdict.refs, verdict.rules, verdict.is_partly) == ("", (80,), (), (), False)
+    assert (verdict.reason, verdict.ports, verdict.refs, verdict.rules) == ("", (80,), (), ())
     assert verdict.parent.written["name"] == "web"
 
 
@@ -44,22 +44,18 @@ def test_nothing_is_said_about_backends_where_the_parent_is_missing(cluster):
     assert [each.refs for each in verdicts] == [(), ()]
 
 
-def test_a_route_of_which_some_rules_are_bad_is_partly_in_force(cluster):
+def test_a_route_of_which_some_rules_are_bad_is_accepted_without_them(cluster):
     rules = [write_rule("v1"), write_rule("v1", matches=[write_path("bad")])]
     (verdict,) = judge_route(cluster(WEB, V1, write_route(rules=rules)))
-    assert (verdict.reason, verdict.is_partly) == ("", True)
+    assert verdict.reason == ""
     assert [each.rule for each in verdict.rules] == [1]
 
 
 def test_a_route_of_which_all_rules_are_bad_is_not_accepted(cluster):
     (verdict,) = judge_route(cluster(WEB, V1, write_route(rules=[write_rule("v1", matches=[write_path("bad")])])))
-    assert (verdict.reason, verdict.is_partly) == ("UnsupportedValue", False)
+    assert verdict.reason == "UnsupportedValue"
 
 
 def test_an_invalid_backend_leaves_the_route_accepted(cluster):
     (verdict,) = judge_route(cluster(WEB, write_route(rules=[write_rule("nope")])))
-    assert (verdict.reason, verdict.is_partly, [each.reason for each in verdict.refs]) == (
-        "",
-        False,
-        ["BackendNotFound"],
-    )
+    assert (verdict.reason, [each.reason for each in verdict.refs]) == ("", ["BackendNotFound"])

@@ -1,6 +1,5 @@
 """The controller's half: builds redirects from annotations or from filters of routes, or an error."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, cast
 
@@ -20,6 +19,7 @@ from maesh_core.plugin import (
     build_path_change,
     cut_port_key,
     hookimpl,
+    is_subdomain,
     read_annotation,
     read_filter,
     read_path_change,
@@ -31,8 +31,6 @@ SCHEME, HOST, PORT = "redirect-scheme", "redirect-host", "redirect-port"
 PATH, PREFIX, STATUS = "redirect-path", "redirect-prefix", "redirect-status"
 STATUSES: Final = (301, 302, 303, 307, 308)
 SCHEMES: Final = ("http", "https")
-HOST_LIMIT: Final = 253
-_is_host = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*").fullmatch
 _Scheme = Literal["", "http", "https"]
 _Status = Literal[301, 302, 303, 307, 308]
 _Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -65,7 +63,7 @@ class RedirectBuilder:
         if annotations.keys() == {STATUS}:
             raise build_annotation_error(STATUS, annotations[STATUS], "has no effect without another annotation")
         host = annotations.get(HOST, "")
-        if HOST in annotations and not is_host(host):
+        if HOST in annotations and not is_subdomain(host):
             raise build_annotation_error(HOST, host, "is not a host name in lower case")
         return Redirect(
             status=status or 302,
@@ -83,7 +81,7 @@ class RedirectBuilder:
         found = read_filter(requests[0], RedirectFilter)
         if found.scheme is not None and found.scheme not in SCHEMES:
             raise ConfigurationError(f"RequestRedirect: scheme: {found.scheme[:80]!r} is not http or https")
-        if found.hostname is not None and not is_host(found.hostname):
+        if found.hostname is not None and not is_subdomain(found.hostname):
             raise ConfigurationError(f"RequestRedirect: hostname: {found.hostname[:80]!r} is not a host name")
         if found.port is not None and not 1 <= found.port <= 65535:
             raise ConfigurationError(f"RequestRedirect: port: {found.port} is not a port from 1 to 65535")
@@ -119,11 +117,6 @@ class RedirectBuilder:
             return Verdict(is_admitted=True, reasons=("it does not redirect this request",))
         reason = f"it is redirected to {location.decode('utf-8', 'replace')}"
         return Verdict(is_admitted=False, status=found.status, reasons=(reason,))
-
-
-def is_host(text: str) -> bool:
-    """Return whether a text is a host name in lower case, as a filter may have it."""
-    return len(text) <= HOST_LIMIT and _is_host(text) is not None
 
 
 class ControllerHalf:

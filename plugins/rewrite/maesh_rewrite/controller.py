@@ -1,8 +1,6 @@
 """The controller's half: builds rewrites from annotations or from filters of routes, or an error."""
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import msgspec
 
@@ -21,14 +19,13 @@ from maesh_core.plugin import (
     build_path_change,
     hookimpl,
     is_ambiguous,
+    is_subdomain,
     read_filter,
     read_path_change,
 )
 from maesh_rewrite.settings import Rewrite
 
 HOST, PATH, PREFIX = "rewrite-host", "rewrite-path", "rewrite-prefix"
-HOST_LIMIT: Final = 253
-_is_host = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*").fullmatch
 
 
 class RewriteFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +49,7 @@ class RewriteBuilder:
         if not annotations:
             return None
         host = annotations.get(HOST, "")
-        if HOST in annotations and not _is_host_name(host):
+        if HOST in annotations and not is_subdomain(host):
             raise build_annotation_error(HOST, host, "is not a host name in lower case")
         return Rewrite(host=host, path=read_path_change(annotations, path=PATH, prefix=PREFIX))
 
@@ -63,7 +60,7 @@ class RewriteBuilder:
             found = read_filter(request, RewriteFilter)
             if found.hostname is None and found.path is None:
                 raise ConfigurationError("URLRewrite: it has neither hostname nor path")
-            if found.hostname is not None and not _is_host_name(found.hostname):
+            if found.hostname is not None and not is_subdomain(found.hostname):
                 raise ConfigurationError(f"URLRewrite: hostname: {found.hostname[:80]!r} is not a host name")
             host = found.hostname or host
             path = path if found.path is None else _build_path(found.path, request)
@@ -89,10 +86,6 @@ def _build_path(modifier: PathModifier, request: FilterRequest) -> PathChange:
         return build_path_change(modifier, request.matches)
     except ConfigurationError as error:
         raise ConfigurationError(f"URLRewrite: {error}") from error
-
-
-def _is_host_name(text: str) -> bool:
-    return len(text) <= HOST_LIMIT and _is_host(text) is not None
 
 
 class ControllerHalf:
