@@ -287,7 +287,12 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
         if self.read is None:
             return msgspec.convert(value, self.type)
         metadata = msgspec.convert(value, _Envelope).metadata
-        return self.read(metadata, {name: item for name, item in value.items() if name not in ENVELOPE})
+        try:
+            return self.read(metadata, {name: item for name, item in value.items() if name not in ENVELOPE})
+        except msgspec.ValidationError:
+            raise
+        except Exception as error:  # a plugin's code may raise anything: only this object is affected
+            raise msgspec.ValidationError(f"it could not be read: {type(error).__name__}: {error}") from error
 
 
 REFERENCES = "references"

@@ -396,6 +396,8 @@ class FilterRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The keys of the services that get copies, by their names in `value`."""
     rule: str = ""
     """The key of the rule's service: settings that contain it are shared with no other rule."""
+    client_namespace: str = ""
+    """For a rule of a namespace that is not the service's: it applies to this namespace's clients only."""
 
 
 class FilteringBuilder(MiddlewareBuilder, Protocol):

@@ -206,6 +206,7 @@ class _Adder:
                 port=table.port,
                 side_services=table.plan.sides,
                 rule=rule,
+                client_namespace=table.namespace,
             )
             by_kind.setdefault(builder.kind, (builder, []))[1].append(request)
         links = []

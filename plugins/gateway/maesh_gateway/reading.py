@@ -149,7 +149,8 @@ def read_parents(fields: Mapping[str, object], namespace: str) -> tuple[ParentRe
 def _read_parent(written: object, index: int, namespace: str) -> ParentRef | None:
     if not isinstance(written, Mapping) or not all(isinstance(name, str) for name in written):
         return None
-    if written.get("kind") != "Service" or written.get("group", GROUP) not in CORE_GROUPS:
+    group = written.get("group", GROUP)
+    if written.get("kind") != "Service" or not isinstance(group, str) or group not in CORE_GROUPS:
         return None
     shape, faults = decode_strictly(written, ParentShape)
     if not faults and not shape.name:

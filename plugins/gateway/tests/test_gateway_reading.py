@@ -31,6 +31,12 @@ def test_a_parents_namespace_is_by_default_that_of_the_route():
     assert route.parents[0].written == {"group": "", "kind": "Service", "name": "web", "sectionName": "http"}
 
 
+@pytest.mark.parametrize("group", [[], {}, None, 1, ["core"]])
+def test_a_parent_whose_group_is_no_text_is_not_ours(group):
+    route = read(write_route(parents=[{"group": group, "kind": "Service", "name": "web"}, write_parent()]))
+    assert [parent.index for parent in route.parents] == [1]
+
+
 def test_an_unknown_field_of_a_parent_is_a_problem_of_this_parent():
     route = read(write_route(rules=[write_rule("a")], parents=[write_parent(prot=80), write_parent("other")]))
     assert route.faults == ()

@@ -123,9 +123,17 @@ def _read_filter(request: FilterRequest) -> list[HeaderChange]:
     if not changes:
         raise ConfigurationError(f"{request.name}: it has no change")
     problem = next((text for change in changes if (text := find_problem(change))), None) or _find_conflict(changes)
+    if problem is None and request.client_namespace and request.name == REQUEST_FILTER:
+        problem = _find_claim(changes)
     if problem:
         raise ConfigurationError(f"{request.name}: {problem}")
     return changes
+
+
+def _find_claim(changes: Iterable[HeaderChange]) -> str | None:
+    """Explain which header a client must not claim, and so no route of its own namespace: proxies remove these."""
+    name = next((each.name for each in changes if each.name.lower().startswith(("x-forwarded-", "forwarded"))), None)
+    return None if name is None else f"{name!r} can only be changed by a route of the Service's namespace"
 
 
 def _read_headers(action: _Action, headers: Iterable[Header]) -> list[HeaderChange]:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maesh_headers.controller import CHANGE_LIMIT, HeadersBuilder
+from maesh_headers.controller import CHANGE_LIMIT, REQUEST_FILTER, RESPONSE_FILTER, HeadersBuilder
 from maesh_headers.settings import HeaderChange, HeaderChanges
 
 from maesh_core.plugin import ConfigurationError, FilterRequest, ObjectKey, PortNode, ServiceNode
@@ -132,6 +132,18 @@ def test_a_filter_that_cannot_be_applied_completely_is_an_error(value, text):
     with pytest.raises(ConfigurationError) as caught:
         build_filter(("Response", value))
     assert str(caught.value).startswith(f"ResponseHeaderModifier: {text}")
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-User", "x-FORWARDED-client-cert"])
+def test_a_route_of_a_clients_namespace_cannot_claim_what_proxies_remove_from_clients(name):
+    value = {"set": [{"name": name, "value": "a"}]}
+    port = PortNode(number=80)
+    for filter_name, namespace in ((REQUEST_FILTER, ""), (RESPONSE_FILTER, "guests")):
+        request = FilterRequest(name=filter_name, value=value, matches=(), port=port, client_namespace=namespace)
+        assert BUILDER.build_filter([request], SERVICE)
+    request = FilterRequest(name=REQUEST_FILTER, value=value, matches=(), port=port, client_namespace="guests")
+    with pytest.raises(ConfigurationError, match="only be changed by a route of the Service's namespace"):
+        BUILDER.build_filter([request], SERVICE)
 
 
 def test_it_explains_each_change_and_refuses_no_request():

@@ -277,3 +277,12 @@ def test_a_traffic_type_that_ignores_rules_closes_the_service() -> None:
     catalogue = Catalogue([Ignorant(HTTP.port_range)])
     configuration = build_service_configuration(node, catalogue=catalogue, entrypoints={})
     assert configuration.errors == ("its traffic type does not support the rules of port 80",)
+
+
+def test_a_builder_learns_whose_clients_a_rule_is_for() -> None:
+    builder = Filtering("inner", Stage.SHAPE)
+    table = make_table(make_rule("a", make_filter("inner", a=1)))
+    port = PortNode(number=80, rules=table, consumers={"guests": table})
+    node = ServiceNode(key=KEY, traffic_type="http", ports=(port,))
+    build_service_configuration(node, catalogue=Catalogue([HTTP], [Guard(), builder]), entrypoints={})
+    assert [each.client_namespace for requests in builder.asked for each in requests] == ["", "guests"]

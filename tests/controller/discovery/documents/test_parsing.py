@@ -157,7 +157,7 @@ def test_a_kind_that_is_nearly_one_that_is_read_is_noticed_on_its_object(api_ver
 @pytest.mark.parametrize(
     ("api_version", "kind"),
     [
-        ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ("gateway.networking.k8s.io/v1", "Gateway"),
         ("gateway.networking.k8s.io/v1alpha2", "TLSRoute"),
         ("networking.istio.io/v1", "ServiceEntry"),
         ("monitoring.coreos.com/v1", "ServiceMonitor"),
@@ -252,6 +252,21 @@ def test_a_plugins_kind_is_held_to_its_struct_and_its_name():
         "Gadget: Object missing required field `color`",
         "Gadget '../b': metadata.name: '../b' is not a DNS subdomain (RFC 1123)",
     ]
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_a_kind_whose_reader_raises_spoils_only_its_object(is_json):
+    def read(metadata, fields):
+        raise TypeError("unhashable")
+
+    kind = ResourceKind(name="Gadget", plural="gadgets", api_versions=("x.org/v1",), type=Resource, read=read)
+    gadget = {"apiVersion": "x.org/v1", "kind": "Gadget", "metadata": {"name": "a"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "b"}}
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [gadget, pod]})
+    content = text if is_json else f"{json.dumps(gadget)}\n---\n# YAML\n{json.dumps(pod)}\n"
+    manifest = parse_manifest(content.encode(), KindTable([*CORE_KINDS, kind]), path="f.yaml")
+    assert names(manifest) == ["b"]
+    assert [error.text for error in manifest.errors] == ["Gadget: it could not be read: TypeError: unhashable"]
 
 
 def test_two_kinds_of_one_name_are_refused():
