@@ -157,7 +157,7 @@ def test_a_kind_that_is_nearly_one_that_is_read_is_noticed_on_its_object(api_ver
 @pytest.mark.parametrize(
     ("api_version", "kind"),
     [
-        ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ("gateway.networking.k8s.io/v1", "Gateway"),
         ("gateway.networking.k8s.io/v1alpha2", "TLSRoute"),
         ("networking.istio.io/v1", "ServiceEntry"),
         ("monitoring.coreos.com/v1", "ServiceMonitor"),
