@@ -37,6 +37,7 @@ from maesh_core.model.path_changes import (
     build_path_change,
     read_path_change,
 )
+from maesh_core.model.patterns import weigh_pattern
 from maesh_core.model.resources import (
     REFERENCES,
     CheckedResource,
@@ -410,4 +411,5 @@ __all__ = [
     "read_path_change",
     "select_annotations",
     "suggest",
+    "weigh_pattern",
 ]

@@ -4,7 +4,7 @@ import * as format from "../src/logic/format";
 import { History, SAMPLES_LIMIT } from "../src/logic/history";
 import { LineParser } from "../src/logic/lines";
 import { splitKey, topologyKey } from "../src/logic/model";
-import { describeMatches, describeSettings, findConfigured } from "../src/logic/routes";
+import { describeDestination, describeMatches, describeSettings, findConfigured } from "../src/logic/routes";
 import { parseConfiguration } from "../src/logic/store";
 import { linkTo, linkToService, parseRoute } from "../src/parts/route";
 import { report, traffic, windowOf } from "./build";
@@ -125,8 +125,8 @@ test("the configuration of a port has its routes and middlewares", () => {
   const found = findConfigured(configuration, "shop/web:80");
   expect(configuration.plugins).toEqual(["smi"]);
   expect(found?.routes).toEqual([
-    { name: "split beta", condition: "x-group: ^beta$", targets: [{ name: "web-v2", share: 1, servers: 0 }] },
-    { name: "", condition: "all other requests", targets: [{ name: "web:80", share: 1, servers: 1 }] },
+    { name: "split beta", condition: "x-group: ^beta$", targets: [{ name: "web-v2", share: 1, result: "0 servers" }] },
+    { name: "", condition: "all other requests", targets: [{ name: "web:80", share: 1, result: "1 server" }] },
   ]);
   expect(found?.middlewares).toEqual([
     { kind: "retry", settings: "attempts 3" },
@@ -134,6 +134,79 @@ test("the configuration of a port has its routes and middlewares", () => {
   ]);
   expect(findConfigured(configuration, "shop/other:80")).toBeNull();
   expect(findConfigured(null, "shop/web:80")).toBeNull();
+});
+
+test("the rules of a port are listed with their conditions, middlewares and responses", () => {
+  const rules = {
+    rules: [
+      { service: "shop/api:80/rule/httproute/shop/api/0", middlewares: ["t"] },
+      { service: "shop/api:80/rule/httproute/shop/api/1", name: "beta" },
+    ],
+    order: [
+      { rule: 1, match: { headers: [{ name: "x-group", value: "beta" }], queries: [{ name: "v", pattern: "2.*" }] } },
+      { rule: 0, match: { pathPrefix: "/a" } },
+      { rule: 0, match: { exactPath: "/b" } },
+    ],
+    reason: "no rule of an HTTPRoute matches",
+  };
+  const http = {
+    routers: {
+      "shop/api:80": { entrypoint: 5000, rules },
+      "shop/own:80": {
+        entrypoint: 5000,
+        consumers: { test: { rules: [{}], order: [{ rule: 0 }] } },
+        fallback: "shop/own:80",
+      },
+    },
+    services: {
+      "shop/own:80": { servers: [{ address: "10.0.0.1", port: 80 }] },
+      "shop/api:80/rule/httproute/shop/api/0": {
+        parts: [
+          { service: "shop/api:80/backend/shop/v1:80", weight: 3 },
+          { service: "shop/api:80/backend/shop/v2:80", weight: 1 },
+        ],
+      },
+      "shop/api:80/backend/shop/v1:80": { servers: [{ address: "10.0.0.1", port: 80 }] },
+      "shop/api:80/backend/shop/v2:80": { answer: { status: 500, reason: "a backend is invalid" } },
+      "shop/api:80/rule/httproute/shop/api/1": { answer: { status: 500, reason: "it has no backends" } },
+    },
+    middlewares: { t: { kind: "timeout" } },
+  };
+  const configuration = parseConfiguration({ revision: "e.2", full: true, removed: [], http });
+  expect(findConfigured(configuration, "shop/api:80")?.routes).toEqual([
+    {
+      name: "rule beta",
+      condition: "x-group=beta with query parameter v: 2.*",
+      targets: [{ name: "", share: 1, result: "500: it has no backends" }],
+    },
+    {
+      name: "rule httproute/shop/api/0, timeout",
+      condition: "path prefix /a, or path /b exactly",
+      targets: [
+        { name: "v1:80", share: 0.75, result: "1 server" },
+        { name: "v2:80", share: 0.25, result: "500: a backend is invalid" },
+      ],
+    },
+    {
+      name: "",
+      condition: "all other requests",
+      targets: [{ name: "", share: 1, result: "404: no rule of an HTTPRoute matches" }],
+    },
+  ]);
+  expect(findConfigured(configuration, "shop/own:80")?.routes).toEqual([
+    { name: "", condition: "from namespace test: all requests", targets: [] },
+    { name: "", condition: "all other requests", targets: [{ name: "own:80", share: 1, result: "1 server" }] },
+  ]);
+});
+
+test("a destination has its servers, or the response of the mesh with its reason", () => {
+  const found = { service: "shop/web:80", share: 1, servers: [] };
+  expect(describeDestination({ ...found, servers: ["10.0.0.1:80", "10.0.0.2:80"] })).toBe("10.0.0.1:80, 10.0.0.2:80");
+  expect(describeDestination({ ...found, status: 500, reason: "a backend is invalid" })).toBe(
+    "500: a backend is invalid",
+  );
+  expect(describeDestination({ ...found, reason: "no server is ready" })).toBe("no server is ready");
+  expect(describeDestination(found)).toBe("no ready server");
 });
 
 test("matches and settings are described in words", () => {

@@ -111,7 +111,7 @@ test("a service that gets only shares of another's requests is not without traff
   const rows = buildRows(known, report(traffic("web", { branches }), traffic("web-v2"), traffic("web-v3")));
   expect(rows.map((row) => [row.health, row.why])).toEqual([
     ["idle", ""],
-    ["fine", "by splits: 1.0/s of web"],
+    ["fine", "gets 1.0/s of web"],
     ["idle", ""],
   ]);
 });

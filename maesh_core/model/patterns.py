@@ -8,13 +8,15 @@ or match them on behalf of one service while others wait.
 import re
 from typing import Any
 
-from maesh_core.model.pattern_size import measure_pattern
+from maesh_core.model.pattern_size import has_folded_classes, measure_pattern
 
 PATTERN_LIMIT_CHARACTERS = 4096
 PATTERN_MEMORY_BYTES = 1 << 20
 """Memory limit of one pattern's automaton; a larger one is refused, or runs more slowly, but always in linear time."""
 EXPANSION_LIMIT = 4096
 """Maximum number of characters after counted repetitions are expanded: 350 times `(a{0,1000})` compile in 0.14 s."""
+SIZE_OF_ONE = 64
+"""Larger patterns count as several ones where their number is limited."""
 VARIABLE_LIMIT = 300
 """Maximum number of these that may repeat or be absent: `(.*a){1000}` takes 0.4 s for a text of 8 kB."""
 _match_literal = re.compile(r"[A-Za-z0-9_\-/~!@%&=:;, ']*").fullmatch
@@ -54,10 +56,17 @@ def find_pattern_problem(pattern: str) -> str | None:
     return None
 
 
+def weigh_pattern(pattern: str) -> int:
+    """Return as how many patterns of usual size this one counts."""
+    return 1 if is_literal(pattern) else 1 + measure_pattern(pattern).total // SIZE_OF_ONE
+
+
 def _find_size_problem(pattern: str) -> str | None:
     """Explain why a pattern costs too much; None if it does not."""
     if (problem := _find_length_problem(pattern)) is not None:
         return problem
+    if has_folded_classes(pattern):
+        return rf"{pattern[:80]!r} has a class of Unicode (\p or \P) and ignores case, which takes too long"
     size = measure_pattern(pattern)
     if size.total > EXPANSION_LIMIT:
         return f"{pattern[:80]!r} is too large: its repetitions expand to more than {EXPANSION_LIMIT} characters"

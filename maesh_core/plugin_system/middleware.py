@@ -51,6 +51,9 @@ class Middleware:
     failure_response: Response | None = None
     """The response to the client if a method raises; None means status 500."""
 
+    reads_changed_headers: bool = False
+    """Whether `judge_changed` also judges requests of which other middlewares have changed header fields."""
+
     def on_request(self, exchange: Exchange) -> Response | float | Awaitable[Response | float | None] | None:
         """Called when a request has been routed, before anything is sent.
 
@@ -149,7 +152,8 @@ class Middleware:
     def judge_changed(self, exchange: Exchange, sent: ClientHead) -> bool:
         """Decide whether an admitted request may be sent with another path or Host than the client's.
 
-        Called before an attempt if other middlewares have set `new_target` or `new_host`; `sent` is the head that is
+        Called before an attempt if other middlewares have set `new_target` or `new_host`, and with
+        `reads_changed_headers` also if they have used `request_headers`; `sent` is the head that is
         sent. It may narrow `exchange.allowed_servers`. Called only for middlewares of plugins of access control; one
         that does not override it denies. Any value but True denies, and so does raising: the answer is 403.
         """

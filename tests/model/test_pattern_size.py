@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.model.pattern_size import PatternSize, measure_pattern
+from maesh_core.model.pattern_size import PatternSize, has_folded_classes, measure_pattern
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ from maesh_core.model.pattern_size import PatternSize, measure_pattern
         (r"\Q({5}\E{3}", 6, 0),
         (r"(\Q)\E.*a){1000}", 3000, 1000),
         (r"[]a]{3}[^]]{4}[[:alpha:]]{5}[\]x]{6}", 18, 0),
-        (r"\pL{5}\p{Greek}{6}\x{61}{7}\x41{8}\101{9}\\{10}\d{11}", 56, 0),
+        (r"\x{61}{7}\x41{8}\101{9}\\{10}\d{11}", 45, 0),
+        (r"\pL{5}\P{Greek}{6}", 11 * 301, 0),
+        (r"[\pL\\pL\P{Greek}]{2}", 2 * 601, 0),
         ("a{,2}", 5, 0),
         ("a{b", 3, 0),
         ("{3}", 1, 0),
@@ -44,6 +46,22 @@ def test_counted_repetitions_are_multiplied(pattern: str, total: int, variable: 
 )
 def test_what_is_no_pattern_is_measured_too(text: str) -> None:
     assert measure_pattern(text).total >= 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (r"(?i)\pL", True),
+        (r"(?s-i)(?mi:[^\PN])", True),
+        (r"\p{Greek}(?U)(?i)x", True),
+        (r"(?i)\\pL", False),
+        (r"(?i)[a-z]", False),
+        (r"(?s)\pL(?P<i>x)(i)(?:i)", False),
+        (r"\Q(?i)\E\pL", False),
+    ],
+)
+def test_classes_of_unicode_that_ignore_case_are_found(pattern: str, expected: bool) -> None:
+    assert has_folded_classes(pattern) is expected
 
 
 Part = tuple[str, int]

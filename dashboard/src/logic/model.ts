@@ -167,7 +167,26 @@ export interface Topology {
 export interface Match {
   paths?: string[];
   methods?: string[];
-  headers?: { name: string; pattern: string }[];
+  headers?: FieldMatch[];
+  exactPath?: string;
+  pathPrefix?: string;
+  pathPattern?: string;
+  queries?: FieldMatch[];
+}
+
+/** A condition on a header or a query parameter: its value, or a pattern of it. */
+export interface FieldMatch {
+  name: string;
+  pattern?: string;
+  value?: string;
+}
+
+/** Rules of a port: the first of `order` that a request meets decides; without one, `status` and `reason`. */
+export interface Rules {
+  rules?: { service?: string; middlewares?: string[]; name?: string }[];
+  order?: { rule: number; match?: Match }[];
+  status?: number;
+  reason?: string;
 }
 
 export interface Router {
@@ -178,12 +197,16 @@ export interface Router {
   middlewares?: string[];
   status?: number;
   reason?: string;
+  rules?: Rules;
+  consumers?: Record<string, Rules>;
+  fallback?: string;
 }
 
 export interface ConfiguredService {
   servers?: { address: string; port: number; weight?: number }[];
   parts?: { service: string; weight: number }[];
   scheme?: string;
+  answer?: { status: number; reason?: string };
 }
 
 export interface Section {
@@ -198,6 +221,16 @@ export interface Configuration {
   sections: Record<string, Section>;
 }
 
+/** A service that gets a share of a request, or the mesh's response to this share, with `status` and `reason`. */
+export interface Destination {
+  service: string;
+  share: number;
+  servers: string[];
+  scheme?: string;
+  status?: number;
+  reason?: string;
+}
+
 export interface Explanation {
   client: string;
   service: string;
@@ -206,7 +239,7 @@ export interface Explanation {
   isAdmitted: boolean;
   status: number;
   steps: string[];
-  destinations?: { service: string; share: number; servers: string[]; scheme?: string }[];
+  destinations?: Destination[];
   undecided?: string[];
   objects?: { kind: string; namespace: string; name: string; errors: string[]; notices: string[] }[];
   problems?: Record<string, string>;

@@ -53,7 +53,7 @@ export function buildRows(services: ServiceReport[], traffic: TrafficReport | nu
       );
     }
   }
-  noteSplits(rows, traffic);
+  noteShares(rows, traffic);
   for (const left of measured.values()) rows.push(buildMeasuredRow(left)); // removed, but its counters are still there
   return rows;
 }
@@ -68,8 +68,8 @@ function mergeNumbers(ports: ServicePort[]): ServicePort[] {
   return [...found.values()];
 }
 
-/** Says of services that nobody calls by their own name that they get a share of another's requests. */
-function noteSplits(rows: Row[], traffic: TrafficReport | null): void {
+/** Says of services that nobody calls by their own name that splits and routes send them a share of another's requests. */
+function noteShares(rows: Row[], traffic: TrafficReport | null): void {
   const shares = new Map<string, string[]>();
   for (const service of traffic?.services ?? []) {
     for (const branch of service.branches) {
@@ -80,7 +80,7 @@ function noteSplits(rows: Row[], traffic: TrafficReport | null): void {
   }
   for (const row of rows) {
     const found = shares.get(row.key);
-    if (found && row.health === "idle") Object.assign(row, { health: "fine", why: `by splits: ${found.join(", ")}` });
+    if (found && row.health === "idle") Object.assign(row, { health: "fine", why: `gets ${found.join(", ")}` });
   }
 }
 

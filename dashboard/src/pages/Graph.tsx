@@ -244,7 +244,7 @@ function Drawing({ graph }: { graph: ServiceGraph }) {
         </button>
       </div>
       <p class="key" aria-hidden="true">
-        <i class="line call" /> requests/s <i class="line split" /> split: measured share (weight){" "}
+        <i class="line call" /> requests/s <i class="line split" /> split or route: measured share (weight){" "}
         <i class="line bad" /> failures
         {[...graph.nodes.values()].some((node) => node.isLocked) &&
           (["granted", "limited", "denied"] as const).map((access) => (
@@ -470,7 +470,7 @@ function EdgeList({ graph }: { graph: ServiceGraph }) {
           </span>
           <span class="quiet">
             {edge.kind === "split"
-              ? "split"
+              ? "share"
               : [describeAccess(edge.access), describeEncryption(judgePaths(edge.paths))].filter(Boolean).join(", ")}
           </span>
           <span class="number">{describeEdge(edge)}</span>

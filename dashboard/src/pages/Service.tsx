@@ -237,7 +237,7 @@ function Branches({ traffic, byKey }: { traffic: ServiceTraffic; byKey: Map<stri
   return (
     <Section
       title="Branches"
-      note="weights are configured; shares are measured in the last minute, and include requests that a split selects by their content"
+      note="weights are configured; shares are measured in the last minute, and include requests that a split or route selects by their content"
     >
       <Table head={["Destination", "Weight", "Share", "", "Requests/s", "Success"]} label="Branches">
         {branches.map((branch) => {
@@ -310,7 +310,9 @@ function Servers({ traffic, configured }: { traffic: ServiceTraffic | null; conf
           ))}
         </Table>
       ) : (
-        <p class="quiet">No server was measured yet.</p>
+        <p class="quiet">
+          {configured?.router.rules ? "Its requests go to the servers of its routes." : "No server was measured yet."}
+        </p>
       )}
     </Section>
   );
@@ -427,17 +429,16 @@ function Routes({
       )}
       {configured && (
         <Table head={["Requests", "Go to"]} label="Routes">
-          {configured.routes.map((route) => (
-            <tr key={route.name + route.condition}>
+          {configured.routes.map((route, index) => (
+            <tr key={index}>
               <th scope="row">
                 {route.condition} {route.name && <span class="quiet">{route.name}</span>}
               </th>
               <td>
                 {route.targets.map((target) => (
-                  <div key={target.name}>
+                  <div key={target.name + target.result}>
                     {route.targets.length > 1 && `${formatShare(target.share)} `}
-                    {target.name}{" "}
-                    <span class="quiet">{target.servers === 1 ? "1 server" : `${target.servers} servers`}</span>
+                    {target.name} <span class="quiet">{target.result}</span>
                   </div>
                 ))}
               </td>

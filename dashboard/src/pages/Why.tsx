@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { formatShare } from "../logic/format";
 import type { Explanation } from "../logic/model";
+import { describeDestination } from "../logic/routes";
 import { fetchJson } from "../logic/store";
 import { Remark } from "../parts/bits";
 import { Choices, Field, ServiceNames, Trouble } from "../parts/form";
@@ -129,13 +130,12 @@ function Answer({ answer }: { answer: Explanation }) {
             </tr>
           </thead>
           <tbody>
-            {(answer.destinations ?? []).map((each) => (
-              <tr key={each.service}>
+            {(answer.destinations ?? []).map((each, index) => (
+              <tr key={index}>
                 <th scope="row">{each.service}</th>
                 <td class="number">{formatShare(each.share)}</td>
                 <td>
-                  {each.servers.join(", ") || "no ready server"}{" "}
-                  {each.scheme && <span class="quiet">{each.scheme}</span>}
+                  {describeDestination(each)} {each.scheme && <span class="quiet">{each.scheme}</span>}
                 </td>
               </tr>
             ))}

@@ -21,6 +21,7 @@ from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.errors import KubernetesError
 from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectIdentity
+from maesh_core.process.allowance import Allowance
 
 ERROR = ("Warning", "MeshError")
 """Type and reason of the Event of an error."""
@@ -94,13 +95,11 @@ class EventRecorder:
         self._leadership = leadership
         self._clock = clock
         self._wall_clock = wall_clock
-        self._pause = pause
         self._failing: set[Subject] = set()
         self._pending: dict[tuple[ObjectIdentity, str], Subject] = {}
         """Texts to write, in order."""
         self._written: dict[tuple[ObjectIdentity, str], WrittenEvent] = {}
-        self._allowance = float(BURST)
-        self._allowed_at = clock()
+        self._allowance = Allowance(burst=BURST, per_second=PER_SECOND, clock=clock, pause=pause)
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -140,7 +139,7 @@ class EventRecorder:
             while self._pending:
                 identity, text = next(iter(self._pending))
                 if self._find_sort(identity, text) is not None:
-                    await self._wait_for_allowance()
+                    await self._allowance.wait()
                 sort = self._find_sort(identity, text)  # checked again after the wait
                 if sort is not None:
                     await self._write(identity, text, sort)
@@ -153,14 +152,6 @@ class EventRecorder:
         if any(_cut(each) == text for each in findings.errors):
             return ERROR
         return NOTICE if any(_cut(each) == text for each in findings.notices) else None
-
-    async def _wait_for_allowance(self) -> None:
-        now = self._clock()
-        self._allowance = min(BURST, self._allowance + (now - self._allowed_at) * PER_SECOND)
-        self._allowed_at = now
-        self._allowance -= 1
-        if self._allowance < 0:
-            await self._pause(-self._allowance / PER_SECOND)
 
     async def _write(self, identity: ObjectIdentity, text: str, sort: Sort) -> None:
         written = self._written.pop((identity, text), None) or WrittenEvent(0.0, 0)

@@ -27,17 +27,15 @@ from maesh_core.controller.cluster.shadow_services import (
     merge_object,
     must_recreate,
 )
+from maesh_core.controller.cluster.work_queue import Leadership, WorkQueue
 from maesh_core.controller.kubernetes.paths import build_path
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
-from maesh_core.process.backoff import Backoff
 
 WRITERS = 8
 """Concurrent writes: 10,000 services are written within half a minute, and the API server is not overloaded."""
 WRITE_TIMEOUT_S = 5.0
-LEASE_MARGIN_S = 1.0
-"""No write may still be running when the lease ends."""
 LONGEST_PAUSE_S = 30.0
 """Longest pause before a refused write is repeated; a change is handled at once."""
 CONFLICT_LIMIT = 5
@@ -56,13 +54,6 @@ class Client(Protocol):
         """Send a request; raises KubernetesError."""
 
 
-class Leadership(Protocol):
-    """Whether this controller may write."""
-
-    @property
-    def remaining_s(self) -> float: ...  # noqa: D102
-
-
 class ShadowSource(Protocol):
     """The methods used of the engine."""
 
@@ -72,10 +63,6 @@ class ShadowSource(Protocol):
     def find_service(self, key: ObjectKey) -> Service | None: ...  # noqa: D102
 
     def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...]) -> None: ...  # noqa: D102
-
-
-class NotLeadingError(Exception):
-    """This controller no longer leads."""
 
 
 class ShadowKeeper:
@@ -92,22 +79,18 @@ class ShadowKeeper:
     ) -> None:
         self._client = client
         self._engine = engine
-        self._leadership = leadership
         self._mesh_namespace = mesh_namespace
-        self._pause = pause
-        self._marked: dict[ObjectKey, None] = {}  # in order
-        self._busy: set[ObjectKey] = set()
-        self._backoffs: dict[ObjectKey, Backoff] = {}
+        self._queue = WorkQueue(
+            self._process, leadership, writers=WRITERS, longest_pause_s=LONGEST_PAUSE_S, pause=pause
+        )
         self._conflicts: dict[ObjectKey, int] = {}
-        self._retries: dict[ObjectKey, asyncio.Task[None]] = {}
         self._failures: dict[ObjectKey, str] = {}
-        self._wake = asyncio.Event()
         self._distribution = 0
         self.writes: Counter[tuple[str, ...]] = Counter()
         """Requests that wrote a shadow service, by operation and result."""
 
     def __repr__(self) -> str:
-        return f"<ShadowKeeper marked={len(self._marked)} busy={len(self._busy)} failing={len(self._failures)}>"
+        return f"<ShadowKeeper {self._queue!r} failing={len(self._failures)}>"
 
     @property
     def failing(self) -> int:
@@ -117,99 +100,47 @@ class ShadowKeeper:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is marked, running, or waiting to be repeated."""
-        return not self._marked and not self._busy and not self._retries
+        return self._queue.is_idle
 
     def mark(self, keys: Iterable[ObjectKey]) -> None:
         """Schedule a check of the shadow services of these services."""
-        for key in keys:
-            self._marked[key] = None
-        self._wake.set()
+        self._queue.mark(keys)
 
     def forget(self) -> None:
         """Drop all marks and withdraw all errors: another controller leads now, and checks everything."""
-        self._marked.clear()
-        for retry in self._retries.values():
-            retry.cancel()
-        self._retries.clear()
-        self._backoffs.clear()
+        self._queue.forget()
         self._conflicts.clear()
         for key in tuple(self._failures):
             self._report(key, "")
 
     async def run(self) -> None:
         """Check what is marked, forever; while this controller does not lead, marks are dropped."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(WRITERS):
-                    group.create_task(self._work())
-        finally:
-            retries = tuple(self._retries.values())
-            self._retries.clear()
-            for task in retries:
-                task.cancel()
-            await asyncio.gather(*retries, return_exceptions=True)
-
-    async def _work(self) -> None:
-        while True:
-            key = next((key for key in self._marked if key not in self._busy), None)
-            if key is None:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            remaining_s = self._leadership.remaining_s
-            if remaining_s <= 0:
-                self._marked.clear()  # the next leader checks everything
-                continue
-            if remaining_s <= LEASE_MARGIN_S:
-                await self._pause(LEASE_MARGIN_S)  # until the lease is renewed, or lost
-                continue
-            del self._marked[key]
-            self._busy.add(key)
-            try:
-                await self._process(key)
-            finally:
-                self._busy.discard(key)
-                self._wake.set()
+        await self._queue.run()
 
     async def _process(self, key: ObjectKey) -> None:
         try:
             error = await self.reconcile(key)
-        except NotLeadingError:
-            self.mark((key,))
-            return
         except KubernetesError as failure:
-            if self._leadership.remaining_s > 0:
+            if self._queue.is_leading:
                 self._count_conflict(key, is_one=failure.status in (_CONFLICT, _GONE))
                 if not 0 < self._conflicts.get(key, 0) <= CONFLICT_LIMIT:
                     self._report(key, f"its shadow service cannot be written: {failure}")
-                self._retry(key, failure.retry_after_s)
+                self._queue.retry(key, failure.retry_after_s)
             return
         self._conflicts.pop(key, None)
         if not error and key in self._failures:
             _log.warning("service %s: no longer: %s", key, self._failures[key])
         self._report(key, error)
         if error:
-            self._retry(key)
+            self._queue.retry(key)
         else:
-            self._backoffs.pop(key, None)
+            self._queue.note_success(key)
 
     def _count_conflict(self, key: ObjectKey, *, is_one: bool) -> None:
         if is_one:
             self._conflicts[key] = self._conflicts.get(key, 0) + 1
         else:
             self._conflicts.pop(key, None)
-
-    def _retry(self, key: ObjectKey, at_least_s: float | None = None) -> None:
-        """Mark again after a pause, once; marks in the meantime add no further ones."""
-        if key in self._retries:
-            return
-        pause_s = self._backoffs.setdefault(key, Backoff(longest_s=LONGEST_PAUSE_S)).next(at_least_s=at_least_s)
-        self._retries[key] = asyncio.create_task(self._mark_later(key, pause_s))
-
-    async def _mark_later(self, key: ObjectKey, pause_s: float) -> None:
-        await self._pause(pause_s)
-        del self._retries[key]  # before the check, which may schedule the next retry at once
-        self.mark((key,))
 
     def _report(self, key: ObjectKey, error: str) -> None:
         if error and self._failures.get(key) != error:
@@ -298,9 +229,7 @@ class ShadowKeeper:
             _log.info("shadow services use trafficDistribution %s", self._desired_distribution)
 
     async def _send(self, method: str, name: str, body: Any = None) -> bytes:
-        timeout_s = min(WRITE_TIMEOUT_S, self._leadership.remaining_s - LEASE_MARGIN_S)
-        if timeout_s <= 0:
-            raise NotLeadingError
+        timeout_s = self._queue.limit_request_s(WRITE_TIMEOUT_S)
         path = build_path("v1", "services", namespace=self._mesh_namespace, name=name)
         operation = _OPERATIONS.get(method)
         try:

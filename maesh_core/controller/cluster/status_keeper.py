@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from maesh_core.controller.cluster.status_merging import merge_entries
+from maesh_core.controller.cluster.work_queue import Leadership, WorkQueue
 from maesh_core.controller.kubernetes.paths import APPLY_PATCH, JSON, build_path
 from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.controller.reports.object_statuses import WantedStatus
 from maesh_core.errors import KubernetesError
-from maesh_core.process.backoff import Backoff
+from maesh_core.process.allowance import Allowance
 
 WRITERS = 4
 BURST = 200
@@ -31,8 +32,6 @@ PER_SECOND = 50.0
 """Number of statuses per second after that: those of 2,000 routes are written within 40 seconds."""
 FIELD_MANAGER = "maesh-controller"
 REQUEST_TIMEOUT_S = 5.0
-LEASE_MARGIN_S = 1.0
-"""No write may still be running when the lease ends."""
 LONGEST_PAUSE_S = 60.0
 """Longest pause before a failed write is repeated; a change is handled at once."""
 
@@ -57,21 +56,10 @@ class Client(Protocol):
         """Send a request; raises KubernetesError."""
 
 
-class Leadership(Protocol):
-    """Whether this controller may write."""
-
-    @property
-    def remaining_s(self) -> float: ...  # noqa: D102
-
-
 class StatusSource(Protocol):
     """The methods used of the desired statuses."""
 
     def find_wanted(self, subject: Subject) -> WantedStatus | None: ...  # noqa: D102
-
-
-class NotLeadingError(Exception):
-    """This controller no longer leads."""
 
 
 class _MissingError(KubernetesError):
@@ -116,26 +104,20 @@ class StatusKeeper:
     ) -> None:
         self._client = client
         self._statuses = statuses
-        self._leadership = leadership
-        self._clock = clock
         self._wall_clock = wall_clock
-        self._pause = pause
-        self._marked: dict[Subject, None] = {}  # in order
-        self._busy: set[Subject] = set()
+        self._queue = WorkQueue(
+            self._process, leadership, writers=WRITERS, longest_pause_s=LONGEST_PAUSE_S, pause=pause
+        )
+        self._allowance = Allowance(burst=BURST, per_second=PER_SECOND, clock=clock, pause=pause)
         self._settled: dict[Subject, _Settled] = {}
         self._versions: dict[str, str] = {}
         """The version of each kind that the API server serves."""
-        self._backoffs: dict[Subject, Backoff] = {}
-        self._retries: dict[Subject, asyncio.Task[None]] = {}
         self._failures: dict[Subject, str] = {}
-        self._allowance = float(BURST)
-        self._allowed_at = clock()
-        self._wake = asyncio.Event()
         self.writes: Counter[tuple[str, ...]] = Counter()
         """Requests that wrote a status, by result."""
 
     def __repr__(self) -> str:
-        return f"<StatusKeeper marked={len(self._marked)} busy={len(self._busy)} failing={len(self._failures)}>"
+        return f"<StatusKeeper {self._queue!r} failing={len(self._failures)}>"
 
     @property
     def failing(self) -> int:
@@ -144,64 +126,28 @@ class StatusKeeper:
 
     def mark(self, subjects: Iterable[Subject]) -> None:
         """Schedule a check of the statuses of these objects."""
-        for subject in subjects:
-            self._marked[subject] = None
-        self._wake.set()
+        self._queue.mark(subjects)
 
     def forget(self) -> None:
         """Drop all marks and everything that is known: another controller leads now, and checks everything."""
-        for retry in self._retries.values():
-            retry.cancel()
-        for known in (self._marked, self._retries, self._backoffs, self._failures, self._settled):
-            known.clear()
+        self._queue.forget()
+        self._failures.clear()
+        self._settled.clear()
 
     async def run(self) -> None:
         """Check what is marked, forever; while this controller does not lead, marks are dropped."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(WRITERS):
-                    group.create_task(self._work())
-        finally:
-            retries = tuple(self._retries.values())
-            self._retries.clear()
-            for task in retries:
-                task.cancel()
-            await asyncio.gather(*retries, return_exceptions=True)
-
-    async def _work(self) -> None:
-        while True:
-            subject = next((each for each in self._marked if each not in self._busy), None)
-            if subject is None:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            remaining_s = self._leadership.remaining_s
-            if remaining_s <= 0:
-                self._marked.clear()  # the next leader checks everything
-                continue
-            if remaining_s <= LEASE_MARGIN_S:
-                await self._pause(LEASE_MARGIN_S)  # until the lease is renewed, or lost
-                continue
-            del self._marked[subject]
-            self._busy.add(subject)
-            try:
-                await self._process(subject)
-            finally:
-                self._busy.discard(subject)
-                self._wake.set()
+        await self._queue.run()
 
     async def _process(self, subject: Subject) -> None:
         try:
             await self.reconcile(subject)
-        except NotLeadingError:
-            self.mark((subject,))
         except KubernetesError as failure:
-            if self._leadership.remaining_s > 0:
+            if self._queue.is_leading:
                 if failure.status != _CONFLICT:
                     self._report(subject, str(failure))
-                self._retry(subject, failure.retry_after_s)
+                self._queue.retry(subject, failure.retry_after_s)
         else:
-            self._backoffs.pop(subject, None)
+            self._queue.note_success(subject)
             if self._failures.pop(subject, None) is not None and not self._failures:
                 _log.warning("the statuses of all objects can be written again")
 
@@ -210,18 +156,6 @@ class StatusKeeper:
         if not self._failures:
             _log.warning("the status of %s cannot be written: %s", subject, text)
         self._failures[subject] = text
-
-    def _retry(self, subject: Subject, at_least_s: float | None) -> None:
-        """Mark again after a pause, once; marks in the meantime add no further ones."""
-        if subject in self._retries:
-            return
-        pause_s = self._backoffs.setdefault(subject, Backoff(longest_s=LONGEST_PAUSE_S)).next(at_least_s=at_least_s)
-        self._retries[subject] = asyncio.create_task(self._mark_later(subject, pause_s))
-
-    async def _mark_later(self, subject: Subject, pause_s: float) -> None:
-        await self._pause(pause_s)
-        del self._retries[subject]  # before the check, which may schedule the next retry at once
-        self.mark((subject,))
 
     async def reconcile(self, subject: Subject) -> None:
         """Bring the status of one object to its desired state. Raises KubernetesError, and NotLeadingError."""
@@ -238,7 +172,7 @@ class StatusKeeper:
                 raise KubernetesError("the watch has not reported the last change yet", status=_CONFLICT)
             merged = self._merge(wanted, found)
             if merged is not None:
-                await self._wait_for_allowance()
+                await self._allowance.wait()
                 if self._statuses.find_wanted(subject) != wanted:
                     self.mark((subject,))
                     return
@@ -274,14 +208,6 @@ class StatusKeeper:
         current = (found.status or {}).get(wanted.field)
         return merge_entries(current, wanted.entries, condition_types=wanted.condition_types, now=now)
 
-    async def _wait_for_allowance(self) -> None:
-        now = self._clock()
-        self._allowance = min(BURST, self._allowance + (now - self._allowed_at) * PER_SECOND)
-        self._allowed_at = now
-        self._allowance -= 1
-        if self._allowance < 0:
-            await self._pause(-self._allowance / PER_SECOND)
-
     async def _write(self, wanted: WantedStatus, version: str, merged: list[Any]) -> _Object:
         """Apply the list; the resource version makes the API server refuse it if somebody else was faster."""
         namespace, name = wanted.key
@@ -301,9 +227,7 @@ class StatusKeeper:
         return written
 
     async def _send(self, method: str, wanted: WantedStatus, version: str, body: Any = None) -> bytes:
-        timeout_s = min(REQUEST_TIMEOUT_S, self._leadership.remaining_s - LEASE_MARGIN_S)
-        if timeout_s <= 0:
-            raise NotLeadingError
+        timeout_s = self._queue.limit_request_s(REQUEST_TIMEOUT_S)
         namespace, name = wanted.key
         place = (version, wanted.kind.plural)
         if body is None:

@@ -35,7 +35,8 @@ class Chain:
 
     `is_still_allowed` is called for exchanges and tunnels in progress when the route changes. `on_finished` is called
     if the request reached its middleware. `judge_changed` and `judge_copy` have one method for each middleware that
-    guards access; without its own, it denies. `skips_request` is that of the only middleware, if it has one; if it
+    guards access; without its own, it denies. `judge_headers` are the `judge_changed` of those that read changed header
+    fields. `skips_request` is that of the only middleware, if it has one; if it
     returns True, the request passes without the chain. `depth` is the number of middlewares, `kept_bytes` the number of
     bytes of a request's body to store for another attempt. A chain is never modified after it was compiled. It is a
     class and not a NamedTuple, because compiled code reads the attributes of a class without a lookup.
@@ -47,6 +48,7 @@ class Chain:
         "is_still_allowed",
         "judge_changed",
         "judge_copy",
+        "judge_headers",
         "kept_bytes",
         "on_attempt",
         "on_attempt_failed",
@@ -72,6 +74,7 @@ class Chain:
         is_still_allowed: tuple[Judge, ...] = (),
         judge_changed: tuple[ChangeJudge, ...] = (),
         judge_copy: tuple[CopyJudge, ...] = (),
+        judge_headers: tuple[ChangeJudge, ...] = (),
         skips_request: Skip | None = None,
         depth: int = 0,
         kept_bytes: int = 0,
@@ -87,6 +90,7 @@ class Chain:
         self.is_still_allowed = is_still_allowed
         self.judge_changed = judge_changed
         self.judge_copy = judge_copy
+        self.judge_headers = judge_headers
         self.skips_request = skips_request
         self.depth = depth
         self.kept_bytes = kept_bytes
@@ -102,6 +106,7 @@ def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) 
     """Compile middlewares, given outermost first. `guards` are those of them that control access."""
     judges = _list_calls(middlewares, "is_still_allowed")
     choosers = _list_calls(middlewares, "choose_backend")
+    readers = [guard for guard in guards if getattr(guard, "reads_changed_headers", False) is not False]
     is_skippable = len(middlewares) == 1 and not judges and not choosers
     return Chain(
         choose_backend=choosers,
@@ -115,6 +120,7 @@ def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) 
         is_still_allowed=judges,
         judge_changed=tuple(_find_judge(guard, "judge_changed", _deny_change) for guard in guards),
         judge_copy=tuple(_find_judge(guard, "judge_copy", _deny_copy) for guard in guards),
+        judge_headers=tuple(_find_judge(guard, "judge_changed", _deny_change) for guard in readers),
         skips_request=find_method(middlewares[0], "skips_request") if is_skippable else None,
         depth=len(middlewares),
         kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),

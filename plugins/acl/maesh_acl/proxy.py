@@ -129,11 +129,15 @@ class Leaf:
 class Acl(Middleware):
     """The access control of one service."""
 
-    __slots__ = ("_counts", "_leaves", "_service")
+    __slots__ = ("_counts", "_leaves", "_service", "reads_changed_headers")
+
+    reads_changed_headers: bool
 
     def __init__(self, settings: AclSettings, service: str, counts: dict[tuple[str, str], int]) -> None:
         self._leaves = {key: tuple(map(Leaf, leaves)) for key, leaves in settings.destinations.items()}
         self._service, self._counts = service, counts
+        found = (grant for leaves in settings.destinations.values() for leaf in leaves for grant in leaf.grants)
+        self.reads_changed_headers = any(match.headers for grant in found for match in grant.matches)
 
     def __repr__(self) -> str:
         return f"<Acl of {self._service}, {len(self._leaves)} destinations>"
@@ -186,7 +190,7 @@ class Acl(Middleware):
         return verdict
 
     def judge_changed(self, exchange: Exchange, sent: ClientHead) -> bool:
-        """Check a request again as it is sent, with the path and Host that other middlewares have set."""
+        """Check a request again as it is sent, with the path, Host and header fields that others have set."""
         judgement = _judge(self._leaves.get(exchange.destination, ()), exchange.client_address, sent)
         if isinstance(judgement, str):
             self._count(exchange.service, judgement)

@@ -350,3 +350,46 @@ def test_splits_and_retries_keep_to_what_access_control_allows(start_mesh, start
     assert {mesh.get(client=CLIENT).text for _ in range(12)} == {"alive"}
     assert mesh.get(client=STRANGER).status == 403
     assert other.count == 0
+
+
+def build_consumer_route(*filters):
+    """Build a route of the client's own namespace for the service."""
+    parent = {"group": "", "kind": "Service", "name": "app", "namespace": "test"}
+    backend = {"name": "app", "namespace": "test", "port": 80}
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "mine", "namespace": "guests"},
+        "spec": {"parentRefs": [parent], "rules": [{"filters": list(filters), "backendRefs": [backend]}]},
+    }
+
+
+def set_header(name, value):
+    headers = {"set": [{"name": name, "value": value}]}
+    return {"type": "RequestHeaderModifier", "requestHeaderModifier": headers}
+
+
+def rewrite(path):
+    return {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": path}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (set_header("X-Role", "owner"), 403),
+        (set_header("X-Role", "reader"), 200),
+        (set_header("X-Other", "1"), 200),
+        (rewrite("/admin"), 403),
+        (rewrite("/read/more"), 200),
+    ],
+)
+def test_a_route_of_the_clients_namespace_cannot_send_what_its_client_may_not(start_guarded, change, status):
+    group = build_group({"pathRegex": "/read", "methods": ["GET"], "headers": [{"X-Role": "^reader$"}]})
+    target = build_target("open", [], [("HTTPRouteGroup", "api")])
+    target["spec"]["sources"] = [{"kind": "ServiceAccount", "name": "guest", "namespace": "guests"}]
+    client = build_pod("guest", CLIENT, "guest", namespace="guests")
+    mesh = start_guarded(client, target, group, build_consumer_route(change))
+    assert mesh.get("/read", client=CLIENT, headers={"X-Role": "reader"}).status == status
+    assert mesh.get("/admin", client=CLIENT, headers={"X-Role": "reader"}).status == 403
+    assert mesh.get("/read", client=CLIENT).status == 403
+    assert mesh.upstreams[0].count == (status == 200)

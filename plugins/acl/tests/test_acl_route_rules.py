@@ -226,3 +226,15 @@ def test_a_change_may_narrow_the_servers_and_never_widens_them(build_acl):
     exchange.allowed_servers = None
     assert acl.judge_changed(exchange, build_sent("/")) is True
     assert set(exchange.allowed_servers or ()) == {("10.0.2.1", 8080)}
+
+
+def test_a_target_that_requires_a_header_sees_the_one_that_is_sent(build_acl):
+    group = build_group("read", {"name": "read", "headers": {"X-Role": "^reader$"}})
+    target = build_target("web-read", "web", ["caller"], [("HTTPRouteGroup", "read")])
+    acl, plan = build_acl(target, group, rules=[[("web", 1)]])
+    assert acl.reads_changed_headers
+    exchange = FakeExchange(client_address=CLIENT, service=PORT, destination=plan.producer[0].key)
+    assert acl.judge_changed(exchange, build_sent("/", x_role="reader")) is True
+    assert acl.judge_changed(exchange, build_sent("/", x_role="owner")) is False
+    acl, _ = build_acl(WEB, rules=[[("web", 1)]])
+    assert not acl.reads_changed_headers

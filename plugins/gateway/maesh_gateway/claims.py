@@ -21,6 +21,8 @@ MATCHES_LIMIT = 4000
 """Limits of all routes of one group on one port: those of the rules of a port, which would be closed otherwise."""
 PATTERNS_LIMIT = 1000
 """The same for regular expressions, because of their memory in each worker: some 10 kB, or more for large ones."""
+BYTES_LIMIT = 256 * 1024
+"""The same for the bytes of all rules: each port of each parent has its copy of them in the configuration."""
 
 Place = tuple[int, str]
 """Number and protocol of a port."""
@@ -128,11 +130,11 @@ class Claims:
 def _limit_routes(routes: Sequence[Route]) -> list[Route]:
     """Sort routes by age, and leave out those that exceed a limit."""
     used = []
-    free = (RULES_LIMIT, MATCHES_LIMIT, PATTERNS_LIMIT)
+    free = (RULES_LIMIT, MATCHES_LIMIT, PATTERNS_LIMIT, BYTES_LIMIT)
     for route in sorted(routes, key=lambda route: route.age_key):
         matches = [match for rule in route.rules for match in rule.matches]
-        sizes = (len(route.rules), len(matches), sum(match.patterns for match in matches))
-        rest = (free[0] - sizes[0], free[1] - sizes[1], free[2] - sizes[2])
+        patterns, size = sum(match.patterns for match in matches), sum(rule.size for rule in route.rules)
+        rest = (free[0] - len(route.rules), free[1] - len(matches), free[2] - patterns, free[3] - size)
         if min(rest) >= 0:
             free = rest
             used.append(route)

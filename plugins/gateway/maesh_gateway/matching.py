@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from maesh_core.plugin import ConfigurationError, HeaderMatch, HttpMatch, QueryMatch, find_match_problem
+from maesh_core.plugin import ConfigurationError, HeaderMatch, HttpMatch, QueryMatch, find_match_problem, weigh_pattern
 from maesh_gateway.routes import RouteMatch
 from maesh_gateway.shapes import (
     GrpcMatchShape,
@@ -155,7 +155,7 @@ def _check_written(shapes: Iterable[_NamedT], place: str) -> Iterable[_NamedT]:
 
 def _make(match: HttpMatch, rank: tuple[int, ...]) -> RouteMatch:
     headers, queries = (each.pattern for each in match.headers), (each.pattern for each in match.queries)
-    patterns = sum(map(bool, (match.path_pattern, *headers, *queries)))
+    patterns = sum(weigh_pattern(each) for each in (match.path_pattern, *headers, *queries) if each)
     return RouteMatch(match=match, rank=rank, patterns=patterns)
 
 

@@ -94,7 +94,9 @@ def _read_route(metadata: ObjectMeta, fields: Mapping[str, object], type_: type[
     if not faults:
         namespace = metadata.namespace
         rules = tuple(
-            _RuleReader(rule, index, namespace=namespace, is_grpc=type_.is_grpc).read()
+            msgspec.structs.replace(
+                _RuleReader(rule, index, namespace=namespace, is_grpc=type_.is_grpc).read(), size=_measure(rule)
+            )
             for index, rule in enumerate(written)
         )
         rules = _check_labels(rules)
@@ -111,6 +113,14 @@ def _read_route(metadata: ObjectMeta, fields: Mapping[str, object], type_: type[
     )
 
 
+def _measure(written: object) -> int:
+    """Measure a rule in bytes, whatever it contains."""
+    try:
+        return len(msgspec.json.encode(written))
+    except (TypeError, ValueError):  # such as a half of a character: it is refused, or a part of it is
+        return len(repr(written))
+
+
 def _check_labels(rules: Sequence[RouteRule]) -> tuple[RouteRule, ...]:
     """Close each rule with the name of an earlier one."""
     seen: set[str] = set()
@@ -119,7 +129,7 @@ def _check_labels(rules: Sequence[RouteRule]) -> tuple[RouteRule, ...]:
         if rule.label and rule.label in seen and rule.problem is None:
             text = f"rules[{rule.index}].name: {rule.label!r} is already the name of another rule"
             problem = RuleProblem(rule=rule.index, reason="UnsupportedValue", text=text)
-            rule = RouteRule(index=rule.index, matches=rule.matches, problem=problem)
+            rule = RouteRule(index=rule.index, matches=rule.matches, problem=problem, size=rule.size)
         seen.add(rule.label)
         checked.append(rule)
     return tuple(checked)

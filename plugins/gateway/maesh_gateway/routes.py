@@ -72,7 +72,8 @@ class BackendRef(_Value, frozen=True):
 class RouteMatch(_Value, frozen=True):
     """A match, and its rank among the matches of one kind: lower ranks decide first.
 
-    `patterns` is the number of its regular expressions, each of which uses memory in all proxies.
+    `patterns` is the number of its regular expressions, which use time and memory in all proxies. Large ones count as
+    several.
     """
 
     match: HttpMatch = HttpMatch()
@@ -90,7 +91,10 @@ class RuleProblem(_Value, frozen=True):
 
 
 class RouteRule(_Value, frozen=True):
-    """A rule. One with a problem has no filters and no backends; a dropped one has no matches either."""
+    """A rule. One with a problem has no filters and no backends; a dropped one has no matches either.
+
+    `size` is that of the rule as it is written, in bytes.
+    """
 
     index: int
     label: str = ""
@@ -98,6 +102,7 @@ class RouteRule(_Value, frozen=True):
     filters: tuple[RouteFilter, ...] = ()
     backends: tuple[BackendRef, ...] = ()
     problem: RuleProblem | None = None
+    size: int = 0
 
 
 class Route(CheckedResource, frozen=True):

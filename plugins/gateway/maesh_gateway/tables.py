@@ -161,7 +161,7 @@ class TableBuilder:
         place = claim.places[0]
         kind = self._claims.kinds[place, self._claims.find_group(route)]
         if kind is type(route):
-            limits = f"{RULES_LIMIT} rules, {MATCHES_LIMIT} matches or {PATTERNS_LIMIT} regular expressions"
+            limits = f"{RULES_LIMIT} rules, {MATCHES_LIMIT} matches, {PATTERNS_LIMIT} regular expressions or 256 KiB"
             return "UnsupportedValue", f"with older routes, port {place[0]} would have more than {limits}"
         return "Conflicted", f"{_show_kind(kind)} is attached to the same port of {self._service.key.name}"
 

@@ -97,3 +97,29 @@ def test_regular_expressions_have_a_limit_of_their_own(cluster, monkeypatch):
     routes = [write_route(name, [write_rule("web", matches=matches)]) for name in ("a", "b")]
     found = cluster(write_service("web"), routes, write_route("c", [write_rule("web")]))
     assert [found.find_attachment(name).reason for name in "abc"] == ["", "UnsupportedValue", ""]
+
+
+def test_a_large_regular_expression_counts_as_several(cluster, monkeypatch):
+    monkeypatch.setattr(claims, "PATTERNS_LIMIT", 3)
+    values = {"a": "/[a-z]{300}", "b": "/[a-z]{20}"}
+    routes = [
+        write_route(name, [write_rule("web", matches=[{"path": {"type": "RegularExpression", "value": value}}])])
+        for name, value in values.items()
+    ]
+    found = cluster(write_service("web"), routes)
+    assert [found.find_attachment(name).reason for name in "ab"] == ["UnsupportedValue", ""]
+
+
+def test_the_texts_of_rules_have_a_limit_because_each_port_of_each_parent_has_a_copy(cluster):
+    headers = [{"name": f"x-{number}", "value": "x" * 4096} for number in range(16)]
+    large = [write_rule("web", matches=[{"headers": headers}])]
+    routes = [write_route(name, large, namespace="client") for name in "abcd"]
+    found = cluster(write_service("web"), routes, write_route("e", [write_rule("web")], namespace="client"))
+    assert [found.find_attachment(name).reason for name in "abcde"] == ["", "", "", "UnsupportedValue", ""]
+    assert "256 KiB" in found.find_attachment("d").message
+
+
+def test_a_half_of_a_character_does_not_stop_other_routes(cluster):
+    matches = [{"headers": [{"name": "a", "value": "\ud800"}]}]
+    found = cluster(write_service("web"), write_route("a", [write_rule("web", matches=matches)]), ROUTE)
+    assert found.find_attachment("web").reason == ""

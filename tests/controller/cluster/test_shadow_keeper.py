@@ -84,7 +84,7 @@ class Kept:
                 await asyncio.sleep(0.001)
 
     def is_quiet(self):
-        return not self.keeper._busy and not self.keeper._marked
+        return not self.keeper._queue.has_work
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ class Kept:
                 await asyncio.sleep(0.001)
 
     def is_quiet(self):
-        return not self.keeper._busy and not self.keeper._marked and not self.keeper._retries
+        return self.keeper._queue.is_idle
 
     @property
     def methods(self):

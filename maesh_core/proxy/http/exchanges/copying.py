@@ -5,7 +5,7 @@ allow is neither sent nor copied. Copies never affect the exchange: what goes wr
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from maesh_core.plugin_system.interfaces import Exchange as ExchangeInterface
@@ -16,7 +16,7 @@ from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.middleware.chain import Chain
+from maesh_core.proxy.middleware.chain import Chain, ChangeJudge
 
 COPIES_OF_REQUEST: Final = 32
 """Copies of one request, at most."""
@@ -33,12 +33,12 @@ def note_failure(environment: Environment, call: Any, error: BaseException, outc
         _logger.error("middleware %s failed; %s", owner.__qualname__, outcome, exc_info=error)
 
 
-def judge_changed(exchange: Exchange, chain: Chain, view: ExchangeInterface) -> bool:
-    """Return whether every guard allows the request with the path or Host that other middlewares have set."""
-    if not chain.judge_changed:
+def judge_changed(exchange: Exchange, judges: Sequence[ChangeJudge], view: ExchangeInterface) -> bool:
+    """Return whether every guard allows the request with what other middlewares have set."""
+    if not judges:
         return True
     sent = _build_sent(exchange)
-    for judge in chain.judge_changed:
+    for judge in judges:
         try:
             if judge(view, sent) is not True:
                 return False

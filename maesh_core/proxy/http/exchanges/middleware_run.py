@@ -330,13 +330,17 @@ class MiddlewareRun(BodyRun, Run):
         """Whether the guards allow the request as it is sent; if not, it is answered."""
         exchange = self._exchange
         rewritten, judged = exchange.rewritten, self._judged or exchange.head
-        if rewritten is None or (rewritten.target == judged.target and rewritten.authority == judged.authority):
+        if rewritten is not None and (rewritten.target, rewritten.authority) != (judged.target, judged.authority):
+            judges = self.chain.judge_changed
+            self._judged = rewritten
+        elif exchange.changed_headers is not None:
+            judges = self.chain.judge_headers
+        else:
             return True
-        if not judge_changed(exchange, self.chain, self):
-            exchange.answer(CHANGED)
-            return False
-        self._judged = rewritten
-        return True
+        if judge_changed(exchange, judges, self):
+            return True
+        exchange.answer(CHANGED)
+        return False
 
     # --- after the response head
 
@@ -412,7 +416,9 @@ class MiddlewareRun(BodyRun, Run):
             self._judged_destination = target.destination
         is_allowed = all(self._judge(judge) for judge in target.chain.is_still_allowed)
         if is_allowed and self._judged is not None:
-            is_allowed = judge_changed(exchange, target.chain, self)
+            is_allowed = judge_changed(exchange, target.chain.judge_changed, self)
+        elif is_allowed and exchange.changed_headers is not None:
+            is_allowed = judge_changed(exchange, target.chain.judge_headers, self)
         self._judged_destination = ""
         return "" if is_allowed else REVOKED.reason
 

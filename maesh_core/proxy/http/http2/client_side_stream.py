@@ -121,7 +121,7 @@ class ClientSideStream(Http2Stream, ClientStream):
             return
         if self.has_ended_remotely:
             exchange.end_body(b"")
-        if self.exchange is not exchange:
+        if exchange.is_finished:  # mypyc would take for granted that self.exchange is unchanged
             return
         if exchange.upstream is not None:
             self.wait_for_exchange()

@@ -350,6 +350,23 @@ async def test_a_changed_request_that_a_guard_does_not_allow_is_answered_with_40
         assert guard.changed[0][1:] == ((b"/z", b"a.test.maesh") if name == "new_target" else (b"/x?y", b"b.example"))
 
 
+def set_header(exchange):
+    exchange.request_headers.set(b"X-A", b"b")
+
+
+@pytest.mark.parametrize(("reads", "verdict", "status"), [(True, False, 403), (True, True, 200), (False, False, 200)])
+async def test_changed_headers_are_judged_by_guards_that_read_them(open_world, reads, verdict, status):
+    async with open_world() as world:
+        guard = Guard(change=verdict)
+        guard.reads_changed_headers = reads
+        apply(world, guard, Copier(times=0, change=set_header), guards=(guard,))
+        client, servers = await send(world)
+        for server in servers.values():
+            server.send(OK)
+        assert get_status(client) == status
+        assert guard.changed == ([(b"GET", b"/x?y", b"a.test.maesh")] if reads else [])
+
+
 async def test_an_allowed_change_is_sent_and_an_unchanged_request_is_not_asked_about(open_world):
     async with open_world() as world:
         guard = Guard()
