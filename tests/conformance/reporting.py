@@ -26,9 +26,9 @@ def build_report(suite: Suite, results: Mapping[str, str], *, version: str, date
         "implementation": {
             "organization": "maesh",
             "project": "maesh",
-            "url": "https://github.com/containous/maesh",
+            "url": "",  # where nothing is published, there is no address
             "version": version,
-            "contact": ["https://github.com/containous/maesh/issues"],
+            "contact": [],
         },
         "mode": "own-entrypoints",
         "profiles": [_build_profile(suite, profile, results) for profile in CORE_PROFILES],
