@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from maesh_gateway.claims import MATCHES_LIMIT, PATTERNS_LIMIT, RULES_LIMIT
+from maesh_gateway.claims import BYTES_LIMIT, MATCHES_LIMIT, PATTERNS_LIMIT, RULES_LIMIT
 from maesh_gateway.filters import _FIELDS, _GRPC_TYPES
 from maesh_gateway.kinds import KINDS
 from maesh_gateway.reading import MATCH_LIMIT, PARENT_LIMIT
@@ -36,4 +36,6 @@ def test_every_filter_is_listed_with_the_kinds_that_have_it() -> None:
 
 def test_limits_are_those_of_the_code() -> None:
     assert f"{MATCH_LIMIT} matches and {PARENT_LIMIT} parents in a route" in WORDS
-    assert f"At most {RULES_LIMIT} rules, {MATCHES_LIMIT} matches and {PATTERNS_LIMIT} regular" in WORDS
+    size = f"{BYTES_LIMIT >> 10} KiB"
+    limits = f"{RULES_LIMIT} rules, {MATCHES_LIMIT} matches, {PATTERNS_LIMIT} regular expressions and {size}"
+    assert f"At most {limits} of rules apply" in WORDS
