@@ -35,8 +35,9 @@ class Copier:
 class Guard:
     """Answers as told whether what is changed or copied may be sent."""
 
-    def __init__(self, *, change=True, copy=True):
+    def __init__(self, *, change=True, copy=True, reads_headers=False):
         self.change, self.copy, self.changed, self.copied = change, copy, [], []
+        self.reads_changed_headers = reads_headers
 
     def on_request(self, exchange):
         return None
@@ -357,8 +358,7 @@ def set_header(exchange):
 @pytest.mark.parametrize(("reads", "verdict", "status"), [(True, False, 403), (True, True, 200), (False, False, 200)])
 async def test_changed_headers_are_judged_by_guards_that_read_them(open_world, reads, verdict, status):
     async with open_world() as world:
-        guard = Guard(change=verdict)
-        guard.reads_changed_headers = reads
+        guard = Guard(change=verdict, reads_headers=reads)
         apply(world, guard, Copier(times=0, change=set_header), guards=(guard,))
         client, servers = await send(world)
         for server in servers.values():
