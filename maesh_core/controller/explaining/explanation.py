@@ -288,7 +288,8 @@ class Explainer:
         key = place.key
         if router.service != key:
             name = name_stream_rule(_find_document(place), router.service) or _name_branch(router.service, key)
-            steps.append(f"{name}: it applies to all requests")
+            noun = {"http": "requests", "udp": "sessions"}.get(question.traffic_type, "connections")
+            steps.append(f"{name}: it applies to all {noun}")
         for branch in getattr(router, "branches", ()):
             name = _name_branch(branch.service, key)
             if compile_matches(branch.matches)(question):

@@ -366,7 +366,7 @@ def test_the_connections_of_a_port_are_divided_by_its_rule():
     update = Update(revision="e.1", full=True, sections={"tcp": section})
     explainer = Explainer({"services": {"db@shop": document}, "pods": {}}, update, {}, pods=build_lookup(*PODS)[0])
     found = explainer.explain(ExplainedRequest(client="10.0.0.1", service="db.shop"))
-    assert "rule number 1 of TCPRoute shop/db: it applies to all requests" in found.steps
+    assert "rule number 1 of TCPRoute shop/db: it applies to all connections" in found.steps
     assert [(each.service, each.share, each.status, each.reason) for each in found.destinations] == [
         ("shop/v1:80", 0.75, 0, ""),
         ("shop/db:5432/answer/0", 0.25, 0, "there is no such Service"),
