@@ -5,6 +5,7 @@ imported. Prints YAML on standard output, with notes as comments, and what could
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -54,6 +55,9 @@ def _build_function(plugin: InstalledPlugin) -> Callable[..., None]:
             print_error(show_line(failure))
         if failures:
             raise typer.Exit(1)
+        if not report.conversion.objects:
+            text = f"nothing to convert: the manifests have no objects of plugin {plugin.name} that it converts"
+            print(text, file=sys.stderr)  # noqa: T201 - a command's own output
 
     run.__doc__ = f"""Print what replaces the objects of plugin {plugin.name}. It changes nothing.
 

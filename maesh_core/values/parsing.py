@@ -152,10 +152,15 @@ def _describe_range(noun: str, metas: Sequence[msgspec.Meta]) -> str:
     above = next((meta.gt for meta in metas if meta.gt is not None), None)
     below = next((meta.lt for meta in metas if meta.lt is not None), None)
     if lowest is not None and highest is not None:
-        return f"{noun} from {lowest:g} to {highest:g}"
+        return f"{noun} from {_show_number(lowest)} to {_show_number(highest)}"
     limits = [("of at least", lowest), ("of at most", highest), ("above", above), ("below", below)]
-    words = " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+    words = " and ".join(f"{word} {_show_number(limit)}" for word, limit in limits if limit is not None)
     return f"{noun} {words}".strip()
+
+
+def _show_number(number: float) -> str:
+    """Render a number without an exponent, however large it is."""
+    return str(int(number)) if float(number).is_integer() else str(number)
 
 
 def render_value(value: Any, annotation: Any) -> str:

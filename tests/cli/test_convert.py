@@ -85,3 +85,14 @@ def test_a_note_is_a_comment_however_long_it_is():
     *comments, last = text.splitlines()
     assert all(line.startswith("# ") and len(line) <= 120 for line in comments)
     assert last == "a: 1"
+
+
+def test_without_an_object_to_convert_it_says_so(install, tmp_path, capsys):
+    empty = CONVERTER.replace("Conversion(objects", "Conversion() if True else Conversion(objects")
+    files = {"acme_names.py": empty}
+    install("acme-names", [("names", "acme_names:PLUGIN")], files, converters=[("names", f"{MODULE}:CONVERTER")])
+    tmp_path.joinpath("a.yaml").write_text(write_service("one"))
+    assert run_command_line(["convert", "names", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "nothing to convert: the manifests have no objects of plugin names that it converts\n"

@@ -126,7 +126,7 @@ def test_prefixes_may_be_mixed_and_a_bad_value_of_one_closes_the_service_whateve
     mesh = start_mesh(annotations=annotations)
     assert mesh.get().status == 404
     (error,) = mesh.describe_service()["errors"]
-    assert error == "annotation ratelimit-average: 'many' is not a whole number from 1 to 1e+09"
+    assert error == "annotation ratelimit-average: 'many' is not a whole number from 1 to 1000000000"
 
 
 def test_each_goes_away_without_the_others(start_combined):

@@ -64,8 +64,14 @@ def _build_arguments() -> list[inspect.Parameter]:
         build("path", str, typer.Argument("/", metavar="PATH", show_default=False)),
         build(
             "port",
-            int | None,
-            typer.Option(None, "--port", help="Port of the service; default: the first.", rich_help_panel=MAIN),
+            str | None,
+            typer.Option(
+                None,
+                "--port",
+                metavar="PORT",
+                help="Port of the service: 53, 53/udp or its name; default: the first.",
+                rich_help_panel=MAIN,
+            ),
         ),
         build(
             "headers",
@@ -93,16 +99,17 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.cli.explain.report import render_explanation
     from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer  # aiohttp and more
-    from maesh_core.controller.explaining.query import check_request
+    from maesh_core.controller.explaining.query import check_request, parse_port
 
     try:
         check_request(given["method"], given["path"])
+        port = parse_port(given["port"] or "")
     except ConfigurationError as error:
         raise SettingsError(str(error)) from error
     asked = ExplainedRequest(
         client=given["client"],
         service=given["service"],
-        port=given["port"],
+        port=port,
         method=given["method"],
         path=given["path"],
         headers=tuple(_parse_header(text) for text in given["headers"] or ()),

@@ -33,12 +33,13 @@ from maesh_core.plugin_system.interfaces import Verdict
 class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The question: can `client`, a pod or an address, send this request to `service`.
 
-    Pods and services are written as `name.namespace`, `namespace/name` or `name@namespace`.
+    Pods and services are written as `name.namespace`, `namespace/name` or `name@namespace`. `port` is a number, one
+    with a protocol such as `53/udp`, or a name.
     """
 
     client: str
     service: str
-    port: int | None = None
+    port: int | str | None = None
     method: str = "GET"
     path: str = "/"
     headers: tuple[tuple[str, str], ...] = ()
@@ -148,11 +149,13 @@ class Explainer:
         if service is None:
             hint = self._hint(key) or self._name_problem()
             raise ConfigurationError(f"the mesh knows no service {key.name} in namespace {key.namespace}{hint}")
-        port = _find_port(service, request.port)
+        document = _find_port(service, request.port)
+        port = int(document["port"])
         client = find_client(request.client, self._pods)
-        service = {**service, "trafficType": _find_traffic_type(service, port)}
-        kind = str(service["trafficType"])
-        place = _Place(service, build_port_key(key, port), self._update.sections.get(kind, Section()))
+        kind = str(_find_traffic_type(service, document))
+        section = self._update.sections.get(kind) if _fits(service, document) else None
+        service = {**service, "trafficType": kind}
+        place = _Place(service, build_port_key(key, port), section or Section())
         outcomes = [self._follow(request, client, address, place) for address in client.addresses or ("",)]
         first = outcomes[0]
         steps = [*client.lines, f"service {key.namespace}/{key.name}, port {port}, traffic type {kind}"]
@@ -285,7 +288,8 @@ class Explainer:
         key = place.key
         if router.service != key:
             name = name_stream_rule(_find_document(place), router.service) or _name_branch(router.service, key)
-            steps.append(f"{name}: it applies to all requests")
+            noun = {"http": "requests", "udp": "sessions"}.get(question.traffic_type, "connections")
+            steps.append(f"{name}: it applies to all {noun}")
         for branch in getattr(router, "branches", ()):
             name = _name_branch(branch.service, key)
             if compile_matches(branch.matches)(question):
@@ -342,12 +346,31 @@ def _explain_middleware(builder: Any, settings: Mapping[str, Any], question: _Qu
         return None, f"cannot explain itself ({type(error).__name__}: {' '.join(str(error).split())})"
 
 
-def _find_port(service: Mapping[str, Any], wanted: int | None) -> int:
-    ports = [int(port["port"]) for port in service["ports"]]
-    if not ports or (wanted is not None and wanted not in ports):
-        listed = ", ".join(map(str, ports)) or "none"
-        raise ConfigurationError(f"service {service['name']} has no port {wanted or ''}; its ports: {listed}")
-    return wanted if wanted is not None else ports[0]
+def _find_port(service: Mapping[str, Any], wanted: int | str | None) -> Mapping[str, Any]:
+    """Find a port; of several with the wanted number, the first whose protocol fits the traffic type of the service."""
+    ports: Sequence[Mapping[str, Any]] = service["ports"]
+    text = "" if wanted is None else str(wanted)
+    named = [each for each in ports if text and each.get("name") == text]
+    text = text or next((str(each["port"]) for each in ports), "")
+    number, _, protocol = text.partition("/")
+    numbered = [
+        each for each in ports if str(each["port"]) == number and protocol.upper() in ("", each.get("protocol", "TCP"))
+    ]
+    found = named or numbered
+    if not found:
+        listed = ", ".join(map(_show_port, ports)) or "none"
+        raise ConfigurationError(f"service {service['name']} has no port {text}; its ports: {listed}")
+    return next((each for each in found if _fits(service, each)), found[0])
+
+
+def _show_port(port: Mapping[str, Any]) -> str:
+    name = f" ({port['name']})" if port.get("name") else ""
+    return f"{port['port']}/{port.get('protocol', 'TCP').lower()}{name}"
+
+
+def _fits(service: Mapping[str, Any], port: Mapping[str, Any]) -> bool:
+    """Whether traffic of the port's type is carried by its protocol."""
+    return bool(port.get("protocol", "TCP") == ("UDP" if _find_traffic_type(service, port) == "udp" else "TCP"))
 
 
 def _find_scheme_source(service: Mapping[str, Any], port: int) -> str:
@@ -366,15 +389,9 @@ def _find_scheme_source(service: Mapping[str, Any], port: int) -> str:
     return f"appProtocol {known[0]}" if known else ""
 
 
-def _find_traffic_type(service: Mapping[str, Any], port: int) -> Any:
-    """Find the traffic type of a port: its own one, or that of its service.
-
-    Of several ports with this number, it is that of the first one whose protocol fits.
-    """
-    ports = [each for each in service["ports"] if each["port"] == port]
-    types = [(each.get("trafficType") or service["trafficType"], each.get("protocol", "TCP")) for each in ports]
-    fitting = [kind for kind, protocol in types if protocol == ("UDP" if kind == "udp" else "TCP")]
-    return (fitting or [kind for kind, _ in types] or [service["trafficType"]])[0]
+def _find_traffic_type(service: Mapping[str, Any], port: Mapping[str, Any]) -> Any:
+    """Find the traffic type of a port: its own one, or that of its service."""
+    return port.get("trafficType") or service["trafficType"]
 
 
 def _name_branch(service: str, key: str) -> str:

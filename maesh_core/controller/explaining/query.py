@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from maesh_core.controller.explaining.explanation import ExplainedRequest
 from maesh_core.errors import ConfigurationError
+from maesh_core.model.keys import is_label
 from maesh_core.values.field_rules import is_token
 
 PARAMETERS = ("client", "service", "method", "path", "port", "header")
@@ -38,7 +39,7 @@ def parse_question(query: str) -> ExplainedRequest:
     return ExplainedRequest(
         client=given["client"],
         service=given["service"],
-        port=_parse_port(given.get("port", "")),
+        port=parse_port(given.get("port", "")),
         method=method,
         path=path,
         headers=tuple(map(parse_header, headers)),
@@ -63,9 +64,15 @@ def parse_header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _parse_port(text: str) -> int | None:
+def parse_port(text: str) -> int | str | None:
+    """Parse a port: a number, a number with a protocol, or a name; None for no text. Raises ConfigurationError."""
+    text = text.strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5):
-        raise ConfigurationError(f"port: {text!r} is not a number from 1 to 65535")
-    return int(text)
+    number, slash, protocol = text.partition("/")
+    is_number = number.isascii() and number.isdecimal() and len(number) <= 5
+    if is_number and (not slash or protocol.lower() in ("tcp", "udp")):
+        return text if slash else int(number)
+    if is_label(text) and not number.isdecimal():
+        return text
+    raise ConfigurationError(f"port: {text[:80]!r} is not a number from 1 to 65535, one with /tcp or /udp, or a name")

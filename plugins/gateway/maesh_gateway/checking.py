@@ -20,10 +20,14 @@ class RouteChecker:
 
     def check(self, view: TopologyView, resource: Route, services: Sequence[ObjectKey]) -> Findings | None:
         """Return what is wrong with a route, whether or not it concerns a service."""
+        notices = [
+            f'parentRefs[{index}] has no effect: a parent of kind Service needs group: ""'
+            for index in resource.ungrouped
+        ]
         if not resource.parents:
-            return None
+            return Findings(notices=tuple(notices)) if notices else None
         errors = [problem.text for problem in resource.problems]
-        notices = ["hostnames have no effect in a mesh; match the header Host"] if resource.has_hostnames else []
+        notices += ["hostnames have no effect in a mesh; match the header Host"] if resource.has_hostnames else []
         for parent in resource.parents:
             if parent.problem:
                 errors.append(parent.problem)

@@ -107,6 +107,7 @@ def _read_route(metadata: ObjectMeta, fields: Mapping[str, object], type_: type[
         parents=read_parents(fields, metadata.namespace),
         rules=rules,
         has_hostnames=bool(shape.spec.hostnames),
+        ungrouped=find_ungrouped(fields),
         faults=tuple(faults),
     )
 
@@ -138,12 +139,23 @@ def _check_labels(rules: Sequence[RouteRule]) -> tuple[RouteRule, ...]:
 
 def read_parents(fields: Mapping[str, object], namespace: str) -> tuple[ParentRef, ...]:
     """Read the parents of kind Service, whatever else is wrong with the object; others are not ours to judge."""
+    found = (_read_parent(each, index, namespace) for index, each in enumerate(_list_parents(fields)))
+    return tuple(parent for parent in found if parent is not None)
+
+
+def find_ungrouped(fields: Mapping[str, object]) -> tuple[int, ...]:
+    """Find the parents of kind Service in the default group, where there is no such kind: the group was forgotten."""
+    return tuple(
+        index
+        for index, each in enumerate(_list_parents(fields))
+        if isinstance(each, Mapping) and each.get("kind") == "Service" and each.get("group", GROUP) == GROUP
+    )
+
+
+def _list_parents(fields: Mapping[str, object]) -> Sequence[object]:
     spec = fields.get("spec")
     written = spec.get("parentRefs") if isinstance(spec, Mapping) else None
-    if not isinstance(written, list | tuple):
-        return ()
-    found = (_read_parent(each, index, namespace) for index, each in enumerate(written[:PARENT_LIMIT]))
-    return tuple(parent for parent in found if parent is not None)
+    return written[:PARENT_LIMIT] if isinstance(written, list | tuple) else ()
 
 
 def _read_parent(written: object, index: int, namespace: str) -> ParentRef | None:

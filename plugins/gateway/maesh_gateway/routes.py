@@ -107,6 +107,8 @@ class Route(CheckedResource, frozen=True):
     parents: tuple[ParentRef, ...] = ()
     rules: tuple[RouteRule, ...] = ()
     has_hostnames: bool = False
+    ungrouped: tuple[int, ...] = ()
+    """Places in `spec.parentRefs` of parents of kind Service in the default group, which are not the mesh's."""
 
     @property
     def shown(self) -> str:

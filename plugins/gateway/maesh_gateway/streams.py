@@ -12,7 +12,7 @@ import msgspec
 
 from maesh_core.plugin import ObjectMeta, decode_strictly, is_label, is_subdomain
 from maesh_gateway.filters import FilterError, read_backend
-from maesh_gateway.reading import read_parents
+from maesh_gateway.reading import find_ungrouped, read_parents
 from maesh_gateway.routes import (
     BackendRef,
     Route,
@@ -48,7 +48,8 @@ def _read_route(metadata: ObjectMeta, fields: Mapping[str, object], type_: type[
         faults.append("spec.rules: it is required")
     rules = () if faults else tuple(_read_rule(rule, index, metadata) for index, rule in enumerate(written))
     parents = read_parents(fields, metadata.namespace)
-    return type_(metadata=metadata, parents=parents, rules=rules, faults=tuple(faults))
+    ungrouped = find_ungrouped(fields)
+    return type_(metadata=metadata, parents=parents, rules=rules, faults=tuple(faults), ungrouped=ungrouped)
 
 
 def _read_rule(written: Any, index: int, metadata: ObjectMeta) -> RouteRule:

@@ -46,6 +46,14 @@ def test_a_route_without_a_parent_of_the_mesh_is_not_reported(report):
     assert report(WEB, write_route(rules=[write_rule("nope")], parents=[{"name": "gateway"}])) == {}
 
 
+@pytest.mark.parametrize("group", [{}, {"group": "gateway.networking.k8s.io"}])
+@pytest.mark.parametrize("others", [[], [write_parent()]])
+def test_a_parent_service_without_its_group_is_not_used_and_a_notice_says_so(report, group, others):
+    route = write_route(rules=[write_rule("web")], parents=[*others, {"kind": "Service", "name": "web", **group}])
+    text = f'parentRefs[{len(others)}] has no effect: a parent of kind Service needs group: ""'
+    assert report(WEB, route) == {"web": ((), (text,))}
+
+
 def test_a_parent_that_the_mesh_ignores_is_a_notice(report):
     external = [write_service("web", type="ExternalName", externalName="a.example")[0]]
     text = "parentRefs[0] has no effect: the mesh ignores service web"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from maesh_gateway.kinds import KINDS
-from maesh_gateway.reading import read_grant, read_grpc_route, read_http_route, read_parents
+from maesh_gateway.reading import find_ungrouped, read_grant, read_grpc_route, read_http_route, read_parents
 
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta
@@ -120,6 +120,11 @@ def test_an_error_outside_of_the_matches_closes_the_rule(rule, text):
 
 def test_only_the_first_32_parents_are_read():
     assert len(read_parents({"spec": {"parentRefs": [write_parent()] * 40}}, "shop")) == 32
+
+
+@pytest.mark.parametrize("spec", [None, [], {}, {"parentRefs": 5}, {"parentRefs": [None, [], {1: 2}, {"kind": []}]}])
+def test_parents_of_any_other_shape_do_not_count_as_services_without_a_group(spec):
+    assert find_ungrouped({"spec": spec}) == ()
 
 
 # --- grants

@@ -43,7 +43,7 @@ def test_either_number_is_enough(annotations, limit):
 @pytest.mark.parametrize(
     ("annotations", "words"),
     [
-        ({"average": "many"}, "annotation ratelimit-average: 'many' is not a whole number from 1 to 1e+09"),
+        ({"average": "many"}, "annotation ratelimit-average: 'many' is not a whole number from 1 to 1000000000"),
         ({"average": "0"}, "annotation ratelimit-average: '0' is not a whole number"),
         ({"average": "1", "burst": "-2"}, "annotation ratelimit-burst: '-2' is not a whole number"),
         ({"burst": "9" * 30}, "annotation ratelimit-burst: '999999999999999999999999999999' is not a whole number"),

@@ -25,7 +25,7 @@ class RetrySettings(msgspec.Struct, frozen=True, kw_only=True):
     backoff_limit: Duration = 1.0
     """Longest pause before an attempt, in seconds."""
 
-    budget: Annotated[float, Meta(ge=0, le=1000)] = 0.0
+    budget: Annotated[float, Meta(ge=0, le=100)] = 0.0
     """Maximum number of retries, in percent of a service's requests; 0: no limit."""
 
 

@@ -172,3 +172,9 @@ def test_settings_of_a_controller_that_knows_no_least_backoff_are_read():
     built = msgspec.to_builtins(RetryBuilder(RetrySettings()).build_settings({"retry-attempts": "2"}, SERVICE))
     del built["backoffLeastS"]
     assert msgspec.convert(built, ServiceRetry).backoff_least_s == 0
+
+
+@pytest.mark.parametrize("budget", [-1, 100.5, 200])
+def test_a_budget_is_a_percentage(budget):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"budget": budget}, RetrySettings)

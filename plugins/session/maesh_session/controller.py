@@ -5,6 +5,7 @@ controllers compute the same, and no value is valid elsewhere.
 """
 
 import hmac
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -36,6 +37,7 @@ COOKIE, HEADER, PATH = "session-cookie", "session-header", "session-path"
 LIFETIME, IDLE, PERMANENT = "session-lifetime", "session-idle-timeout", "session-permanent"
 NAME_LIMIT, PATH_LIMIT = 256, 1024
 """Limits of a name and of a path, in characters (Gateway API)."""
+_log = logging.getLogger(__name__)
 _is_token = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+", re.ASCII).fullmatch
 _is_path = re.compile(r"/[!-:<-~]*", re.ASCII).fullmatch
 """Visible characters without `;`, which would end the attribute (RFC 6265 section 4.1.1)."""
@@ -78,6 +80,7 @@ class SessionBuilder:
 
     def __init__(self, settings: SessionSettings) -> None:
         self._secret = settings.secret.encode()
+        self._has_warned = False
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceSession | None:
         """Read the annotations; None for a service that has none of them."""
@@ -129,6 +132,9 @@ class SessionBuilder:
         return Verdict(is_admitted=True, reasons=reasons)
 
     def _derive_key(self, scope: str) -> str:
+        if not self._secret and not self._has_warned:
+            self._has_warned = True
+            _log.warning("session.secret is not set: clients can compute values of sessions and choose their server")
         return hmac.digest(self._secret, b"maesh session\0" + scope.encode(), "sha256").hex()
 
 

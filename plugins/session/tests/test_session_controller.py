@@ -149,3 +149,19 @@ def test_whatever_is_written_there_is_what_the_proxy_gets_or_an_error(annotation
     with contextlib.suppress(ConfigurationError):
         found = build(annotations)
         assert found.cookie or found.header
+
+
+def test_without_a_secret_the_first_session_logs_one_warning(caplog):
+    builder = SessionBuilder(SessionSettings())
+    builder.build_settings({}, SERVICE)
+    assert not caplog.records
+    for _ in range(2):
+        builder.build_settings({"session-cookie": "a"}, SERVICE)
+    assert [each.getMessage() for each in caplog.records] == [
+        "session.secret is not set: clients can compute values of sessions and choose their server"
+    ]
+
+
+def test_with_a_secret_nothing_is_logged(caplog):
+    SessionBuilder(SessionSettings(secret="s")).build_settings({"session-cookie": "a"}, SERVICE)
+    assert not caplog.records

@@ -50,7 +50,7 @@ def test_json_has_the_same_for_programs(explain):
     ("arguments", "text"),
     [
         (("test/app-0", "nothing.test"), "the mesh knows no service nothing in namespace test"),
-        (("test/app-0", "app.test", "--port", "81"), "service app has no port 81; its ports: 80"),
+        (("test/app-0", "app.test", "--port", "81"), "service app has no port 81; its ports: 80/tcp"),
         (("test/app-0", "app.test", "--header", "nonsense"), "--header: 'nonsense' is not NAME: VALUE"),
         (("test/app-0", "app.test", "get"), "METHOD: 'get' is not GET: methods are case-sensitive"),
         (("test/app-0", "app.test", "G ET"), "METHOD: 'G ET' is not a method such as GET"),

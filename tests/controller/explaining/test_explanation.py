@@ -366,8 +366,42 @@ def test_the_connections_of_a_port_are_divided_by_its_rule():
     update = Update(revision="e.1", full=True, sections={"tcp": section})
     explainer = Explainer({"services": {"db@shop": document}, "pods": {}}, update, {}, pods=build_lookup(*PODS)[0])
     found = explainer.explain(ExplainedRequest(client="10.0.0.1", service="db.shop"))
-    assert "rule number 1 of TCPRoute shop/db: it applies to all requests" in found.steps
+    assert "rule number 1 of TCPRoute shop/db: it applies to all connections" in found.steps
     assert [(each.service, each.share, each.status, each.reason) for each in found.destinations] == [
         ("shop/v1:80", 0.75, 0, ""),
         ("shop/db:5432/answer/0", 0.25, 0, "there is no such Service"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("port", "kind"),
+    [(53, "udp"), ("53/udp", "udp"), ("53/tcp", "tcp"), ("53/TCP", "tcp"), ("dns", "udp"), ("dns-tcp", "tcp")],
+)
+def test_a_port_is_found_by_its_protocol_and_by_its_name(port, kind):
+    found = explain_dns(port)
+    assert (found.port, found.traffic_type, found.is_admitted) == (53, kind, True)
+
+
+def test_an_unknown_port_lists_ports_with_protocol_and_name():
+    with pytest.raises(ConfigurationError, match=r"no port 54; its ports: 53/udp \(dns\), 53/tcp \(dns-tcp\)$"):
+        explain_dns(54)
+
+
+def test_a_port_whose_protocol_does_not_carry_its_type_is_not_explained_as_the_other_one():
+    assert not explain_dns("53/tcp", tcp_type="udp").is_admitted
+
+
+def explain_dns(port, tcp_type="tcp"):
+    ports = [
+        {"port": 53, "name": "dns", "protocol": "UDP", "trafficType": "udp"},
+        {"port": 53, "name": "dns-tcp", "protocol": "TCP", "trafficType": tcp_type},
+    ]
+    shown = {"name": "dns", "namespace": "shop", "trafficType": "udp", "errors": [], "notices": [], "ports": ports}
+    key = "shop/dns:53"
+    section = Section(
+        routers={key: StreamRouter(entrypoint=1, service=key)},
+        services={key: Service(servers=(Server(address="10.0.1.1", port=8080),))},
+    )
+    update = Update(revision="e.1", full=True, sections={"udp": section, "tcp": section})
+    explainer = Explainer({"services": {"dns@shop": shown}, "pods": {}}, update, {}, pods=build_lookup(*PODS)[0])
+    return explainer.explain(ExplainedRequest(client="10.0.0.1", service="dns.shop", port=port))

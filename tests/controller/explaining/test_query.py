@@ -23,7 +23,7 @@ def test_a_question_has_defaults_and_repeats_only_headers():
         ("client=a&service=b&method=a b", "METHOD: 'a b' is not a method such as GET"),
         ("client=a&service=b&method=get", "METHOD: 'get' is not GET: methods are case-sensitive"),
         ("client=a&service=b&path=x", "PATH: 'x' does not begin with /"),
-        ("client=a&service=b&port=x", "port: 'x' is not a number from 1 to 65535"),
+        ("client=a&service=b&port=53/x", "port: '53/x' is not a number from 1 to 65535"),
         ("client=a&service=b&port=%C2%B2", "port: '²' is not a number"),
         ("client=a&service=b&header=x", "header: 'x' is not NAME: VALUE"),
         ("client=a&service=b&header=x y: z", "header: 'x y: z' is not NAME: VALUE"),
@@ -36,3 +36,8 @@ def test_an_invalid_question_is_refused_with_the_reason(query, text):
     with pytest.raises(ConfigurationError) as caught:
         parse_question(query)
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("text", ["53/udp", "53/TCP", "dns-tcp"])
+def test_a_port_can_have_a_protocol_or_be_a_name(text):
+    assert parse_question(f"client=a&service=b&port={text}").port == text
