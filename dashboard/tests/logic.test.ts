@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { findAdvice } from "../src/logic/advice";
+import { findAdvice, isIntended } from "../src/logic/advice";
 import * as format from "../src/logic/format";
 import { History, SAMPLES_LIMIT } from "../src/logic/history";
 import { LineParser } from "../src/logic/lines";
@@ -141,11 +141,13 @@ test("the rules of a port are listed with their conditions, middlewares and resp
     rules: [
       { service: "shop/api:80/rule/httproute/shop/api/0", middlewares: ["t"] },
       { service: "shop/api:80/rule/httproute/shop/api/1", name: "beta" },
+      { service: "shop/api:80/rule/httproute/shop/api/2", middlewares: ["r"] },
     ],
     order: [
       { rule: 1, match: { headers: [{ name: "x-group", value: "beta" }], queries: [{ name: "v", pattern: "2.*" }] } },
       { rule: 0, match: { pathPrefix: "/a" } },
       { rule: 0, match: { exactPath: "/b" } },
+      { rule: 2, match: { pathPrefix: "/old" } },
     ],
     reason: "no rule of an HTTPRoute matches",
   };
@@ -170,7 +172,7 @@ test("the rules of a port are listed with their conditions, middlewares and resp
       "shop/api:80/backend/shop/v2:80": { answer: { status: 500, reason: "a backend is invalid" } },
       "shop/api:80/rule/httproute/shop/api/1": { answer: { status: 500, reason: "it has no backends" } },
     },
-    middlewares: { t: { kind: "timeout" } },
+    middlewares: { t: { kind: "timeout" }, r: { kind: "redirect" } },
   };
   const configuration = parseConfiguration({ revision: "e.2", full: true, removed: [], http });
   expect(findConfigured(configuration, "shop/api:80")?.routes).toEqual([
@@ -186,6 +188,11 @@ test("the rules of a port are listed with their conditions, middlewares and resp
         { name: "v1:80", share: 0.75, result: "1 server" },
         { name: "v2:80", share: 0.25, result: "500: a backend is invalid" },
       ],
+    },
+    {
+      name: "rule httproute/shop/api/2, redirect",
+      condition: "path prefix /old",
+      targets: [{ name: "", share: 1, result: "a redirect" }],
     },
     {
       name: "",
@@ -207,6 +214,12 @@ test("a destination has its servers, or the response of the mesh with its reason
   );
   expect(describeDestination({ ...found, reason: "no server is ready" })).toBe("no server is ready");
   expect(describeDestination(found)).toBe("no ready server");
+});
+
+test("a redirect and the answer to a preflight are no failures", () => {
+  expect(isIntended("the request is redirected")).toBe(true);
+  expect(isIntended("a preflight request of a page")).toBe(true);
+  expect(isIntended("pages of this origin are not allowed")).toBe(false);
 });
 
 test("matches and settings are described in words", () => {

@@ -408,7 +408,7 @@ def _list_rule_findings(node: ServiceNode) -> Iterator[ObjectFindings]:
     for problem in node.rule_problems:
         if problem.origin is not None:
             type_, key = problem.origin
-            text = f"rule {problem.label}: {problem.text}" if problem.label else problem.text
+            text = f"{problem.place}: {problem.text}" if problem.place else problem.text
             yield ObjectFindings(type=type_, key=key, errors=(text,))
 
 

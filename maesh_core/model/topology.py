@@ -163,6 +163,12 @@ class RuleProblem(_Node, frozen=True):
     filter: str = ""
     backend: ObjectKey | None = None
 
+    @property
+    def place(self) -> str:
+        """The rule as its object has it: its label, or the index with which its name ends; empty without both."""
+        index = self.rule.rpartition("/")[2]
+        return f"rule {self.label}" if self.label else f"rules[{index}]" if index.isdecimal() else ""
+
 
 class PodNode(_Node, frozen=True, gc=False):
     """A pod behind a service, or one that a plugin's rules refer to."""

@@ -49,7 +49,7 @@ def decode_strictly(
         except msgspec.ValidationError as error:
             text, _, place = str(error).partition(" - at `$")
             steps = _read_steps(place.rstrip("`"))
-            faults.append(f"{_show_path(steps) or 'the object'}: {_rephrase(text)}")
+            faults.append(f"{_show_path(steps) or 'the object'}: {_rephrase(text, inspect.type_info(type_), steps)}")
             if not _drop(value, steps):
                 break
     return type_(), _shorten(faults)
@@ -170,11 +170,36 @@ def _read_steps(place: str) -> list[_Step]:
     return steps
 
 
-def _rephrase(text: str) -> str:
-    """Rephrase msgspec's text for a value of the wrong type."""
+def _rephrase(text: str, type_: inspect.Type, steps: list[_Step]) -> str:
+    """Rephrase msgspec's text for a value of the wrong type: with the allowed values, or the description of a text."""
     if "of length >= 1" in text:
         return "it is empty; leave the field out if it is not meant"
-    return f"{text[:1].lower()}{text[1:].replace('`', '').replace('array', 'list')}"
+    text = f"{text[:1].lower()}{text[1:].replace('`', '').replace(' | null', '').replace('array', 'list')}"
+    found = list(_walk_types(type_, steps))
+    choices = [str(value) for each in found if isinstance(each, inspect.LiteralType) for value in each.values]
+    if text.startswith("invalid enum value") and choices:
+        return f"{text}; known: {', '.join(choices)}"
+    schemas = [each.extra_json_schema or {} for each in found if isinstance(each, inspect.Metadata)]
+    descriptions = [str(each["description"]) for each in schemas if "description" in each]
+    return f"expected {descriptions[0]}" if "matching regex" in text and descriptions else text
+
+
+def _walk_types(type_: inspect.Type, steps: list[_Step]) -> Iterator[inspect.Type]:
+    """Yield the types that the value at a path may have, with their metadata."""
+    if isinstance(type_, inspect.UnionType):
+        for member in type_.types:
+            yield from _walk_types(member, steps)
+        return
+    if not steps:
+        yield type_
+    if isinstance(type_, inspect.Metadata):
+        yield from _walk_types(type_.type, steps)
+    elif isinstance(type_, inspect.VarTupleType) and steps:
+        yield from _walk_types(type_.item_type, steps[1:])
+    elif isinstance(type_, inspect.StructType) and steps:
+        for field in type_.fields:
+            if field.encode_name == steps[0]:
+                yield from _walk_types(field.type, steps[1:])
 
 
 def _show_path(steps: list[_Step]) -> str:

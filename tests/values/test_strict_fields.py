@@ -1,6 +1,6 @@
 """Strict decoding: every slip is a fault with its path, and what is right still says whom the object concerns."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Rule(Part, frozen=True):
     kind: str = ""
+    type: Literal["Exact", "Prefix"] | msgspec.UnsetType = msgspec.UNSET
     matches: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ()
 
 
@@ -22,6 +23,7 @@ class Spec(Part, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=1)] | msgspec.UnsetType = msgspec.UNSET
     rules: tuple[Rule, ...] = ()
     pairs: dict[str, str] | tuple[dict[str, str], ...] = ()
+    time: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]+s\Z", description="a duration such as 10s")] | None = None
 
 
 class Below(Part, frozen=True):
@@ -53,7 +55,7 @@ def test_what_fits_has_no_fault(spec):
         ({"spec": {"rule": []}}, "spec.rule: unknown field; did you mean rules?"),
         ({"spec": {"pair": []}}, "spec.pair: unknown field; did you mean pairs?"),
         ({"Spec": {}}, "Spec: unknown field; did you mean spec?"),
-        ({"spec": {"zzz": 1}}, "spec.zzz: unknown field; known here: name, pairs, port, rules"),
+        ({"spec": {"zzz": 1}}, "spec.zzz: unknown field; known here: name, pairs, port, rules, time"),
         ({"name": "a"}, "name: unknown field; it belongs at spec.name"),
         ({"spec": {"matches": ["a"]}}, "spec.matches: unknown field; it belongs at spec.rules[].matches"),
         ({"spec": {"rules": [{}, {"match": ["a"]}]}}, "spec.rules[1].match: unknown field; did you mean matches?"),
@@ -64,6 +66,12 @@ def test_what_fits_has_no_fault(spec):
         ({"spec": {"port": 0}}, "spec.port: expected int >= 1"),
         ({"spec": {"pairs": {"a": 1}}}, "spec.pairs: expected str, got int"),
         ({"spec": {"pairs": [{"a": None}]}}, "spec.pairs[0]: expected str, got null"),
+        (
+            {"spec": {"rules": [{"type": "Regex"}]}},
+            "spec.rules[0].type: invalid enum value 'Regex'; known: Exact, Prefix",
+        ),
+        ({"spec": {"time": "10"}}, "spec.time: expected a duration such as 10s"),
+        ({"spec": {"time": 10}}, "spec.time: expected str, got int"),
         ({"spec": None}, "spec: expected object, got null"),
         ({"spec": []}, "spec: expected object, got list"),
         ({"spec": {"a\nb": 1}}, "spec.'a\\nb': unknown field"),

@@ -5,6 +5,13 @@ interface Rule {
   advice: string;
 }
 
+/** Reasons of responses that the mesh gives because somebody asked for them: redirects, and answers to preflights. */
+const INTENDED = ["the request is redirected", "a preflight request of a page"];
+
+export function isIntended(reason: string): boolean {
+  return INTENDED.includes(reason);
+}
+
 const RULES: Rule[] = [
   {
     pattern: /no usable server|no server is ready|no ready server|has no ready/i,

@@ -61,7 +61,7 @@ function listRules(section: Section, set: Rules, key: string, prefix: string): R
     return {
       name: [name, ...kinds].filter(Boolean).join(", "),
       condition: prefix + describeMatches(found),
-      targets: rule.service ? listTargets(section, rule.service) : [],
+      targets: listRuleTargets(section, rule.service, kinds),
     };
   });
   const isComplete = [...matches.values()].flat().some((match) => describeMatch(match) === ALL);
@@ -84,6 +84,12 @@ function listTargets(section: Section, name: string): RouteLine["targets"] {
     share: sum ? part.weight / sum : 0,
     result: describeResult(section.services[part.service]),
   }));
+}
+
+/** The targets of a rule. The service of one with a redirect only answers where the middleware is missing. */
+function listRuleTargets(section: Section, service: string | undefined, kinds: string[]): RouteLine["targets"] {
+  if (kinds.includes("redirect")) return [{ name: "", share: 1, result: "a redirect" }];
+  return service ? listTargets(section, service) : [];
 }
 
 /** The last part of a key. A service without servers whose key is a rule is the mesh's own response. */

@@ -2,6 +2,7 @@
 
 import type { ServerTraffic, ServicePort, ServiceReport, ServiceTraffic, TrafficReport } from "./model";
 import { EMPTY_WINDOW } from "./model";
+import { isIntended } from "./advice";
 import { formatCount, formatRate, formatShare } from "./format";
 
 export type Health = "failing" | "degraded" | "remarked" | "fine" | "idle";
@@ -131,7 +132,7 @@ export function findProblem(row: Omit<Row, "health" | "why">): [Health, string] 
 /** The most frequent reason of the mesh's own failures; otherwise what the servers answer. */
 export function describeFailures(traffic: ServiceTraffic | null): string {
   const last = traffic?.last ?? EMPTY_WINDOW;
-  const top = sortCounts(last.reasons)[0];
+  const top = sortCounts(last.reasons).find(([reason]) => !isIntended(reason));
   const failed = last.success === null ? 0 : last.requests * (1 - last.success);
   if (top && top[1] >= failed / 2) return `${formatCount(top[1])} × ${top[0]}`;
   const code = sortCounts(last.codes).find(([name]) => name.startsWith("5"));

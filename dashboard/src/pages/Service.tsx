@@ -5,6 +5,7 @@ import { formatBytes, formatCount, formatRate, formatSeconds, formatShare } from
 import type { Samples } from "../logic/history";
 import type { ServiceTraffic, TopologyService, TrafficTarget, Window } from "../logic/model";
 import { splitKey, topologyKey } from "../logic/model";
+import { isIntended } from "../logic/advice";
 import { findConfigured } from "../logic/routes";
 import type { Configured } from "../logic/routes";
 import type { Row } from "../logic/rows";
@@ -110,7 +111,9 @@ function EncryptionMark({ row }: { row: Row }) {
 
 /** Errors, notices, and the mesh's own answers of the last minute, each with what to do. */
 function Problems({ row }: { row: Row }) {
-  const reasons = sortCounts(row.traffic?.last.reasons ?? {}).slice(0, 6);
+  const reasons = sortCounts(row.traffic?.last.reasons ?? {})
+    .filter(([reason]) => !isIntended(reason))
+    .slice(0, 6);
   const aside = row.traffic?.servers.filter((each) => each.isSetAside) ?? [];
   const isQuiet = !row.errors.length && !row.notices.length && !reasons.length && !aside.length && !row.unserved;
   if (isQuiet && row.health !== "failing" && row.health !== "degraded") return null;

@@ -71,5 +71,5 @@ def _explain_unserved_backend(backend: BackendNode) -> str:
 def describe_problem(problem: RuleProblem) -> str:
     """Describe a problem of a rule, as its Service shows it."""
     origin = "" if problem.origin is None else f" of {name_kind(problem.origin[0])} {problem.origin[1]}"
-    name = problem.label or problem.rule or "any"
-    return f"port {problem.port}: rule {name}{origin}: {problem.text}"
+    name = (problem.place if problem.origin else "") or f"rule {problem.label or problem.rule or 'any'}"
+    return f"port {problem.port}: {name}{origin}: {problem.text}"

@@ -68,7 +68,9 @@ def list_rule_destinations(
     total = sum(part.weight for part in service.parts)
     shares = [(part.service, part.weight / total) for part in service.parts if total] or [(chosen.service, 1.0)]
     found = [
-        _describe_target(services[key], name=_name_backend(key, port_key), share=share, allowed=allowed)
+        _describe_target(
+            services[key], name=_name_backend(key, port_key, services[key], chosen), share=share, allowed=allowed
+        )
         for key, share in shares
     ]
     return found if is_http else [msgspec.structs.replace(each, scheme="", status=0) for each in found]
@@ -102,10 +104,17 @@ def _describe_target(
     )
 
 
-def _name_backend(key: str, port_key: str) -> str:
-    """Name a backend by its service port; the port itself and responses of the mesh keep their keys."""
+def _name_backend(key: str, port_key: str, service: Service, chosen: ChosenRule) -> str:
+    """Name a backend by its service port, and invalid ones as the rule does; the port itself keeps its key."""
     prefix = f"{port_key}/backend/"
-    return "/".join(key.removeprefix(prefix).split("/")[:2]) if key.startswith(prefix) else key
+    if key.startswith(prefix):
+        return "/".join(key.removeprefix(prefix).split("/")[:2])
+    failed = [
+        f"{each.get('namespace')}/{each.get('service')}"
+        for each in chosen.document.get("backends", ())
+        if service.answer is not None and each.get("answer", {}).get("reason") == service.answer.reason
+    ]
+    return ", ".join(failed) or key
 
 
 def _list_servers(service: Service, allowed: Sequence[tuple[str, int]] | None) -> tuple[str, ...]:

@@ -65,11 +65,16 @@ def choose_rule(
 
 
 def name_rule(document: Mapping[str, Any], index: int, label: str = "") -> str:
-    """Name a rule for a person: as in `rule beta of HTTPRoute shop/web`."""
-    name = label or f"number {index + 1}"
+    """Name a rule for a person: as in `rule beta of HTTPRoute shop/web`, or by its place in the object: `rules[0] of`.
+
+    The key of a rule without a label ends with this place; `index` is its place among the rules of the port.
+    """
+    place = str(document.get("key", "")).rpartition("/")[2]
+    name = f"rule {label}" if label else f"rule number {index + 1}"
     if not document.get("kind"):
-        return f"rule {name}"
-    return f"rule {name} of {document['kind']} {document.get('namespace')}/{document.get('object')}"
+        return name
+    name = f"rules[{place}]" if not label and place.isdecimal() else name
+    return f"{name} of {document['kind']} {document.get('namespace')}/{document.get('object')}"
 
 
 def name_stream_rule(document: Mapping[str, Any], service: str) -> str:

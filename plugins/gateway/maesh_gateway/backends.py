@@ -53,7 +53,7 @@ class BackendResolver:
             text = f"rules[{rule}]: backend {_show(backend.key, route)}: {error}"
             answer = AnswerNode(
                 status=500,
-                reason=f"{route.shown}, rule {rule}: a backend is invalid",
+                reason=f"{route.shown}, rules[{rule}]: a backend is invalid",
                 grpc_status=GRPC_UNAVAILABLE if route.is_grpc else None,
             )
             failed = BackendNode(service=self._find_safe_key(backend.key), weight=backend.weight, answer=answer)

@@ -122,7 +122,7 @@ class _RouteRun:
     def _answer(self, rule: RouteRule, what: str, grpc_status: int | None = None) -> AnswerNode:
         return AnswerNode(
             status=500,
-            reason=f"{self._route.shown}, rule {rule.index}: {what}",
+            reason=f"{self._route.shown}, rules[{rule.index}]: {what}",
             grpc_status=grpc_status if self._route.is_grpc else None,
         )
 

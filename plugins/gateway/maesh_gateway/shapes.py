@@ -14,10 +14,19 @@ GROUP = "gateway.networking.k8s.io"
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
-Token = Annotated[str, Meta(max_length=256, pattern=r"\A[A-Za-z0-9!#$%&'*+\-.^_`|~]+\Z")]
+Token = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        pattern=r"\A[A-Za-z0-9!#$%&'*+\-.^_`|~]+\Z",
+        description="a name of letters, digits and !#$%&'*+-.^_`|~",
+    ),
+]
 """The name of a header, a query parameter or a cookie."""
 Value = Annotated[str, Meta(min_length=1, max_length=4096)]
-Time = Annotated[str, Meta(pattern=r"\A([0-9]{1,5}(h|m|s|ms)){1,4}\Z")]
+Time = Annotated[
+    str, Meta(pattern=r"\A([0-9]{1,5}(h|m|s|ms)){1,4}\Z", description="a duration such as 500ms, 10s or 1m30s")
+]
 """A duration (GEP-2257)."""
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]

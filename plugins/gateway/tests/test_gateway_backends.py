@@ -68,12 +68,12 @@ def test_without_backends_a_rule_answers_500(cluster, kind):
     found = cluster(WEB, write_route(rules=[write_rule()], kind=kind))
     answer = found.find_rule().answer
     assert (answer.status, answer.grpc_status) == (500, 12 if kind == "GRPCRoute" else None)
-    assert answer.reason == f"{kind} shop/web, rule 0: it has no backend"
+    assert answer.reason == f"{kind} shop/web, rules[0]: it has no backend"
 
 
 def test_with_weights_of_0_alone_a_rule_answers_500(cluster):
     found = cluster(WEB, V1, write_route(rules=[write_rule(write_backend("v1", weight=0))]))
-    assert found.find_rule().answer.reason == "HTTPRoute shop/web, rule 0: the weights of all backends are 0"
+    assert found.find_rule().answer.reason == "HTTPRoute shop/web, rules[0]: the weights of all backends are 0"
 
 
 @pytest.mark.parametrize("weight", [0, 1])

@@ -138,7 +138,8 @@ def _read_names(annotations: Mapping[str, str]) -> tuple[str, str]:
         needing = [each for each in sorted(annotations) if each in (PATH, PERMANENT) or HEADER not in annotations]
         name = next(iter(needing), "")
         if name:
-            raise build_annotation_error(name, annotations[name], f"needs {COOKIE}")
+            missing = COOKIE if name in (PATH, PERMANENT) else f"{COOKIE} or {HEADER}"
+            raise build_annotation_error(name, annotations[name], f"needs {missing}")
     for name in (COOKIE, HEADER):
         problem = _find_name_problem(annotations[name], is_cookie=name == COOKIE) if name in annotations else ""
         if problem:

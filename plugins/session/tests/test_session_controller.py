@@ -59,7 +59,7 @@ def test_a_permanent_cookie_has_a_lifetime():
         ({"header": "a:b"}, "annotation session-header: 'a:b' is not a name"),
         ({"header": "X-A", "path": "/"}, "annotation session-path: '/' needs session-cookie"),
         ({"header": "X-A", "permanent": "true", "lifetime": "1h"}, "session-permanent: 'true' needs session-cookie"),
-        ({"lifetime": "1h"}, "annotation session-lifetime: '1h' needs session-cookie"),
+        ({"lifetime": "1h"}, "annotation session-lifetime: '1h' needs session-cookie or session-header"),
         ({"cookie": "a", "path": "a"}, "annotation session-path: 'a' is not a path"),
         ({"cookie": "a", "path": "/; Domain=example"}, "annotation session-path"),
         ({"cookie": "a", "path": "/\r\nX-A: b"}, "annotation session-path"),

@@ -25,6 +25,7 @@ SERVICES = {
     P: Service(),
 }
 CHOSEN = ChosenRule(f"{P}/rule/r", ("g",))
+GONE = {"service": "v3", "namespace": "shop", "answer": {"status": 500, "reason": "there is no such Service"}}
 
 
 def test_backends_of_a_rule_are_named_by_their_service_ports_with_their_shares():
@@ -36,6 +37,12 @@ def test_backends_of_a_rule_are_named_by_their_service_ports_with_their_shares()
         ),
         Destination(service="shop/web:80", share=0.1, servers=(), status=503, reason="no server is ready"),
     ]
+
+
+def test_an_invalid_backend_has_the_name_that_the_rule_refers_to():
+    chosen = CHOSEN._replace(document={"backends": [{"service": "v1", "namespace": "shop"}, GONE]})
+    names = [each.service for each in list_rule_destinations(SERVICES, chosen, port_key=P, allowed=None)]
+    assert names == ["shop/v1:80", "other/v2:8080", "shop/v3", "shop/web:80"]
 
 
 def test_servers_that_a_middleware_does_not_allow_are_no_servers():

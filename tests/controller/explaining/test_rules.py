@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.controller.explaining.rules import choose_rule, describe_match, find_client_namespace
+from maesh_core.controller.explaining.rules import choose_rule, describe_match, find_client_namespace, name_rule
 from maesh_core.model.configuration import HttpOrder, HttpRouter, HttpRule, HttpRules
 from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
 from maesh_core.model.messages import PodReport
@@ -85,3 +85,15 @@ def test_all_conditions_of_a_match_are_described():
         describe_match(match) == "path /a exactly and method GET and header x=1 and header y~2+ and query parameter q=3"
     )
     assert describe_match(HttpMatch()) == "everything"
+
+
+def test_a_rule_without_a_label_is_named_by_its_place_in_its_object():
+    document = {
+        "kind": "HTTPRoute",
+        "namespace": "shop",
+        "object": "web",
+        "key": "shop/web:80/rule/httproute/shop/web/1",
+    }
+    assert name_rule(document, 4) == "rules[1] of HTTPRoute shop/web"
+    assert name_rule(document, 4, "beta") == "rule beta of HTTPRoute shop/web"
+    assert name_rule({**document, "key": "shop/web:80/rule/r"}, 4) == "rule number 5 of HTTPRoute shop/web"
