@@ -13,7 +13,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,10 +120,15 @@ def measure_turn(carry: Callable[[bytes], None], requests: Sequence[bytes]) -> f
 
 async def measure_requests(turns: int) -> str:
     """Measure every variant in turns, with heads alike and with heads that differ; gives the table."""
-    lines = ["| route | heads alike | heads that differ |", "| --- | --- | --- |"]
-    variants = build_variants()
     loads = ([build_request()] * HEADS, [build_request(number) for number in range(HEADS)])
+    return render_added("route", build_variants(), loads, turns)
+
+
+def render_added(title: str, variants: Mapping[str, Engine], loads: Sequence[Sequence[bytes]], turns: int) -> str:
+    """Measure what each variant adds to the first in each load, heads alike and heads that differ; gives the table."""
+    lines = [f"| {title} | heads alike | heads that differ |", "| --- | --- | --- |"]
     added: dict[str, list[str]] = {name: [] for name in variants}
+    bare = next(iter(variants))
     gc.collect()
     gc.freeze()
     for requests in loads:
@@ -134,16 +139,14 @@ async def measure_requests(turns: int) -> str:
                 found = measure_turn(carry, requests)
                 if turn:  # the first warms up
                     samples[name].append(found)
-        bare = samples["bare"]
-        added["bare"].append(f"{statistics.median(bare):.2f} µs")
+        added[bare].append(f"{statistics.median(samples[bare]):.2f} µs")
         for name in list(variants)[1:]:
-            differences = [one - other for one, other in zip(samples[name], bare, strict=True)]
-            added[name].append(f"+{statistics.median(differences):.2f} µs")
+            differences = [one - other for one, other in zip(samples[name], samples[bare], strict=True)]
+            added[name].append(f"{statistics.median(differences):+.2f} µs")
     for engine in variants.values():
         assert engine.count_answered() == len(loads) * (turns + 1) * HEADS
         engine.close()
-    lines += [f"| {name} | {' | '.join(texts)} |" for name, texts in added.items()]
-    return "\n".join(lines)
+    return "\n".join(lines + [f"| {name} | {' | '.join(texts)} |" for name, texts in added.items()])
 
 
 # --- how far a change goes

@@ -23,6 +23,9 @@ from typing import Any
 BURST_BYTES = 8_000_000
 ONE_BYTE_CHUNKS = b"1\r\nz\r\n" * 20_000
 BUFFER_BYTES = 1 << 20
+CONDITIONS, LONG_PAIRS = 15, 800
+"""Header fields and query parameters that costly rules read, and how often `ab` is in the value that patterns read: so
+often that the limit of patterns is just not reached."""
 CONNECT_LIMIT_S = 0.5
 WAIT_S = 0.1
 """How long a wait may last before the end is looked for."""
@@ -104,6 +107,15 @@ def pipeline(attack: Attack) -> None:
     attack.stream(burst, burst)
 
 
+def match(attack: Attack) -> None:
+    """Pipeline requests that meet all but one of the conditions of each rule of their route (fairness.py)."""
+    query = "&".join(f"q{number}=%31" for number in range(CONDITIONS))
+    fields = "".join(f"x-{number}: 1\r\n" for number in range(CONDITIONS)) + f"x-long: {'ab' * LONG_PAIRS}\r\n"
+    head = f"GET /v2?{query} HTTP/1.1\r\nHost: {attack.host}\r\n{fields}\r\n".encode()
+    burst = head * (BURST_BYTES // len(head))
+    attack.stream(burst, burst)
+
+
 def drip_up(attack: Attack) -> None:
     """Upload a body without end in chunks of one byte."""
     attack.stream(attack.build_head("POST", "Transfer-Encoding: chunked\r\n"), ONE_BYTE_CHUNKS)
@@ -149,6 +161,7 @@ def reset(attack: Attack) -> None:
 
 KINDS: dict[str, Callable[[Attack], None]] = {
     "pipeline": pipeline,
+    "match": match,
     "drip-up": drip_up,
     "drip-down": drip_down,
     "flood": flood,

@@ -11,7 +11,8 @@ class Case:
     """One load. `length` is the size of the body that is carried, in the direction that the method tells.
 
     `route` is the service that is asked for, and `only` names the proxies that have it, all when it is empty. Cases
-    with one `beside` are measured in turns, since they are compared with each other: with the first of them.
+    with one `beside` are measured in turns, since they are compared with each other: with the first of them. The
+    proxy sends copies of `copied_share` of the requests to the same servers.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Case:
     only: tuple[str, ...] = ()
     beside: str = ""
     rate_share: float = 0.0
+    copied_share: float = 0.0
 
     @property
     def host(self) -> str:
@@ -78,6 +80,14 @@ CASES = (
             ("breaker", "with a circuit breaker"),
             ("guarded", "with all three"),
         )
+    ),
+    Case(
+        name="mirrored",
+        title="small GET, with copies of 10 %",
+        route="mirrored",
+        only=("maesh",),
+        beside="bare",
+        copied_share=0.1,
     ),
     *(
         Case(name=route, title=title, targets=10_000, route=route, only=WITH_MIDDLEWARES, beside="any")

@@ -32,6 +32,7 @@ from maesh_core.settings import ProxySettings
 
 HOST = "bench.bench.maesh"
 SERVICE = "bench/bench:80"
+SERVER = ("127.0.3.1", 80)
 ENTRYPOINT = 5000
 RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: bench\r\nDate: Mon, 02 Nov 2026 08:00:00 GMT\r\nContent-Type: text/plain\r\n"
@@ -83,7 +84,7 @@ class Engine:
             for number, matches in enumerate(splits)
         )
         router = HttpRouter(entrypoint=ENTRYPOINT, hosts=(HOST,), service=SERVICE, middlewares=keys, branches=branches)
-        server = Service(servers=(Server(address="127.0.3.1", port=80),))
+        server = Service(servers=(Server(address=SERVER[0], port=SERVER[1]),))
         services = {SERVICE: server}
         for branch in branches:
             leaves = {f"{branch.service}/v1": 9, f"{branch.service}/v2": 1}

@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from attacks import CONDITIONS
 from cases import Case, build_host
 from fairness_report import find_missed, render_fairness
 from loads import Load, run_load
@@ -48,7 +49,7 @@ from proxies import HOST, Command, Site, build_controller_command, build_manifes
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ATTACKS = Path(__file__).resolve().parent / "attacks.py"
-EVIL_HOST, UNKNOWN_HOST = build_host("evil"), "nobody.example"
+EVIL_HOST, MATCHED_HOST, UNKNOWN_HOST = build_host("evil"), build_host("matched"), "nobody.example"
 EVIL_ADDRESS = "127.0.3.3"
 ATTACKERS = tuple(f"127.0.4.{number}" for number in range(1, 5))
 CLIENTS = 64
@@ -77,6 +78,7 @@ SCENARIOS = (
     Scenario(name="quiet", title="nobody attacks", attackers=0),
     Scenario(name="pipeline-404", title="pipelines 8 MB of GETs for a 404", kind="pipeline", host=UNKNOWN_HOST),
     Scenario(name="pipeline", title="pipelines 8 MB of GETs that go to the servers", kind="pipeline"),
+    Scenario(name="match", title="pipelines GETs that rules take long to match", kind="match", host=MATCHED_HOST),
     Scenario(name="drip-up", title="uploads in chunks of one byte", kind="drip-up", host=EVIL_HOST),
     Scenario(name="drip-down", title="downloads in chunks of one byte", kind="drip-down", host=EVIL_HOST),
     Scenario(name="flood", title="opens {connections:,} connections and keeps them", kind="flood", attackers=4),
@@ -227,7 +229,8 @@ def start_maesh(site: Site, evil_port: int) -> int:
     folder = site.folder / "manifests"
     folder.mkdir()
     document = json.loads(json.dumps(build_manifests(site.upstream_port)))
-    document["items"] += build_evil_service(evil_port)
+    document["items"] += build_service("evil", evil_port)
+    document["items"] += [*build_service("matched", evil_port), build_matched_route()]
     (folder / "bench.json").write_text(json.dumps(document))
     api_port, admin_port, port = (find_free_port() for _ in range(3))
     command = build_controller_command(folder, api_port=api_port, http_port=port)
@@ -237,9 +240,9 @@ def start_maesh(site: Site, evil_port: int) -> int:
     return port
 
 
-def build_evil_service(port: int) -> list[dict[str, Any]]:
-    """Build the service whose only server sends chunks of one byte."""
-    metadata = {"name": "evil", "namespace": "bench"}
+def build_service(name: str, port: int) -> list[dict[str, Any]]:
+    """Build a service whose only server sends chunks of one byte."""
+    metadata = {"name": name, "namespace": "bench"}
     endpoints = {"addresses": [EVIL_ADDRESS], "conditions": {"ready": True}}
     return [
         {
@@ -251,12 +254,31 @@ def build_evil_service(port: int) -> list[dict[str, Any]]:
         {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": {**metadata, "name": "evil-1", "labels": {"kubernetes.io/service-name": "evil"}},
+            "metadata": {**metadata, "name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
             "addressType": "IPv4",
             "ports": [{"name": "web", "port": port}],
             "endpoints": [endpoints],
         },
     ]
+
+
+def build_matched_route() -> dict[str, Any]:
+    """Build a route with as many rules and conditions as it may have; no request of the attack meets the last one.
+
+    nginx, which has no such conditions, answers these requests with a 404 at once.
+    """
+    headers = [{"name": f"x-{number}", "value": "1"} for number in range(CONDITIONS)]
+    queries = [{"name": f"q{number}", "value": "1"} for number in range(CONDITIONS)]
+    never = {"type": "RegularExpression", "name": "x-long", "value": "(a|b|ab)*c"}
+    path = {"type": "PathPrefix", "value": "/v2"}
+    match = {"path": path, "headers": [*headers, never], "queryParams": queries}
+    rules = [{"matches": [match] * 8, "backendRefs": [{"name": "matched", "port": 80}]}] * 16
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "matched", "namespace": "bench"},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "matched"}], "rules": rules},
+    }
 
 
 def start_nginx(site: Site, evil_port: int) -> int:

@@ -5,6 +5,7 @@ as server behind it and the client share the other. Nothing passes or fails here
 """
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,8 @@ from samples import check_headers, take_sample
 
 OVERHEAD_S = 0.5
 """What a run takes beside its load."""
+COPIES_SPREAD = 6
+"""How far the number of copies may be from its mean, in standard deviations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +142,14 @@ def choose_names(case: Case, names: Iterable[str]) -> list[str]:
 
 
 def find_wrong(case: Case, load: Load, surplus: int) -> list[str]:
-    """Find what makes a run doubtful. At its end each connection may have one request under way that is not counted."""
+    """Find what makes a run doubtful.
+
+    At its end each connection may have one request under way that is not counted. Copies are drawn at random.
+    """
     wrong = []
-    if not 0 <= surplus <= case.connections + load.failed:
+    copies = case.copied_share * load.requests
+    spread = COPIES_SPREAD * math.sqrt(copies)
+    if not copies - spread <= surplus <= copies + spread + case.connections + load.failed:
         wrong.append(f"the servers saw {surplus:+d} requests against the client")
     if load.missing_bytes:
         wrong.append(f"{load.missing_bytes} bytes of bodies did not arrive")

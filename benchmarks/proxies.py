@@ -44,6 +44,7 @@ ROUTES: Mapping[str, Mapping[str, str]] = {
     "limit": LIMIT,
     "breaker": BREAKER,
     "guarded": RETRY | LIMIT | BREAKER,
+    "mirrored": {"mirror-service": "any.bench:80", "mirror-percent": "10"},
     "sources": LIMIT | {"ratelimit-source": "header:X-Request-Id"},
 }
 """The annotations of each service; no limit is reached, and nothing fails."""

@@ -7,7 +7,9 @@ import asyncio
 from itertools import count, cycle
 
 import pytest
+from access import THREE
 from engine import Engine, build_request
+from policies import POLICIES, build_policies, build_policy_request
 
 from maesh_core.model.configuration import HttpOrder, HttpRouter, Section, Server, Service
 from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
@@ -105,10 +107,30 @@ async def test_carry_a_request_like_the_one_before(benchmark, engine):
     assert engine.count_answered() > 0
 
 
-async def test_carry_a_request_with_an_ordinary_head_that_is_new(benchmark, engine):
-    carry, requests = engine.connect(), cycle([build_request(number) for number in range(10_000)])
+def carry_new(benchmark, engine, build=build_request):
+    """Carry requests whose heads differ, and end the engine."""
+    carry, requests = engine.connect(), cycle([build(number) for number in range(10_000)])
     benchmark(lambda: carry(next(requests)))
     assert engine.count_answered() > 0
+    engine.close()
+
+
+async def test_carry_a_request_with_an_ordinary_head_that_is_new(benchmark):
+    carry_new(benchmark, Engine())
+
+
+async def test_carry_a_new_head_through_a_split(benchmark):
+    carry_new(benchmark, Engine(splits=[()]))
+
+
+@pytest.mark.parametrize("matches", [[HttpMatch()], [THREE, HttpMatch()]], ids=["without conditions", "with three"])
+async def test_carry_a_new_head_through_a_rule(benchmark, matches):
+    carry_new(benchmark, Engine(rules=matches))
+
+
+@pytest.mark.parametrize("policy", build_policies().values(), ids=POLICIES)
+async def test_carry_a_new_head_through_a_policy(benchmark, policy):
+    carry_new(benchmark, Engine([policy]), build_policy_request)
 
 
 CONDITIONS = HttpMatch(

@@ -18,6 +18,7 @@ from maesh_core.proxy.http.messages.syntax import REASONS
 UNKNOWN_HOST: Final = Response(status=404, reason="no service of the mesh has this host")
 NO_SERVER: Final = Response(status=503, reason="the service has no usable server")
 AMBIGUOUS_PATH: Final = Response(status=403, reason="the path is ambiguous")
+TOO_LARGE_FOR_RULES: Final = Response(status=431, reason="the request is too large for the patterns of its rules")
 NO_RULE: Final = "no rule of a route matches the request"  # 404
 CLOSED: Final = "the service is closed"
 """The default reason when the controller closes a service with a status only."""

@@ -42,20 +42,28 @@ class Backends:
 
 
 class RuleSet:
-    """The rules of a router, with their routes; `no_match` and `ambiguous` are closed routes.
+    """The rules of a router, with their routes; `no_match`, `ambiguous` and `too_large` are closed routes.
 
-    `ambiguous` is for requests whose path could be read in two ways, if a rule reads paths.
+    `ambiguous` is for requests whose path could be read in two ways, if a rule reads paths; `too_large` is for those
+    for which the patterns of the rules would take too long.
     """
 
-    __slots__ = ("ambiguous", "no_match", "order", "routes")
+    __slots__ = ("ambiguous", "no_match", "order", "routes", "too_large")
 
     def __init__(
-        self, order: CompiledOrder, routes: tuple["Route", ...], *, no_match: "Route", ambiguous: "Route"
+        self,
+        order: CompiledOrder,
+        routes: tuple["Route", ...],
+        *,
+        no_match: "Route",
+        ambiguous: "Route",
+        too_large: "Route",
     ) -> None:
         self.order = order
         self.routes = routes
         self.no_match = no_match
         self.ambiguous = ambiguous
+        self.too_large = too_large
 
     def __repr__(self) -> str:
         return f"<RuleSet of {len(self.routes)} rules>"
@@ -65,6 +73,8 @@ class RuleSet:
         index = self.order.find(head)
         if index >= 0:
             return self.routes[index]
+        if index == self.order.too_large:
+            return self.too_large
         return self.ambiguous if index == self.order.ambiguous else self.no_match
 
 

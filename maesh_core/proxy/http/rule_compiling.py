@@ -10,7 +10,7 @@ from maesh_core.model.configuration import HttpRouter, HttpRules
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.balancer import Balancer
-from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, CLOSED, NO_RULE, NO_SERVER
+from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, CLOSED, NO_RULE, NO_SERVER, TOO_LARGE_FOR_RULES
 from maesh_core.proxy.http.compiled_services import CompiledService
 from maesh_core.proxy.http.request_counters import RouteCounters
 from maesh_core.proxy.http.routes import Route, RuleSet
@@ -74,6 +74,7 @@ class RuleCompiler:
             tuple(self._compile_target(rule.service, rule.middlewares) for rule in rules.rules),
             no_match=self._close(Response(status=rules.status, reason=rules.reason or NO_RULE)),
             ambiguous=self._close(AMBIGUOUS_PATH),
+            too_large=self._close(TOO_LARGE_FOR_RULES),
         )
 
     def _compile_target(self, key: str, middlewares: Sequence[str]) -> Route:

@@ -2,7 +2,7 @@
 
 Takes the rules of a router; returns the position of the rule of a request's head. Few matches are tried one by one.
 For more, dicts of exact paths and of prefixes find those whose path fits, and only these are tried. A request with a
-long target or a large head is parsed once, so that the cost has a bound whatever the rules and the client are.
+long target or a large head, or whose path fits many matches, is parsed once instead of searched for each condition.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,13 @@ from maesh_core.proxy.http.messages.headers import split_field, split_fields
 from maesh_core.proxy.http.messages.request_head import RequestHead
 
 TRIED_LIMIT: Final = 8
-"""Up to so many matches are tried one by one, which is faster than the dicts."""
+"""Up to so many matches are tried one by one, which is faster than the dicts, and than parsing the request."""
 SEARCHED_TARGET_BYTES: Final = 1024
 SEARCHED_HEAD_BYTES: Final = 4096
 """Longer targets and larger heads are parsed once, instead of searched for each condition."""
+PATTERNS_LIMIT: Final = 1 << 20
+"""Limit of bytes times the size of the patterns that may read them (`CompiledMatch.pattern_size`): some 5 ms, or a few
+times that at worst, in which the worker serves nobody else."""
 
 
 @final
@@ -28,7 +31,9 @@ class CompiledOrder:
     __slots__ = (
         "_depth",
         "_exact",
+        "_has_patterns",
         "_header_names",
+        "_is_parsed",
         "_matches",
         "_others",
         "_parameter_names",
@@ -41,12 +46,18 @@ class CompiledOrder:
     no_match: ClassVar[int] = -1
     ambiguous: ClassVar[int] = -2
     """In place of a rule's index: the path can be read in two ways, and some rule has conditions on the path."""
+    too_large: ClassVar[int] = -3
+    """In place of a rule's index: the patterns of the rules would take too long for this request."""
 
     def __init__(self, order: Sequence[HttpOrder]) -> None:
         self.order = tuple(order)
         self.rules = tuple(each.rule for each in order)
         self.is_path_read = has_paths([each.match for each in order])
         self._matches = tuple(CompiledMatch(each.match) for each in order)
+        pattern_size = sum(each.pattern_size for each in self._matches)
+        self._has_patterns = pattern_size > 0
+        self._is_parsed = pattern_size * SEARCHED_HEAD_BYTES > PATTERNS_LIMIT
+        """Whether every request is parsed, because only then the limit of patterns is checked."""
         self._exact: dict[bytes, list[int]] = {}
         self._prefixes: dict[bytes, list[int]] = {}
         self._others: list[int] = []
@@ -69,7 +80,7 @@ class CompiledOrder:
         return f"<CompiledOrder of {len(self._matches)} matches>"
 
     def find(self, head: RequestHead) -> int:
-        """Return the index of the rule of a request, `no_match` or `ambiguous`."""
+        """Return the index of the rule of a request, `no_match`, `ambiguous` or `too_large`."""
         if head.chosen_by is self:
             return head.chosen
         head.chosen_by, head.chosen = self, self._find(head)
@@ -79,14 +90,17 @@ class CompiledOrder:
         target = head.target
         if self.is_path_read and is_ambiguous(target):
             return self.ambiguous
-        if len(target) > SEARCHED_TARGET_BYTES or len(head.head) > SEARCHED_HEAD_BYTES:
+        if self._is_parsed or len(target) > SEARCHED_TARGET_BYTES or len(head.head) > SEARCHED_HEAD_BYTES:
             return self._find_parsed(head)
         if len(self._matches) <= TRIED_LIMIT:
             for position, match in enumerate(self._matches):
                 if match.is_always or match.holds(head):
                     return self.rules[position]
             return self.no_match
-        for position in self._list_candidates(target.partition(b"?")[0]):
+        candidates = self._list_candidates(target.partition(b"?")[0])
+        if len(candidates) > TRIED_LIMIT:
+            return self._find_parsed(head)
+        for position in candidates:
             match = self._matches[position]
             if match.is_always or match.holds(head):
                 return self.rules[position]
@@ -96,10 +110,18 @@ class CompiledOrder:
         path, _, query = head.target.partition(b"?")
         parameters = parse_parameters(query, self._parameter_names) if self._parameter_names else {}
         headers = self._parse_headers(head) if self._header_names else {}
-        for position in self._list_candidates(path):
+        candidates = self._list_candidates(path)
+        if self._has_patterns and self._is_too_large(head, candidates, headers):
+            return self.too_large
+        for position in candidates:
             if self._matches[position].holds_parsed(head.method, path, parameters, headers):
                 return self.rules[position]
         return self.no_match
+
+    def _is_too_large(self, head: RequestHead, candidates: list[int], headers: dict[bytes, list[bytes]]) -> bool:
+        """Whether the patterns of the candidates would take too long for the longest text that they may read."""
+        longest = max([len(head.target), *(sum(map(len, values)) for values in headers.values())])
+        return longest * sum(self._matches[position].pattern_size for position in candidates) > PATTERNS_LIMIT
 
     def _list_candidates(self, path: bytes) -> list[int]:
         """List the positions of the matches whose exact path or prefix fits, and of all others, in order."""

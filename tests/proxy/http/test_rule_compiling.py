@@ -13,7 +13,7 @@ from maesh_core.model.configuration import (
     Server,
     Service,
 )
-from maesh_core.model.matches import HttpMatch
+from maesh_core.model.matches import HeaderMatch, HttpMatch
 
 from .exchanges.middleware_doubles import OK, get_status
 
@@ -91,6 +91,18 @@ async def test_a_request_goes_to_the_service_of_its_rule_and_without_a_rule_to_n
         assert await refuse(world, send(world, "/a/../b")) == (403, "the path is ambiguous")
         apply(world, {}, rules=HttpRules(reason="no route is valid"))
         assert await refuse(world, send(world, "/a")) == (404, "no route is valid")
+
+
+async def test_a_request_too_large_for_the_patterns_of_its_rules_is_refused(open_world):
+    matches = [HttpMatch(path_prefix="/a", headers=(HeaderMatch(name="x", pattern=f"{n}.*b"),)) for n in range(100)]
+    async with open_world() as world:
+        order = (*(HttpOrder(rule=0, match=each) for each in matches), HttpOrder(rule=0, match=HttpMatch()))
+        rules = HttpRules(rules=(HttpRule(service="r1"),), order=order)
+        apply(world, {"r1": build_service(1)}, rules=rules)
+        client = world.open_client()
+        client.send(f"GET /a HTTP/1.1\r\nHost: {HOST}\r\nX: {'a' * 30_000}\r\n\r\n".encode())
+        assert await refuse(world, client) == (431, "the request is too large for the patterns of its rules")
+        assert await serve(world, send(world, "/a")) == 1
 
 
 async def test_each_rule_has_middlewares_of_its_own(open_world):

@@ -8,7 +8,7 @@ from maesh_core.model.configuration import HttpOrder, HttpRule, HttpRules
 from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
 from maesh_core.model.matching import compile_matches
 from maesh_core.proxy.http.messages.request_parsing import parse_request_head
-from maesh_core.proxy.http.rules import TRIED_LIMIT, CompiledOrder, compile_order
+from maesh_core.proxy.http.rules import PATTERNS_LIMIT, TRIED_LIMIT, CompiledOrder, compile_order
 
 PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3).map(lambda parts: "".join(f"/{each}" for each in parts))
 MATCHES = st.builds(
@@ -104,3 +104,27 @@ def test_a_large_request_does_not_take_long_whatever_the_rules_are(target):
     head = parse_request_head(b"GET /a HTTP/1.1\r\nHost: h\r\n" + b"x-1: 2\r\n" * 500 + b"\r\n")
     head.target = target
     assert order.find(head) == CompiledOrder.no_match
+
+
+@pytest.mark.parametrize("count", [1, TRIED_LIMIT + 1, 100])
+def test_a_request_too_large_for_the_patterns_has_no_rule_however_many_there_are(count):
+    matches = [HttpMatch(path_prefix="/a", headers=(HeaderMatch(name="x", pattern="(a|b|ab)*c"),))] * count
+    order = compile_all([*matches, HttpMatch()])
+    size = order._matches[0].pattern_size * count
+    assert size == 5 * count
+    for target, length, expected in [
+        (b"/a", 100, count),
+        (b"/a", PATTERNS_LIMIT // size + 1, CompiledOrder.too_large),
+        (b"/b", PATTERNS_LIMIT // size + 1, count),
+    ]:
+        head = parse_request_head(b"GET %b HTTP/1.1\r\nHost: h\r\nX: %b\r\n\r\n" % (target, b"a" * length))
+        assert order.find(head) == expected
+
+
+def test_patterns_that_are_slow_for_a_small_head_are_limited_too():
+    slow = HeaderMatch(name="x", pattern="(.*a){140}")
+    match = HttpMatch(headers=(slow,))
+    order = compile_all([match] * TRIED_LIMIT)
+    for length, expected in [(100, CompiledOrder.no_match), (4000, CompiledOrder.too_large)]:
+        head = parse_request_head(b"GET / HTTP/1.1\r\nHost: h\r\nX: %b\r\n\r\n" % (b"b" * length))
+        assert order.find(head) == expected

@@ -1,0 +1,125 @@
+"""How many instructions the engine needs for a request, by callgrind: other load of the machine does not change them.
+
+Runs the engine without sockets (engine.py) in valgrind, with heads alike and with heads that differ. Each part that is
+measured begins and ends with a call of `getppid`, before which callgrind writes and resets its counters. Takes options;
+prints a table.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from access import HEADER, LITERAL, THREE, build_acl
+from engine import Engine, build_request
+from policies import build_policies, build_policy_request
+from processes import run_to_end
+
+from maesh_core import engine
+from maesh_core.model.matches import HttpMatch
+from maesh_core.plugin import Exchange, Middleware
+
+REQUESTS, WARM_UP = 200, 50
+INSIDE = "--inside"
+_find_total = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE).search
+
+
+class Watching(Middleware):
+    """A middleware in plain Python that does nothing."""
+
+    def on_request(self, exchange: Exchange) -> None:
+        """See a request."""
+
+
+class Row(NamedTuple):
+    """A row of the table: an engine, and its requests, alike and different."""
+
+    name: str
+    engine: Engine
+    loads: Sequence[Sequence[bytes]]
+
+
+def build_rows() -> list[Row]:
+    """Build the rows. The requests of policies are larger, so there is a bare route for them, too."""
+    engines = {
+        "bare": Engine(),
+        "a middleware with on_request": Engine([Watching()]),
+        "acl": Engine([build_acl(())]),
+        "split": Engine(splits=[()]),
+        "split, method and literal path": Engine(splits=[[LITERAL]]),
+        "split, literal header": Engine(splits=[[HEADER]]),
+        "rule": Engine(rules=[HttpMatch()]),
+        "rule, path prefix": Engine(rules=[HttpMatch(path_prefix="/items")]),
+        "rule, path prefix, header and query parameter": Engine(rules=[THREE, HttpMatch()]),
+    }
+    policies = {"bare, for policies": Engine()} | {row: Engine([each]) for row, each in build_policies().items()}
+    small, large = (
+        ([build()] * REQUESTS, [build(number) for number in range(REQUESTS)])
+        for build in (build_request, build_policy_request)
+    )
+    return [Row(name, each, small) for name, each in engines.items()] + [
+        Row(name, each, large) for name, each in policies.items()
+    ]
+
+
+async def carry_all(names: Sequence[str]) -> None:
+    """Carry the requests of all rows, or of the named ones; called inside valgrind."""
+    for row in build_rows():
+        for requests in row.loads if not names or row.name in names else ():
+            carry = row.engine.connect()
+            for request in requests[:WARM_UP]:
+                carry(request)
+            gc.collect()
+            os.getppid()
+            for request in requests:
+                carry(request)
+            os.getppid()
+            print(row.name, flush=True)
+
+
+def count_instructions(folder: Path, names: Sequence[str]) -> list[tuple[str, float]]:
+    """Run this program in valgrind; returns the instructions of a request, for both loads of each row."""
+    command = ["valgrind", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={folder}/out"]
+    command += [sys.executable, __file__, INSIDE, *names]
+    environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONMALLOC": "pymalloc"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    found = []
+    for number, name in enumerate(done.stdout.splitlines()):
+        total = _find_total((folder / f"out.{2 * number + 2}").read_text())
+        assert total is not None
+        found.append((name, int(total[1]) / REQUESTS))
+    return found
+
+
+def main() -> int:
+    """Count and print."""
+    if sys.argv[1:2] == [INSIDE]:
+        asyncio.run(carry_all(sys.argv[2:]))
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("rows", nargs="*", help="rows of the table (default: all)")
+    options = parser.parse_args()
+    if not shutil.which("valgrind"):
+        print("Not installed, so there is nothing to measure with: valgrind", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as name:
+        found = count_instructions(Path(name), options.rows)
+    print(f"Instructions for a request; the engine is {engine.form}.\n")
+    print("| route | heads alike | heads that differ |\n| --- | --- | --- |")
+    for (row, alike), (_, different) in zip(found[::2], found[1::2], strict=True):
+        print(f"| {row} | {alike:,.0f} | {different:,.0f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    run_to_end(main)
