@@ -6,7 +6,6 @@ long target or a large head, or whose path fits many matches, is parsed once ins
 """
 
 from collections.abc import Sequence
-from time import perf_counter
 from typing import ClassVar, Final, final
 
 from maesh_core.model.configuration import HttpOrder, HttpRules
@@ -108,13 +107,6 @@ class CompiledOrder:
         return self.no_match
 
     def _find_parsed(self, head: RequestHead) -> int:
-        """Parse a request, and find its rule; measure how long that takes, for it may take long."""
-        started = perf_counter()
-        found = self._match_parsed(head)
-        head.matching_s = perf_counter() - started
-        return found
-
-    def _match_parsed(self, head: RequestHead) -> int:
         path, _, query = head.target.partition(b"?")
         parameters = parse_parameters(query, self._parameter_names) if self._parameter_names else {}
         headers = self._parse_headers(head) if self._header_names else {}

@@ -21,9 +21,6 @@ TURN_REQUESTS: Final = 4
 """Requests of one connection that start in one turn of the event loop."""
 TURN_BYTES: Final = 16384
 """Bytes of heads after which no further request starts in a turn. A chunked body is scanned in pieces of this size."""
-REST_TIMES: Final = 16
-REST_LIMIT_S: Final = 1.0
-"""A client whose request took long to match rests for so many times as long, up to a limit."""
 _NEVER: Final = float("inf")
 
 
@@ -83,13 +80,6 @@ class PacedConnection(ClientStream):
         if not self._is_queued:
             self._is_queued = True
             asyncio.get_running_loop().call_soon(self._take_turn)
-        self._stop_reading()
-
-    def rest(self, seconds: float) -> None:
-        """Process nothing until other clients have had many times as long as this one has used."""
-        if not self._is_queued:
-            self._is_queued = True
-            asyncio.get_running_loop().call_later(min(REST_TIMES * seconds, REST_LIMIT_S), self._take_turn)
         self._stop_reading()
 
     def _count_full_read(self) -> None:

@@ -66,9 +66,6 @@ class ClientStream(ClientSide, Protocol):
     def wait_for_exchange(self) -> None:
         """Wait for what the exchange needs next."""
 
-    def rest(self, seconds: float) -> None:
-        """Let other clients have turns, because the rules took so long to match this request."""
-
     def on_upstream_ready(self, upstream: UpstreamStream) -> None:
         """Resume reading, which was paused because there was no upstream."""
 

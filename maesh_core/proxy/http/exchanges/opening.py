@@ -1,7 +1,5 @@
 """Creates the exchange of a request: chooses its route, and gives it a run if a middleware or an upgrade needs one."""
 
-from typing import Final
-
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.copying import note_failure
 from maesh_core.proxy.http.exchanges.exchange import Exchange
@@ -11,9 +9,6 @@ from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.middleware.chain import Skip
 
-COSTLY_S: Final = 0.0002
-"""A client rests after a request that rules took longer to match."""
-
 
 def open_exchange(client: ClientStream, route: Route | None, request: RequestHead, now: float) -> Exchange:
     """Create the exchange of a request to a host with this route: choose the branch, and add a run if it needs one."""
@@ -21,9 +16,6 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
     if route is not None and not route.is_plain:
         if route.has_choice:
             route = route.choose(request, client.find_namespace() if route.consumers else "")
-            if request.matching_s > COSTLY_S:
-                client.rest(request.matching_s)
-            request.matching_s = 0.0
         if route.chain.choose_backend:
             chosen = choose_backend(client, route, request)
         if route.parts:

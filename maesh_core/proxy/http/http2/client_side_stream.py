@@ -314,9 +314,6 @@ class ClientSideStream(Http2Stream, ClientStream):
             exchange.upstream.resume_reading()
         exchange.on_client_reads()
 
-    def rest(self, seconds: float) -> None:
-        """Do nothing: the connection's other streams must not wait."""
-
     def on_upstream_ready(self, upstream: UpstreamStream) -> None:
         """Resume reading, which was paused because there was no upstream."""
         if self.is_write_paused:

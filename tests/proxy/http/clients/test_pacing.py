@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from maesh_core.proxy.http.clients.pacing import REST_LIMIT_S, REST_TIMES, TURN_BYTES, TURN_REQUESTS
+from maesh_core.proxy.http.clients.pacing import TURN_BYTES, TURN_REQUESTS
 from maesh_core.proxy.http.messages.chunked import TURN_LINES
 from maesh_core.proxy.http.transports import FULL_READ_BYTES, HELD_LIMIT_BYTES, TURN_READS
 from maesh_core.settings import CarryingSettings
@@ -44,28 +44,6 @@ async def test_large_heads_end_a_turn_earlier(world):
     assert client.take().count(b"HTTP/1.1 404 ") == 2
     await world.settle()
     assert client.take().count(b"HTTP/1.1 404 ") == 2
-
-
-async def test_a_client_whose_request_took_long_to_match_rests_while_others_are_served(world, pass_time):
-    slow, other = world.open_client(), world.open_client()
-    slow.send(UNKNOWN[:9])
-    slow.transport.protocol.rest(0.01)
-    assert not slow.transport.is_reading
-    slow.transport.protocol.data_received(UNKNOWN[9:] + UNKNOWN * 2)
-    other.send(UNKNOWN)
-    assert read_status(other.take()) == 404
-    assert not slow.take()
-    pass_time(REST_TIMES * 0.01)
-    assert slow.take().count(b"HTTP/1.1 404 ") == 3
-    assert slow.transport.is_reading
-
-
-async def test_a_client_that_leaves_while_it_rests_is_forgotten(world, pass_time):
-    client = world.open_client()
-    client.transport.protocol.rest(60)
-    client.lose()
-    pass_time(REST_LIMIT_S)
-    assert not world.handler.environment.clients
 
 
 CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nTransfer-Encoding: chunked\r\n\r\n"
