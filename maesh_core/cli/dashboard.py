@@ -29,8 +29,8 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 def run(settings: DashboardSettings) -> None:
     """Print an address of this machine at which a browser shows the dashboard, until Ctrl-C.
 
-    The controllers are found as by `maesh status`, and may be protected. Keep the address secret: whoever knows it on
-    this machine can read what you can read.
+    The controllers are found as by `maesh status`, and may be protected. Keep the address secret: anybody who knows it
+    on this machine can read what you can read.
     """
     configure_logging(settings.log_level, settings.log_format)
     run_until_signalled(lambda stop: _serve(settings, stop))

@@ -13,7 +13,7 @@ from maesh_core.model.patterns import compile_pattern, is_literal
 from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP
 
 SEARCHED_LIMIT_BYTES = 64
-"""Longer literals are searched in the values: the search of a whole head compares them anew at each byte of a value."""
+"""Longer literals are searched in the values: the search of a whole head compares them at each byte of a value."""
 
 Search = Callable[[bytes], Any]
 

@@ -154,7 +154,7 @@ class ControllerSettings(MeshSettings, ClusterSettings):
     api_clear: Annotated[
         bool,
         Meta(
-            description="Also answer requests without TLS, whoever sends them, if a plugin protects the API; for the"
+            description="Also answer requests without TLS, from any client, if a plugin protects the API; for the"
             " time in which proxies change to TLS."
         ),
     ] = False

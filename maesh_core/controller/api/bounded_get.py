@@ -77,7 +77,7 @@ def build_options(secured: Secured) -> dict[str, Any]:
 
 
 def describe_unreachable(who: str, error: OSError) -> str:
-    """Describe why there is no connection; only a wrong certificate is told apart."""
+    """Describe why there is no connection; only a wrong certificate has a text of its own."""
     import aiohttp
 
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

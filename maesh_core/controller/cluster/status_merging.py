@@ -1,7 +1,7 @@
 """Merges the mesh's entries into a list of an object's status that several controllers write.
 
 Takes the list as it is, and the entries that it must have of the mesh; returns the list as it must be. Pure. The list
-is atomic in the Gateway API: whoever writes it writes all of it, so the entries of others are kept as they are.
+is atomic in the Gateway API: each writer replaces all of it, so the entries of others are kept as they are.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

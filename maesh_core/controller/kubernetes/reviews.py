@@ -138,7 +138,7 @@ class Reviews:
             if not self._waiting[source]:
                 del self._waiting[source]
             if not ended.cancelled():
-                ended.exception()  # whoever waited for it may have left
+                ended.exception()  # the waiting request may have ended
 
         task.add_done_callback(end)
         return task
