@@ -8,12 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from maesh_core.controller.checking.core_kinds import (
-    IDLE_BACKEND,
     IMPOSSIBLE_MATCH,
     NEVER_REACHED,
-    NO_WEIGHT,
     REDUNDANT_MATCH,
-    TINY_SHARE,
 )
 from maesh_core.controller.checking.matches import covers, find_impossible
 from maesh_core.controller.checking.policy import EnginePolicy
@@ -143,9 +140,8 @@ def _check_table(table: RuleTable, verdicts: _Verdicts) -> None:
                 verdicts.note(
                     _locate_match(place, rule, match), IMPOSSIBLE_MATCH.code, f"it holds for no request: {reason}"
                 )
-        for problem in find_weight_problems(rule.backends, has_answer=rule.answer is not None or not rule.backends):
-            code = {"idle": IDLE_BACKEND, "none": NO_WEIGHT, "tiny": TINY_SHARE}[problem.kind].code
-            verdicts.note(place, code, problem.text)
+        for problem in find_weight_problems(rule.backends, has_answer=not rule.backends):
+            verdicts.note(place, *problem)
 
 
 def _find_place(rule: BranchNode) -> _Place | None:
