@@ -162,6 +162,7 @@ from maesh_core.plugin_system.pages import (
     PostPage,
     PostRequest,
 )
+from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding, PolicyView
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
@@ -283,6 +284,7 @@ __all__ = [
     "FilterNode",
     "FilterRequest",
     "FilteringBuilder",
+    "FindingKind",
     "Findings",
     "HeaderMatch",
     "Headers",
@@ -327,6 +329,9 @@ __all__ = [
     "PodNames",
     "PodNode",
     "PodReport",
+    "PolicyChecker",
+    "PolicyFinding",
+    "PolicyView",
     "PortNode",
     "PortRange",
     "PortRules",

@@ -30,7 +30,8 @@ from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import PluginError, StartupError
-from maesh_core.model.resources import ResourceKind
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Resource, ResourceKind
 from maesh_core.plugin_system.hookspecs import (
     OPTIONAL_SECTIONS,
     POD_NAMES,
@@ -141,8 +142,17 @@ def collect_sources(
     return tuple(sources)
 
 
+Origins = Mapping[tuple[type[Resource], ObjectKey], str]
+"""Where objects are defined in manifests, as `path document 2 line 10`."""
+
+
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     """Build everything from the first lists of the sources, without an API and without a stored port mapping."""
+    return (await build_with_origins(settings, plugins))[0]
+
+
+async def build_with_origins(settings: ControllerSettings, plugins: Plugins) -> tuple[Engine, Origins]:
+    """Build everything as `build_once` does; also return where the objects are defined."""
     transport = collect_transport(plugins)
     kinds = collect_kinds(plugins, has_transport=transport is not None)
     given = plugins.collect("maesh_sources")
@@ -158,7 +168,8 @@ async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
                 break
         if isinstance(events, AsyncGenerator):
             await events.aclose()
-    return engine
+    origins = {at: text for each in sources if isinstance(each, ManifestSource) for at, text in each.origins.items()}
+    return engine, origins
 
 
 def build_engine(

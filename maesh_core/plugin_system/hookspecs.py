@@ -35,6 +35,7 @@ from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Questi
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
 from maesh_core.plugin_system.pages import ApiPage, CountingPage, OpenPage, PostPage
+from maesh_core.plugin_system.policy_checks import PolicyChecker
 from maesh_core.plugin_system.protocols import CountingHandler, ProtocolHandler, TrafficType
 from maesh_core.plugin_system.transports import (
     InformedService,
@@ -165,6 +166,17 @@ class TopologySpecs(Protocol):
     @hookspec
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
         """Return checkers that find objects without effect. Controller; once, at start; raising stops the start."""
+
+
+# --- policy ----------------------------------------------------------------------------------------------------------
+
+
+class PolicySpecs(Protocol):
+    """Hooks for `maesh check`."""
+
+    @hookspec
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return checkers of the whole policy. `maesh check`; once; raising ends the command."""
 
 
 # --- status ----------------------------------------------------------------------------------------------------------
@@ -552,6 +564,7 @@ class TransportSpecs(Protocol):
 SPEC_FAMILIES: tuple[type, ...] = (
     DiscoverySpecs,
     TopologySpecs,
+    PolicySpecs,
     StatusSpecs,
     PageSpecs,
     ServiceSpecs,
