@@ -15,7 +15,7 @@ from maesh_core.plugin import (
     hookimpl,
     read_annotation,
 )
-from maesh_ratelimit.settings import ServiceLimit
+from maesh_ratelimit.settings import Limit, ServiceLimits
 
 AVERAGE, BURST, PERIOD, SOURCE = "ratelimit-average", "ratelimit-burst", "ratelimit-period", "ratelimit-source"
 _Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -30,7 +30,7 @@ class RateLimitBuilder:
     stage = Stage.LIMIT
     annotations: tuple[str, ...] = (AVERAGE, BURST, PERIOD, SOURCE)
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceLimit | None:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceLimits | None:
         """Read the annotations; a missing average is the burst, a missing burst the average, None without any."""
         if not annotations:
             return None
@@ -43,12 +43,14 @@ class RateLimitBuilder:
         source = annotations.get(SOURCE, "ip")
         if not _SOURCE.fullmatch(source):
             raise build_annotation_error(SOURCE, source, "is not one of ip, host, header:NAME")
-        return ServiceLimit(
+        limit = Limit(
+            name="default",
             average=either,
             burst=burst or either,
             period_s=read_annotation(annotations, PERIOD, PositiveDuration) or 1.0,
-            source=source.lower(),
+            sources=(source.lower(),),
         )
+        return ServiceLimits(limits=(limit,))
 
 
 class ControllerHalf:

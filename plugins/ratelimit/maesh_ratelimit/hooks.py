@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from maesh_core.plugin import MiddlewareFactory, Node, hookimpl
 from maesh_ratelimit.buckets import BucketTable
+from maesh_ratelimit.node_store import NodeStore
 from maesh_ratelimit.proxy import RateLimitFactory
+from maesh_ratelimit.settings import NODE_STORE
 
 
 class ProxyHalf:
@@ -13,4 +15,4 @@ class ProxyHalf:
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
         """Give the one factory of this plugin."""
-        return [RateLimitFactory(BucketTable(node))]
+        return [RateLimitFactory({NODE_STORE: NodeStore(BucketTable(node))})]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maesh_ratelimit.controller import ControllerHalf
-from maesh_ratelimit.settings import ServiceLimit
+from maesh_ratelimit.settings import ServiceLimits
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
 
@@ -18,7 +18,7 @@ def build(annotations):
     """Build what the proxy would get."""
     (builder,) = ControllerHalf().maesh_middleware_builders()
     built = builder.build_settings({f"ratelimit-{name}": text for name, text in annotations.items()}, SERVICE)
-    return built and msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), ServiceLimit)
+    return built and msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), ServiceLimits)
 
 
 def test_a_service_without_the_annotations_has_no_limit():
@@ -36,8 +36,8 @@ def test_a_service_without_the_annotations_has_no_limit():
     ],
 )
 def test_either_number_is_enough(annotations, limit):
-    found = build(annotations)
-    assert (found.average, found.burst, found.period_s, found.source) == limit
+    (found,) = build(annotations).limits
+    assert (found.average, found.burst, found.period_s, *found.sources) == limit
 
 
 @pytest.mark.parametrize(
