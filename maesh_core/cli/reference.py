@@ -26,6 +26,7 @@ from maesh_core.plugin_system import (
     pages,
     policy_checks,
     protocols,
+    request_sources,
     transports,
 )
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
@@ -165,6 +166,7 @@ def list_interfaces() -> list[Interface]:
         commands: _COMMANDS_TITLE,
         converters: _CONVERTERS_TITLE,
         policy_checks: _FAMILIES["PolicySpecs"],
+        request_sources: _FAMILIES["MiddlewareSpecs"],
     }
     return [
         found
@@ -172,6 +174,7 @@ def list_interfaces() -> list[Interface]:
             hookspecs,
             protocols,
             middleware,
+            request_sources,
             pages,
             controllers,
             commands,
