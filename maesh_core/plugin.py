@@ -38,6 +38,7 @@ from maesh_core.model.path_changes import (
     read_path_change,
 )
 from maesh_core.model.patterns import weigh_pattern
+from maesh_core.model.request_sources import describe_sources, parse_sources
 from maesh_core.model.resources import (
     REFERENCES,
     CheckedResource,
@@ -94,6 +95,7 @@ from maesh_core.plugin_system.controllers import (
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
+    ACCOUNTS,
     CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
@@ -163,6 +165,7 @@ from maesh_core.plugin_system.pages import (
     PostRequest,
 )
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind, SourceReader
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
@@ -192,7 +195,7 @@ from maesh_core.plugin_system.transports import (
 )
 from maesh_core.process.tls_credentials import TlsCredentials
 from maesh_core.values.field_rules import find_header_problem
-from maesh_core.values.parsing import Duration, PositiveDuration
+from maesh_core.values.parsing import Duration, PositiveDuration, parse_value
 from maesh_core.values.spelling import suggest
 from maesh_core.values.strict_fields import decode_strictly
 
@@ -217,6 +220,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "ACCOUNTS",
     "CLIENT_LEFT",
     "CONTROLLER_NAME",
     "DENIED",
@@ -345,6 +349,7 @@ __all__ = [
     "RemoteServer",
     "Replaced",
     "ReportingRules",
+    "RequestSource",
     "Resource",
     "ResourceKind",
     "Response",
@@ -359,6 +364,9 @@ __all__ = [
     "SharedBytes",
     "SocketWatcher",
     "Source",
+    "SourceKind",
+    "SourceReader",
+    "SourcedBuilder",
     "Stage",
     "Status",
     "StatusBuilder",
@@ -395,6 +403,7 @@ __all__ = [
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "describe_sources",
     "find_chosen_traffic_type",
     "find_header_problem",
     "find_match_problem",
@@ -406,6 +415,8 @@ __all__ = [
     "is_subdomain",
     "join_port",
     "override",
+    "parse_sources",
+    "parse_value",
     "plan_rules",
     "read_annotation",
     "read_filter",

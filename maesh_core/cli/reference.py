@@ -24,6 +24,7 @@ from maesh_core.plugin_system import (
     node,
     pages,
     protocols,
+    request_sources,
     transports,
 )
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
@@ -156,6 +157,7 @@ def list_interfaces() -> list[Interface]:
         controllers: _FAMILIES["ServiceSpecs"],
         commands: _COMMANDS_TITLE,
         converters: _CONVERTERS_TITLE,
+        request_sources: _FAMILIES["MiddlewareSpecs"],
     }
     return [
         found
@@ -163,6 +165,7 @@ def list_interfaces() -> list[Interface]:
             hookspecs,
             protocols,
             middleware,
+            request_sources,
             pages,
             controllers,
             commands,

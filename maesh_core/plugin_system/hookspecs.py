@@ -36,6 +36,7 @@ from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
 from maesh_core.plugin_system.pages import ApiPage, CountingPage, OpenPage, PostPage
 from maesh_core.plugin_system.protocols import CountingHandler, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind
 from maesh_core.plugin_system.transports import (
     InformedService,
     ListeningTransport,
@@ -345,7 +346,7 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: converts annotations to settings.
 
-    It may be a `ClosingBuilder`, an `ExplainingBuilder` and a `FilteringBuilder`.
+    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `FilteringBuilder` and a `SourcedBuilder`.
     """
 
     kind: str
@@ -451,6 +452,14 @@ class MiddlewareSpecs(Protocol):
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
         """Return the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
 
+    @hookspec
+    def maesh_source_kinds(self) -> Sequence[SourceKind]:
+        """Return kinds of sources of requests. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_request_sources(self, node: Node) -> Sequence[RequestSource]:
+        """Return the sources that the proxy's half reads. Proxy; once, at start; raising stops the start."""
+
 
 # --- observation -----------------------------------------------------------------------------------------------------
 
@@ -505,7 +514,8 @@ class ClosingObserver(TrafficObserver, Protocol):
 class OptionalSection(msgspec.Struct, frozen=True):
     """A section of the configuration that the controller builds and sends only if a plugin asks for it.
 
-    `POD_NAMES` is the only one: the names of pods by address, which `Node.follow_pod_names` returns in proxies.
+    `POD_NAMES` has the names of pods by address, which `Node.follow_pod_names` returns in proxies. `ACCOUNTS` has their
+    service accounts, which the source `account` of `Node.build_source_reader` reads.
     """
 
     name: str
@@ -514,7 +524,10 @@ class OptionalSection(msgspec.Struct, frozen=True):
 
 POD_NAMES: Final = OptionalSection(PODS)
 
-OPTIONAL_SECTIONS: Sequence[OptionalSection] = (POD_NAMES,)
+ACCOUNTS: Final = OptionalSection("accounts")
+"""The clients of the section `transport`, for all pods, as with `--client-header`."""
+
+OPTIONAL_SECTIONS: Sequence[OptionalSection] = (POD_NAMES, ACCOUNTS)
 """The sections that a plugin can ask for."""
 
 
@@ -567,7 +580,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     ApiPage: (CountingPage, OpenPage, PostPage),
     ControllerService: (CountingService, PreparedService),
     ProtocolHandler: (CountingHandler,),
-    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder),
+    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder, SourcedBuilder),
     Transport: (ListeningTransport,),
     TransportRules: (ReportingRules,),
     NodeService: (InformedService,),

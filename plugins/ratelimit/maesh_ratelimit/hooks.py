@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from maesh_core.plugin import MiddlewareFactory, Node, hookimpl
+from maesh_ratelimit import RateLimitSettings
 from maesh_ratelimit.buckets import BucketTable
 from maesh_ratelimit.node_store import NodeStore
 from maesh_ratelimit.proxy import RateLimitFactory
@@ -12,7 +13,11 @@ from maesh_ratelimit.settings import NODE_STORE
 class ProxyHalf:
     """What a proxy loads."""
 
+    def __init__(self, settings: RateLimitSettings) -> None:
+        self._settings = settings
+
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
         """Give the one factory of this plugin."""
-        return [RateLimitFactory({NODE_STORE: NodeStore(BucketTable(node))})]
+        node.follow_accounts()
+        return [RateLimitFactory(node, {NODE_STORE: NodeStore(BucketTable(node))})]

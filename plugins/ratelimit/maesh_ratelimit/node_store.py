@@ -3,12 +3,13 @@
 All workers use the machine's monotonic clock.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
 import msgspec
 
+from maesh_core.plugin import MetricFamily
 from maesh_ratelimit.buckets import BucketTable, build_key
 from maesh_ratelimit.places import Places
 from maesh_ratelimit.settings import Limit
@@ -116,3 +117,7 @@ class NodeStore:
     def build_limiter(self, limit: Limit, service: str) -> Limiter:
         """Build the limiter of one limit of a service."""
         return NodeLimiter(limit, self._table, service, time=self._time)
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Return nothing: the core counts responses by status."""
+        return ()

@@ -7,6 +7,8 @@ from msgspec import Meta
 
 NODE_STORE = "node"
 """The store of buckets that the workers of one node share."""
+STORES = (NODE_STORE,)
+"""The names of all stores."""
 LIMITS_LIMIT = 16
 """Limit of the limits of one service, because each takes part in every request."""
 SOURCES_LIMIT = 4

@@ -4,12 +4,18 @@ A limiter is called for every request, so its base class is compiled, and a stor
 compiled module. A store must not wait in `take`: what it needs from elsewhere it must have asked for before.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Final, Protocol
 
+from maesh_core.plugin import MetricFamily
 from maesh_ratelimit.settings import Limit
 
 LONGEST_WAIT_S: Final = 0.5
 """Longest wait of a request for its token, if there is less than one token per second (Traefik)."""
+
+ASK: Final = math.inf
+"""What `take` returns if the store knows nothing of a client yet, and `ask` must be awaited."""
 
 
 class Limiter:
@@ -27,6 +33,10 @@ class Limiter:
         """
         raise NotImplementedError
 
+    async def ask(self, source: str | bytes) -> float:
+        """Take a token of a client after asking the store; the result is that of `take`, but never ASK."""
+        raise NotImplementedError
+
     def give_back(self, source: str | bytes) -> None:
         """Return the token that this client's request has just taken, because another limit refuses the request."""
         raise NotImplementedError
@@ -41,3 +51,6 @@ class Store(Protocol):
 
     def build_limiter(self, limit: Limit, service: str) -> Limiter:
         """Build the limiter of one limit of a service, `namespace/name`; equal limits of a service share buckets."""
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Return the metrics of the store in this worker."""

@@ -5,15 +5,22 @@ from maesh_testing import PluginContract
 
 class TestContract(PluginContract):
     name = "ratelimit"
+    settings = {"accounts": "true", "headers": "true", "store": "node"}
     annotations = {
         "ratelimit-average": "100",
         "ratelimit-burst": "200",
         "ratelimit-period": "1m",
         "ratelimit-source": "host",
+        "ratelimit-limits": "hour: 1000/1h burst=50 source=ip,header:X-User",
+        "ratelimit-store": "node",
+        "ratelimit-headers": "true",
     }
     bad_annotations = (
         {"ratelimit-average": "-5"},
         {"ratelimit-burst": "many"},
         {"ratelimit-period": "0s"},
         {"ratelimit-source": "cookie"},
+        {"ratelimit-limits": "hour"},
+        {"ratelimit-store": "mars"},
+        {"ratelimit-headers": "maybe"},
     )

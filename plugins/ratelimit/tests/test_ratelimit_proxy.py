@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maesh_ratelimit.buckets import BUCKETS, WAYS, BucketTable, build_key
+from maesh_ratelimit.fields import build_policy_field, render_limit
 from maesh_ratelimit.node_store import REMEMBERED_LENGTH, NodeStore
-from maesh_ratelimit.proxy import RateLimit
+from maesh_ratelimit.proxy import RateLimitFactory
 from maesh_ratelimit.settings import NODE_STORE, Limit, ServiceLimits
 
 from maesh_core.plugin import Response
@@ -40,10 +41,10 @@ class World:
         limit = Limit(name="default", average=average, burst=burst, period_s=period_s, sources=(source,))
         return self.build(BucketTable(self.node.get_worker(slot)), name, limit)
 
-    def build(self, table, name, *limits):
+    def build(self, table, name, *limits, **options):
         """Build the middleware of a service, with these limits."""
-        store = NodeStore(table, time=self.node.read_time)
-        return RateLimit(ServiceLimits(limits=limits), {NODE_STORE: store}, name)
+        stores = {NODE_STORE: NodeStore(table, time=self.node.read_time)}
+        return RateLimitFactory(self.node, stores).build_middleware(ServiceLimits(limits=limits, **options), name)
 
     def pass_time(self, seconds):
         self.node.pass_time(seconds)
@@ -276,3 +277,82 @@ def test_tokens_that_workers_lose_of_each_other_are_made_up_for(world, burst):
         buckets._times = get_buckets(second)._times
         answers += [ask(worker, "a") for worker in workers * 2]
     assert 198 <= answers.count(None) <= 202
+
+
+def limit_of(name="default", average=1, burst=1, *sources, **options):
+    return Limit(name=name, average=average, burst=burst, sources=sources or ("ip",), **options)
+
+
+def test_a_request_needs_a_token_of_each_limit(world):
+    limits = (limit_of("a", 10, 3), limit_of("b", 1, 5, period_s=60.0))
+    limit = world.build(BucketTable(world.node), "shop/cart", *limits)
+    assert world.count_admitted(limit) == 3
+    world.pass_time(1)
+    assert world.count_admitted(limit) == 2
+    assert read_headers(ask(limit, "a"))[b"Retry-After"] == b"59"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_limit_gets_its_token_back_if_another_one_refuses(world, workers):
+    world.node.workers = workers
+    first, second = limit_of("a", 1, 100, period_s=60.0), limit_of("b", 1, 1, period_s=3600.0)
+    limit = world.build(BucketTable(world.node), "shop/cart", first, second)
+    assert world.count_admitted(limit) == 1
+    assert limit._limits[0].limiter.count_missing("a") == pytest.approx(1)
+
+
+def test_of_several_limits_the_longest_wait_counts(world):
+    limit = world.build(BucketTable(world.node), "shop/cart", limit_of("a", 10, 1), limit_of("b", 5, 1))
+    assert ask(limit, "a") is None
+    world.pass_time(0.12)
+    assert ask(limit, "a") == pytest.approx(0.08, abs=1e-6)
+
+
+def test_a_limit_of_a_path_leaves_other_paths_alone(world):
+    limit = world.build(BucketTable(world.node), "shop/cart", limit_of("login", 1, 1, "ip", "path:/login"))
+    answers = [limit.on_request(FakeExchange(target=target)) for target in (b"/login", b"/", b"/login/?x", b"/a")]
+    assert [getattr(answer, "status", 0) for answer in answers] == [0, 0, 429, 0]
+
+
+def test_a_client_is_its_account_or_else_its_address(world):
+    world.node.accounts = {"10.0.0.1": "web@shop", "10.0.0.2": "web@shop"}
+    limit = world.start_worker(source="account", burst=1)
+    answers = [limit.on_request(exchange(f"10.0.0.{number}")) for number in (1, 2, 3, 4, 3)]
+    assert [getattr(answer, "status", 0) for answer in answers] == [0, 429, 0, 0, 429]
+
+
+def test_an_unknown_source_or_store_is_an_error_and_not_another_limit(world):
+    for limit in (limit_of("a", 1, 1, "planet"), limit_of("a", store="mars")):
+        with pytest.raises(ValueError, match="this proxy"):
+            world.build(BucketTable(world.node), "shop/cart", limit)
+
+
+def test_headers_say_what_is_left_and_when_all_of_it_is_back(world):
+    limits = (limit_of("default", 10, 20), limit_of("hour", 100, 100, period_s=3600.0))
+    limit = world.build(BucketTable(world.node), "shop/cart", *limits, shows_headers=True)
+    answered = exchange()
+    for _ in range(3):
+        assert limit.on_request(answered) is None
+    answered.response_headers.set(b"RateLimit", b'"server";r=1')
+    limit.on_response(answered)
+    assert answered.response_headers.get_all(b"RateLimit") == [
+        b'"server";r=1',
+        b'"default";r=17;t=1, "hour";r=97;t=108',
+    ]
+    assert answered.response_headers.get(b"RateLimit-Policy") == b'"default";q=20;w=2, "hour";q=100;w=3600'
+
+
+@pytest.mark.parametrize("shows_headers", [True, False])
+def test_a_refusal_has_the_headers_only_if_they_are_asked_for(world, shows_headers):
+    limit = world.build(BucketTable(world.node), "shop/cart", limit_of(), shows_headers=shows_headers)
+    assert ask(limit, "a") is None
+    headers = read_headers(ask(limit, "a"))
+    expected = {b"RateLimit-Policy": b'"default";q=1;w=1', b"RateLimit": b'"default";r=0;t=1'}
+    assert {name: value for name, value in headers.items() if name in expected} == (expected if shows_headers else {})
+
+
+def test_numbers_of_headers_never_leave_their_range():
+    huge = limit_of("a", 1, 10**9, period_s=1e300)
+    assert build_policy_field([huge]) == b'"a";q=1000000000;w=999999999999999'
+    assert render_limit(huge, 2e9) == b'"a";r=0;t=999999999999999'
+    assert render_limit(limit_of("a", 10**9, 5, period_s=1e-9), 0.0) == b'"a";r=5;t=0'
