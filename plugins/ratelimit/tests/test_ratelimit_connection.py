@@ -5,9 +5,9 @@ import contextlib
 import subprocess
 
 import pytest
+from maesh_ratelimit.redis_settings import parse_redis_url
 from maesh_ratelimit.redis_store.connection import REPLY_LIMIT_BYTES, RedisLink, StoreError
 from maesh_ratelimit.redis_store.script import Question
-from maesh_ratelimit.redis_store.settings import parse_redis_url
 
 from .redis_servers import run_redis
 

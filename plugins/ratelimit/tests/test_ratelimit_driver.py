@@ -20,6 +20,8 @@ from .redis_model import ModelRedis
 class FakeLink:
     """A link to a model of Redis, which may be away."""
 
+    name = "Redis"
+
     def __init__(self):
         self.redis = ModelRedis()
         self.nodes = 3
@@ -44,9 +46,6 @@ class FakeLink:
 
     async def close(self):
         pass
-
-    def __repr__(self):
-        return "<FakeLink>"
 
 
 class World:
@@ -140,7 +139,7 @@ async def test_while_redis_is_away_each_node_limits_by_its_share_and_says_so(wor
     assert admitted == 2  # a third of the burst, of which the first one has taken one
     assert world.store.book.is_away
     assert [record.getMessage() for record in caplog.records] == [
-        "<FakeLink> is away: no answer within 0.1 s; each of 3 nodes limits by its own share"
+        "Redis is away: no answer within 0.1 s; each node enforces its share of the limits (nodes: 3)"
     ]
     values = read_metrics(world.store)
     assert (values["maesh_ratelimit_redis_workers", "away"], values["maesh_ratelimit_local_decisions_total",]) == (

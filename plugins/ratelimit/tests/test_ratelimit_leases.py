@@ -284,6 +284,9 @@ class FakeStore:
         self.limits.append(limit)
         return FakeLimiter(limit)
 
+    def collect_metrics(self):
+        return []
+
 
 def build_limiter(world, worker, *, nodes=4, average=100, burst=100):
     store = FakeStore()

@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from maesh_ratelimit.redis_settings import parse_redis_url
 from maesh_ratelimit.redis_store.connection import RedisLink
 from maesh_ratelimit.redis_store.script import (
     DUE_LIMIT_US,
@@ -16,7 +17,6 @@ from maesh_ratelimit.redis_store.script import (
     build_arguments,
     parse_answer,
 )
-from maesh_ratelimit.redis_store.settings import parse_redis_url
 
 from .redis_model import ModelRedis
 

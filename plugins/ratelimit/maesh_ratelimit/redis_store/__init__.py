@@ -2,5 +2,5 @@
 
 A worker leases tokens of the clients that it serves, in batches and before it needs them, and spends them without
 asking. `leases.py` decides what to lease, `limiter.py` spends, `driver.py` asks, `connection.py` speaks to the server,
-and `script.py` is what runs there. Only a proxy with the setting `redis-url` imports more of it than `settings.py`.
+and `script.py` is what runs there. Only a proxy with the setting `redis-url` imports it.
 """

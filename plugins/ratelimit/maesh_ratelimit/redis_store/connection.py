@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol, cast
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError
 
+from maesh_ratelimit.redis_settings import RedisAddress, read_password
 from maesh_ratelimit.redis_store.script import SCRIPT, AnswerError, Grant, Question, build_arguments, parse_answer
-from maesh_ratelimit.redis_store.settings import RedisAddress, read_password
 
 CONNECT_TIMEOUT_S: Final = 1.0
 """Longest time for a connection, with TLS, the password and a first answer."""
@@ -29,7 +29,9 @@ class StoreError(Exception):
 
 
 class Link(Protocol):
-    """What asks Redis."""
+    """What asks Redis. `name` is for logs."""
+
+    name: str
 
     async def connect(self) -> int:
         """Connect, and return the number of nodes. Raises StoreError."""
@@ -109,6 +111,7 @@ class RedisLink:
         key_file: str = "",
     ) -> None:
         self._address = address
+        self.name = f"Redis at {address.host} port {address.port}"
         self._node, self._prefix = node.encode(), prefix.encode()
         self._timeout_s = timeout_s
         self._password_file = password_file
@@ -116,7 +119,7 @@ class RedisLink:
         self._connection: Any = None
 
     def __repr__(self) -> str:
-        return f"<RedisLink to {self._address.host}:{self._address.port}>"
+        return f"<RedisLink {self.name}>"
 
     async def connect(self) -> int:
         """Connect, log in, and run the script without questions."""

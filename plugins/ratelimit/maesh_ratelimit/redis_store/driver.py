@@ -117,15 +117,15 @@ class RedisStore:
     def _note_connected(self, nodes: int) -> None:
         self._count[0] = nodes
         if self.reason:
-            _log.warning("%r answers again: limits hold for the whole mesh", self._link)
+            _log.warning("%s answers again: limits hold for the whole mesh", self._link.name)
         self.book.is_away, self.reason = False, ""
 
     def _note_away(self, batch: Batch | None, reason: str) -> None:
         self.failed += 1
         self.book.fail(batch)
         if not self.reason:
-            nodes = self.count_nodes()
-            _log.error("%r is away: %s; each of %d nodes limits by its own share", self._link, reason, nodes)
+            text = "%s is away: %s; each node enforces its share of the limits (nodes: %d)"
+            _log.error(text, self._link.name, reason, self.count_nodes())
         self.reason = reason
 
     def _wake_soon(self) -> None:

@@ -116,7 +116,7 @@ class RedisLimiter(Limiter):
 
     def _build_key(self, source: str | bytes) -> bytes:
         text = source if isinstance(source, bytes) else source.encode()
-        return blake2b(text, digest_size=KEY_BYTES, key=self._name).digest()
+        return blake2b(text, digest_size=KEY_BYTES, key=self._name).hexdigest().encode()
 
     def _take_local(self, source: str | bytes) -> float:
         nodes = self._share.count_nodes()

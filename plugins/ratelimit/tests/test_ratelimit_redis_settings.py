@@ -1,7 +1,7 @@
 """Texts in, addresses out; passwords from files."""
 
 import pytest
-from maesh_ratelimit.redis_store.settings import PASSWORD_LIMIT_BYTES, RedisAddress, parse_redis_url, read_password
+from maesh_ratelimit.redis_settings import PASSWORD_LIMIT_BYTES, RedisAddress, parse_redis_url, read_password
 
 
 @pytest.mark.parametrize(

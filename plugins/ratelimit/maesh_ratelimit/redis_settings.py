@@ -6,6 +6,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 DEFAULT_PORT: Final = 6379
+PREFIX_PATTERN: Final = r"^[A-Za-z0-9:._-]{1,64}$"
+"""A prefix of keys."""
 PASSWORD_LIMIT_BYTES: Final = 4096
 """Longest file of a password."""
 
