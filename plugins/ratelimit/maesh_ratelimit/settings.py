@@ -7,7 +7,9 @@ from msgspec import Meta
 
 NODE_STORE = "node"
 """The store of buckets that the workers of one node share."""
-STORES = (NODE_STORE,)
+REDIS_STORE = "redis"
+"""The store of buckets that all nodes of the mesh share, in a Redis server."""
+STORES = (NODE_STORE, REDIS_STORE)
 """The names of all stores."""
 LIMITS_LIMIT = 16
 """Limit of the limits of one service, because each takes part in every request."""

@@ -5,7 +5,19 @@ from maesh_testing import PluginContract
 
 class TestContract(PluginContract):
     name = "ratelimit"
-    settings = {"accounts": "true", "headers": "true", "store": "node"}
+    settings = {
+        "accounts": "true",
+        "headers": "true",
+        "store": "node",
+        "nodes": "3",
+        "redis-url": "rediss://maesh@127.0.0.1:1/2",
+        "redis-password-file": "/run/secrets/redis/password",
+        "redis-ca-file": "/run/secrets/redis/ca.crt",
+        "redis-certificate-file": "/run/secrets/redis/tls.crt",
+        "redis-key-file": "/run/secrets/redis/tls.key",
+        "redis-timeout": "200ms",
+        "redis-prefix": "shop:",
+    }
     annotations = {
         "ratelimit-average": "100",
         "ratelimit-burst": "200",

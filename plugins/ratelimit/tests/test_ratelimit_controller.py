@@ -74,7 +74,7 @@ def test_either_number_is_enough(annotations, limit):
         ({"period": "1s"}, "annotation ratelimit-period: '1s' has no effect without ratelimit-average or"),
         ({"headers": "true"}, "annotation ratelimit-headers: 'true' has no effect without ratelimit-average,"),
         ({"limits": "a: 5", "source": "ip"}, "annotation ratelimit-source: 'ip' has no effect without"),
-        ({"average": "1", "store": "nodes"}, "'nodes' is not one of node; did you mean node?"),
+        ({"average": "1", "store": "nodes"}, "'nodes' is not one of node, redis; did you mean node?"),
         ({"average": "1", "source": "account"}, "needs the accounts of clients: --set ratelimit.accounts=true"),
         ({"average": "1", "source": "ip,ip"}, "'ip,ip' has a source twice"),
         ({"average": "1", "source": "claim:1"}, "has an invalid source: a claim is a word"),
@@ -89,7 +89,7 @@ def test_either_number_is_enough(annotations, limit):
         ({"limits": "a: 1/x"}, "has an invalid period: 'x' is not a duration"),
         ({"limits": "a: 1 burst=1 burst=2"}, "has burst twice"),
         ({"limits": "a: 1 burst=many"}, "has an invalid burst: 'many' is not a whole number"),
-        ({"limits": "a: 1 store=mars"}, "has an invalid store: 'mars' is not one of node"),
+        ({"limits": "a: 1 store=mars"}, "has an invalid store: 'mars' is not one of node, redis"),
         (
             {"limits": "a: 1 source=cookie"},
             "annotation ratelimit-limits: 'a: 1 source=cookie' is not one of",
