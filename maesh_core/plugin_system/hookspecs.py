@@ -31,6 +31,7 @@ from maesh_core.plugin_system.controllers import (
     CountingService,
     PreparedService,
 )
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
@@ -345,7 +346,8 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: converts annotations to settings.
 
-    It may be a `ClosingBuilder`, an `ExplainingBuilder` and a `FilteringBuilder`.
+    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `DescribingBuilder` (describing.py) and a
+    `FilteringBuilder`.
     """
 
     kind: str
@@ -567,7 +569,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     ApiPage: (CountingPage, OpenPage, PostPage),
     ControllerService: (CountingService, PreparedService),
     ProtocolHandler: (CountingHandler,),
-    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder),
+    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, DescribingBuilder, FilteringBuilder),
     Transport: (ListeningTransport,),
     TransportRules: (ReportingRules,),
     NodeService: (InformedService,),
