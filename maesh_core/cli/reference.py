@@ -18,6 +18,7 @@ from maesh_core.plugin_system import (
     commands,
     controllers,
     converters,
+    describing,
     hookspecs,
     interfaces,
     middleware,
@@ -40,6 +41,7 @@ from maesh_core.settings import (
     UpSettings,
 )
 from maesh_core.settings.fields import SettingField, list_fields
+from maesh_core.settings.states import DiffSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 
 _COMMANDS = {
@@ -47,6 +49,7 @@ _COMMANDS = {
     "controller": ControllerSettings,
     "proxy": ProxySettings,
     "explain": ExplainSettings,
+    "diff": DiffSettings,
     "status": StatusSettings,
     "top": TopSettings,
     "tap": TapSettings,
@@ -161,6 +164,7 @@ def list_interfaces() -> list[Interface]:
         found
         for module in (
             hookspecs,
+            describing,
             protocols,
             middleware,
             pages,

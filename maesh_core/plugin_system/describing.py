@@ -6,6 +6,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+# --- middleware ------------------------------------------------------------------------------------------------------
+
 
 class DescribingBuilder(Protocol):
     """A middleware's builder that describes its settings."""

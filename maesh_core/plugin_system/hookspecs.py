@@ -346,7 +346,7 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: converts annotations to settings.
 
-    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `DescribingBuilder` (describing.py) and a
+    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `DescribingBuilder` and a
     `FilteringBuilder`.
     """
 

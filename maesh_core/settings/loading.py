@@ -35,6 +35,7 @@ from maesh_core.settings.sources import (
     read_environment,
     read_file,
 )
+from maesh_core.settings.states import DiffSettings, SimulateSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 from maesh_core.values.parsing import parse_value
 
@@ -43,6 +44,8 @@ SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
     ControllerSettings,
     ProxySettings,
     ExplainSettings,
+    DiffSettings,
+    SimulateSettings,
     StatusSettings,
     TopSettings,
     TapSettings,
