@@ -93,6 +93,7 @@ from maesh_core.plugin_system.controllers import (
     PreparedService,
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
@@ -281,6 +282,7 @@ __all__ = [
     "Deleted",
     "Delivery",
     "DeliveryVerdict",
+    "DescribingBuilder",
     "Duration",
     "Event",
     "Exchange",

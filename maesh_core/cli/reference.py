@@ -19,6 +19,7 @@ from maesh_core.plugin_system import (
     commands,
     controllers,
     converters,
+    describing,
     hookspecs,
     interfaces,
     middleware,
@@ -47,6 +48,7 @@ from maesh_core.settings import (
 )
 from maesh_core.settings.check import CheckSettings
 from maesh_core.settings.fields import SettingField, list_fields
+from maesh_core.settings.states import DiffSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 
 _COMMANDS = {
@@ -55,6 +57,7 @@ _COMMANDS = {
     "proxy": ProxySettings,
     "check": CheckSettings,
     "explain": ExplainSettings,
+    "diff": DiffSettings,
     "status": StatusSettings,
     "top": TopSettings,
     "tap": TapSettings,
@@ -172,6 +175,7 @@ def list_interfaces() -> list[Interface]:
         found
         for module in (
             hookspecs,
+            describing,
             protocols,
             middleware,
             request_sources,

@@ -31,6 +31,7 @@ from maesh_core.plugin_system.controllers import (
     CountingService,
     PreparedService,
 )
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
@@ -358,7 +359,8 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: converts annotations to settings.
 
-    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `FilteringBuilder` and a `SourcedBuilder`.
+    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `DescribingBuilder`, a `FilteringBuilder` and a
+    `SourcedBuilder`.
     """
 
     kind: str
@@ -593,7 +595,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     ApiPage: (CountingPage, OpenPage, PostPage),
     ControllerService: (CountingService, PreparedService),
     ProtocolHandler: (CountingHandler,),
-    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder, SourcedBuilder),
+    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, DescribingBuilder, FilteringBuilder, SourcedBuilder),
     Transport: (ListeningTransport,),
     TransportRules: (ReportingRules,),
     NodeService: (InformedService,),
