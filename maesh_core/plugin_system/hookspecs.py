@@ -34,6 +34,7 @@ from maesh_core.plugin_system.controllers import (
 from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import ApiPage, CountingPage, OpenPage, PostPage
 from maesh_core.plugin_system.protocols import CountingHandler, ProtocolHandler, TrafficType
 from maesh_core.plugin_system.transports import (
@@ -161,6 +162,10 @@ class TopologySpecs(Protocol):
     @hookspec
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Return builders that add to each service's node. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_outside_rules(self) -> Sequence[OutsideRules]:
+        """Return which servers outside of the mesh are carried. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
@@ -570,7 +575,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder),
     Transport: (ListeningTransport,),
     TransportRules: (ReportingRules,),
-    NodeService: (InformedService,),
+    NodeService: (InformedService, NamesService),
     MiddlewareFactory: (CountingFactory,),
     TrafficObserver: (ConfiguredObserver, CountingObserver, ClosingObserver),
 }

@@ -15,6 +15,8 @@ from maesh_core.controller.configuration.annotation_values import (
     OWN,
     check_entrypoint,
     explain_unknown_app_protocol,
+    parse_egress_forwarded,
+    parse_egress_host,
     parse_scheme,
 )
 from maesh_core.controller.configuration.catalogue import Catalogue
@@ -259,6 +261,8 @@ class _Build:
         try:
             parse_scheme(self.annotations)
             check_entrypoint(self.annotations)
+            parse_egress_host(self.annotations)
+            parse_egress_forwarded(self.annotations)
         except ConfigurationError as error:
             self._refuse(error)
 
