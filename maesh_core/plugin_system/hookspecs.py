@@ -369,6 +369,12 @@ class MiddlewareBuilder(Protocol):
         """
 
 
+class StreamBuilder(MiddlewareBuilder, Protocol):
+    """A builder of stage ADMISSION whose annotations also have an effect on traffic types without other middlewares."""
+
+    has_stream_annotations: bool
+
+
 class ClosingBuilder(MiddlewareBuilder, Protocol):
     """A middleware's builder that sets the status of responses for closed services."""
 
@@ -572,7 +578,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     ApiPage: (CountingPage, OpenPage, PostPage),
     ControllerService: (CountingService, PreparedService),
     ProtocolHandler: (CountingHandler,),
-    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder),
+    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder, StreamBuilder),
     Transport: (ListeningTransport,),
     TransportRules: (ReportingRules,),
     NodeService: (InformedService, NamesService),

@@ -348,7 +348,8 @@ class _Build:
         for builder in self.catalogue.middleware_builders:
             claimed = {name: self.annotations[name] for name in builder.annotations if name in self.annotations}
             is_observed = builder.stage == Stage.OBSERVE
-            if claimed and not traffic_type.has_middlewares and not is_observed:
+            is_for_all = is_observed or getattr(builder, "has_stream_annotations", False)
+            if claimed and not traffic_type.has_middlewares and not is_for_all:
                 for name in claimed:
                     self._note_without_effect(name, traffic_type.name)
                 claimed = {}

@@ -14,7 +14,8 @@ from maesh_egress.lookup import MISSING, NO_ADDRESS, Answer, Failure, Lookup, Na
 NAMES_LIMIT = 2000
 """Names that one proxy resolves; each is looked up at least every hour."""
 LONGEST_NEGATIVE_S = 60.0
-"""A negative answer is used for at most this long: a name that was just created must not stay unknown for hours."""
+"""A negative answer is used for at most this long: a name that was just created must not stay unknown for hours. If it has
+addresses of the other family, the usual limits apply."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Pauses between lookups that fail."""
 TOO_MANY = f"is not resolved: there are more than {NAMES_LIMIT} names"
@@ -33,9 +34,9 @@ class Times:
         self.chance = chance
         self.shortest_s, self.longest_s, self.stale_s = shortest_s, longest_s, stale_s
 
-    def find_lifetime(self, answer: Answer) -> float:
-        """Find how long an answer is used."""
-        longest_s = self.longest_s if answer.addresses else min(self.longest_s, LONGEST_NEGATIVE_S)
+    def find_lifetime(self, answer: Answer, *, is_known: bool = False) -> float:
+        """Find how long an answer is used; `is_known` means that the name has addresses of some family."""
+        longest_s = self.longest_s if answer.addresses or is_known else min(self.longest_s, LONGEST_NEGATIVE_S)
         return max(self.shortest_s, min(answer.ttl_s, longest_s))
 
     def find_pause(self, failures: int) -> float:
@@ -71,11 +72,12 @@ class NameState:
 
     def store(self, lookup: Lookup, now: float, times: Times) -> None:
         """Store the result of a lookup, and choose when the next one is due."""
+        is_known = any(isinstance(result, Answer) and result.addresses for result in lookup.values())
         failures = [result.reason for result in lookup.values() if isinstance(result, Failure)]
         lifetimes = []
         for family, result in lookup.items():
             if isinstance(result, Answer):
-                lifetimes.append(times.find_lifetime(result))
+                lifetimes.append(times.find_lifetime(result, is_known=is_known))
                 self.families[family] = _Family(result, now + lifetimes[-1])
             elif family in self.families and now >= self.families[family].expires_at + times.stale_s:
                 del self.families[family]
