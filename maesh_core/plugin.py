@@ -21,7 +21,7 @@ from maesh_core.model.annotations import (
     read_annotation,
     select_annotations,
 )
-from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Answer, HttpRouter, NamedServer, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
@@ -156,6 +156,7 @@ from maesh_core.plugin_system.node import (
     StreamServer,
     Ticks,
 )
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import (
     ApiPage,
     CountingPage,
@@ -178,6 +179,7 @@ from maesh_core.plugin_system.transports import (
     InformedService,
     ListeningTransport,
     MeshNode,
+    NameAddresses,
     NodeService,
     OpenFailure,
     Opening,
@@ -306,6 +308,9 @@ __all__ = [
     "Middleware",
     "MiddlewareBuilder",
     "MiddlewareFactory",
+    "NameAddresses",
+    "NamedServer",
+    "NamesService",
     "Node",
     "NodeReport",
     "NodeService",
@@ -319,6 +324,7 @@ __all__ = [
     "OptionalSection",
     "OrderedMatch",
     "OutgoingProtocol",
+    "OutsideRules",
     "PageRequest",
     "PageResponse",
     "ParentNode",

@@ -43,6 +43,7 @@ from maesh_core.plugin_system.hookspecs import (
     Source,
     TopologyBuilder,
 )
+from maesh_core.plugin_system.outside import OutsideRules
 from maesh_core.plugin_system.protocols import PortRange, TrafficType
 from maesh_core.plugin_system.request_sources import SourceKind
 from maesh_core.plugin_system.shipped import (
@@ -224,6 +225,7 @@ def build_engine(
             has_transport=transport is not None,
             names_clients=settings.client_header or ACCOUNTS.name in sections,
             filters=catalogue.filters,
+            outside=_collect_outside_rules(plugins),
         ),
         builders=_collect_topology_builders(plugins),
         catalogue=catalogue,
@@ -254,6 +256,15 @@ def _collect_middleware_builders(plugins: Plugins) -> list[MiddlewareBuilder]:
         if use_source_kinds is not None:
             use_source_kinds({kind.name: kind for kind in kinds})
     return builders
+
+
+def _collect_outside_rules(plugins: Plugins) -> OutsideRules | None:
+    """Return which servers outside of the mesh are carried; raises PluginError if two plugins decide it."""
+    found: list[OutsideRules] = plugins.collect("maesh_outside_rules")
+    if len(found) > 1:
+        claimants = " and ".join(plugins.describe(each) for each in found[:2])
+        raise PluginError(f"both {claimants} decide which servers outside of the mesh are carried")
+    return found[0] if found else None
 
 
 def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:

@@ -35,6 +35,7 @@ from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import ApiPage, CountingPage, OpenPage, PostPage
 from maesh_core.plugin_system.policy_checks import PolicyChecker
 from maesh_core.plugin_system.protocols import CountingHandler, ProtocolHandler, TrafficType
@@ -164,6 +165,10 @@ class TopologySpecs(Protocol):
     @hookspec
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Return builders that add to each service's node. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_outside_rules(self) -> Sequence[OutsideRules]:
+        """Return which servers outside of the mesh are carried. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
@@ -377,6 +382,12 @@ class MiddlewareBuilder(Protocol):
         factory's `settings_type`, or a mapping that can be decoded as that type. Raising ConfigurationError closes the
         service and shows the text on it.
         """
+
+
+class StreamBuilder(MiddlewareBuilder, Protocol):
+    """A builder of stage ADMISSION whose annotations also have an effect on traffic types without other middlewares."""
+
+    has_stream_annotations: bool
 
 
 class ClosingBuilder(MiddlewareBuilder, Protocol):
@@ -595,10 +606,17 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     ApiPage: (CountingPage, OpenPage, PostPage),
     ControllerService: (CountingService, PreparedService),
     ProtocolHandler: (CountingHandler,),
-    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, DescribingBuilder, FilteringBuilder, SourcedBuilder),
+    MiddlewareBuilder: (
+        ClosingBuilder,
+        ExplainingBuilder,
+        DescribingBuilder,
+        FilteringBuilder,
+        SourcedBuilder,
+        StreamBuilder,
+    ),
     Transport: (ListeningTransport,),
     TransportRules: (ReportingRules,),
-    NodeService: (InformedService,),
+    NodeService: (InformedService, NamesService),
     MiddlewareFactory: (CountingFactory,),
     TrafficObserver: (ConfiguredObserver, CountingObserver, ClosingObserver),
 }
