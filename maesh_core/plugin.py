@@ -81,8 +81,10 @@ from maesh_core.plugin_system.commands import (
     Command,
     CommandApi,
     CommandArgument,
+    CommandOption,
     CommandResult,
     CommandSwitch,
+    CommandValues,
 )
 from maesh_core.plugin_system.controllers import (
     ClusterApi,
@@ -265,8 +267,10 @@ __all__ = [
     "Command",
     "CommandApi",
     "CommandArgument",
+    "CommandOption",
     "CommandResult",
     "CommandSwitch",
+    "CommandValues",
     "ConfigurationError",
     "ConfiguredObserver",
     "Connection",
