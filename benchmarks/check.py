@@ -35,7 +35,12 @@ def build_documents(number: int) -> list[dict[str, Any]]:
     metadata = {"name": name, "namespace": namespace, "annotations": annotations}
     ports = [{"name": "web", "port": 80, "targetPort": 8080}]
     documents = [
-        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": {"app": name}, "ports": ports}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": {"app": name}, "ports": ports},
+        },
         *(_build_pod(name, namespace, number, index) for index in range(2)),
         _build_target(name, namespace, number),
     ]

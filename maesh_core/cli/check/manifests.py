@@ -59,4 +59,4 @@ async def _build(settings: CheckSettings, plugins: LoadedPlugins) -> tuple[Engin
         plugins=settings.plugins,
         plugin_settings=settings.plugin_settings,
     )
-    return await build_with_origins(controller, plugins)
+    return await build_with_origins(controller, plugins, makes_pods=True)
