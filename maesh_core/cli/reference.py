@@ -41,7 +41,7 @@ from maesh_core.settings import (
     UpSettings,
 )
 from maesh_core.settings.fields import SettingField, list_fields
-from maesh_core.settings.states import DiffSettings
+from maesh_core.settings.states import DiffSettings, SimulateSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 
 _COMMANDS = {
@@ -50,6 +50,7 @@ _COMMANDS = {
     "proxy": ProxySettings,
     "explain": ExplainSettings,
     "diff": DiffSettings,
+    "simulate": SimulateSettings,
     "status": StatusSettings,
     "top": TopSettings,
     "tap": TapSettings,
