@@ -24,6 +24,7 @@ from maesh_core.settings import (
     StatusSettings,
     UpSettings,
 )
+from maesh_core.settings.check import CheckSettings
 from maesh_core.settings.fields import SettingField, list_fields, normalise_name
 from maesh_core.settings.sources import (
     MOVED,
@@ -43,6 +44,7 @@ SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
     UpSettings,
     ControllerSettings,
     ProxySettings,
+    CheckSettings,
     ExplainSettings,
     DiffSettings,
     SimulateSettings,
