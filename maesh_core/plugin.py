@@ -21,7 +21,7 @@ from maesh_core.model.annotations import (
     read_annotation,
     select_annotations,
 )
-from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Answer, HttpRouter, NamedServer, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
@@ -81,8 +81,10 @@ from maesh_core.plugin_system.commands import (
     Command,
     CommandApi,
     CommandArgument,
+    CommandOption,
     CommandResult,
     CommandSwitch,
+    CommandValues,
 )
 from maesh_core.plugin_system.controllers import (
     ClusterApi,
@@ -93,6 +95,7 @@ from maesh_core.plugin_system.controllers import (
     PreparedService,
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
@@ -155,6 +158,7 @@ from maesh_core.plugin_system.node import (
     StreamServer,
     Ticks,
 )
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import (
     ApiPage,
     CountingPage,
@@ -164,6 +168,7 @@ from maesh_core.plugin_system.pages import (
     PostPage,
     PostRequest,
 )
+from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding, PolicyView
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
 from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind, SourceReader
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
@@ -176,6 +181,7 @@ from maesh_core.plugin_system.transports import (
     InformedService,
     ListeningTransport,
     MeshNode,
+    NameAddresses,
     NodeService,
     OpenFailure,
     Opening,
@@ -261,8 +267,10 @@ __all__ = [
     "Command",
     "CommandApi",
     "CommandArgument",
+    "CommandOption",
     "CommandResult",
     "CommandSwitch",
+    "CommandValues",
     "ConfigurationError",
     "ConfiguredObserver",
     "Connection",
@@ -280,6 +288,7 @@ __all__ = [
     "Deleted",
     "Delivery",
     "DeliveryVerdict",
+    "DescribingBuilder",
     "Duration",
     "Event",
     "Exchange",
@@ -287,6 +296,7 @@ __all__ = [
     "FilterNode",
     "FilterRequest",
     "FilteringBuilder",
+    "FindingKind",
     "Findings",
     "HeaderMatch",
     "Headers",
@@ -302,6 +312,9 @@ __all__ = [
     "Middleware",
     "MiddlewareBuilder",
     "MiddlewareFactory",
+    "NameAddresses",
+    "NamedServer",
+    "NamesService",
     "Node",
     "NodeReport",
     "NodeService",
@@ -315,6 +328,7 @@ __all__ = [
     "OptionalSection",
     "OrderedMatch",
     "OutgoingProtocol",
+    "OutsideRules",
     "PageRequest",
     "PageResponse",
     "ParentNode",
@@ -331,6 +345,9 @@ __all__ = [
     "PodNames",
     "PodNode",
     "PodReport",
+    "PolicyChecker",
+    "PolicyFinding",
+    "PolicyView",
     "PortNode",
     "PortRange",
     "PortRules",

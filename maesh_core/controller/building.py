@@ -30,9 +30,9 @@ from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import PluginError, StartupError
-from maesh_core.model.keys import is_label
+from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.request_sources import CORE_SOURCES
-from maesh_core.model.resources import ResourceKind
+from maesh_core.model.resources import Resource, ResourceKind
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
     OPTIONAL_SECTIONS,
@@ -43,6 +43,7 @@ from maesh_core.plugin_system.hookspecs import (
     Source,
     TopologyBuilder,
 )
+from maesh_core.plugin_system.outside import OutsideRules
 from maesh_core.plugin_system.protocols import PortRange, TrafficType
 from maesh_core.plugin_system.request_sources import SourceKind
 from maesh_core.plugin_system.shipped import (
@@ -146,8 +147,17 @@ def collect_sources(
     return tuple(sources)
 
 
+Origins = Mapping[tuple[type[Resource], ObjectKey], str]
+"""Where objects are defined in manifests, as `path document 2 line 10`."""
+
+
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     """Build everything from the first lists of the sources, without an API and without a stored port mapping."""
+    return (await build_with_origins(settings, plugins))[0]
+
+
+async def build_with_origins(settings: ControllerSettings, plugins: Plugins) -> tuple[Engine, Origins]:
+    """Build everything as `build_once` does; also return where the objects are defined."""
     transport = collect_transport(plugins)
     kinds = collect_kinds(plugins, has_transport=transport is not None)
     given = plugins.collect("maesh_sources")
@@ -163,7 +173,8 @@ async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
                 break
         if isinstance(events, AsyncGenerator):
             await events.aclose()
-    return engine
+    origins = {at: text for each in sources if isinstance(each, ManifestSource) for at, text in each.origins.items()}
+    return engine, origins
 
 
 def build_engine(
@@ -214,6 +225,7 @@ def build_engine(
             has_transport=transport is not None,
             names_clients=settings.client_header or ACCOUNTS.name in sections,
             filters=catalogue.filters,
+            outside=_collect_outside_rules(plugins),
         ),
         builders=_collect_topology_builders(plugins),
         catalogue=catalogue,
@@ -244,6 +256,15 @@ def _collect_middleware_builders(plugins: Plugins) -> list[MiddlewareBuilder]:
         if use_source_kinds is not None:
             use_source_kinds({kind.name: kind for kind in kinds})
     return builders
+
+
+def _collect_outside_rules(plugins: Plugins) -> OutsideRules | None:
+    """Return which servers outside of the mesh are carried; raises PluginError if two plugins decide it."""
+    found: list[OutsideRules] = plugins.collect("maesh_outside_rules")
+    if len(found) > 1:
+        claimants = " and ".join(plugins.describe(each) for each in found[:2])
+        raise PluginError(f"both {claimants} decide which servers outside of the mesh are carried")
+    return found[0] if found else None
 
 
 def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:

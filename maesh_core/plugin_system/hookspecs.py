@@ -31,10 +31,13 @@ from maesh_core.plugin_system.controllers import (
     CountingService,
     PreparedService,
 )
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import ApiPage, CountingPage, OpenPage, PostPage
+from maesh_core.plugin_system.policy_checks import PolicyChecker
 from maesh_core.plugin_system.protocols import CountingHandler, ProtocolHandler, TrafficType
 from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind
 from maesh_core.plugin_system.transports import (
@@ -164,8 +167,23 @@ class TopologySpecs(Protocol):
         """Return builders that add to each service's node. Controller; once, at start; raising stops the start."""
 
     @hookspec
+    def maesh_outside_rules(self) -> Sequence[OutsideRules]:
+        """Return which servers outside of the mesh are carried. Controller; once, at start; raising stops the start."""
+
+    @hookspec
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
         """Return checkers that find objects without effect. Controller; once, at start; raising stops the start."""
+
+
+# --- policy ----------------------------------------------------------------------------------------------------------
+
+
+class PolicySpecs(Protocol):
+    """Hooks for `maesh check`."""
+
+    @hookspec
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return checkers of the whole policy. `maesh check`; once; raising ends the command."""
 
 
 # --- status ----------------------------------------------------------------------------------------------------------
@@ -346,7 +364,8 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: converts annotations to settings.
 
-    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `FilteringBuilder` and a `SourcedBuilder`.
+    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `DescribingBuilder`, a `FilteringBuilder` and a
+    `SourcedBuilder`.
     """
 
     kind: str
@@ -363,6 +382,12 @@ class MiddlewareBuilder(Protocol):
         factory's `settings_type`, or a mapping that can be decoded as that type. Raising ConfigurationError closes the
         service and shows the text on it.
         """
+
+
+class StreamBuilder(MiddlewareBuilder, Protocol):
+    """A builder of stage ADMISSION whose annotations also have an effect on traffic types without other middlewares."""
+
+    has_stream_annotations: bool
 
 
 class ClosingBuilder(MiddlewareBuilder, Protocol):
@@ -565,6 +590,7 @@ class TransportSpecs(Protocol):
 SPEC_FAMILIES: tuple[type, ...] = (
     DiscoverySpecs,
     TopologySpecs,
+    PolicySpecs,
     StatusSpecs,
     PageSpecs,
     ServiceSpecs,
@@ -580,10 +606,17 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     ApiPage: (CountingPage, OpenPage, PostPage),
     ControllerService: (CountingService, PreparedService),
     ProtocolHandler: (CountingHandler,),
-    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder, SourcedBuilder),
+    MiddlewareBuilder: (
+        ClosingBuilder,
+        ExplainingBuilder,
+        DescribingBuilder,
+        FilteringBuilder,
+        SourcedBuilder,
+        StreamBuilder,
+    ),
     Transport: (ListeningTransport,),
     TransportRules: (ReportingRules,),
-    NodeService: (InformedService,),
+    NodeService: (InformedService, NamesService),
     MiddlewareFactory: (CountingFactory,),
     TrafficObserver: (ConfiguredObserver, CountingObserver, ClosingObserver),
 }

@@ -63,6 +63,7 @@ ANNOTATIONS: Mapping[str, str] = {
     "rewrite-host": "rewrite",
     "rewrite-path": "rewrite",
     "rewrite-prefix": "rewrite",
+    "service-account": "acl",
     "session-cookie": "session",
     "session-header": "session",
     "session-idle-timeout": "session",

@@ -11,9 +11,12 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from maesh_core.errors import PluginError
+import msgspec
+
+from maesh_core.errors import PluginError, UpdateRejectedError
 from maesh_core.model.messages import parse_update
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.names import NAME_ADDRESSES, decode_addresses
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.protocols import ProtocolHandler
 from maesh_core.plugin_system.transports import ListeningTransport, Transport
@@ -165,7 +168,13 @@ class WorkerRuntime:
         self._node.callers.keep_only(self.configuration.has_service)
 
     def receive(self, name: str, payload: bytes) -> None:
-        """Pass on what a service of the parent has handed to the transport of this name; a failure is only logged."""
+        """Pass on what a service of the parent has handed to the transport of this name; a failure is only logged.
+
+        The addresses of names are for the configuration.
+        """
+        if name == NAME_ADDRESSES:
+            self._use_addresses(payload)
+            return
         transport = self.paths.transport
         if transport is None or transport.name != name:
             _log.error("nothing receives what the node hands to transport %s", name)
@@ -174,6 +183,14 @@ class WorkerRuntime:
             self.paths.receive(payload)
         except Exception:  # the transport is a plugin's
             _log.exception("transport %s failed to use what the node has handed to it", name)
+
+    def _use_addresses(self, payload: bytes) -> None:
+        try:
+            self.configuration.apply_addresses(decode_addresses(payload))
+        except (msgspec.DecodeError, UpdateRejectedError) as error:
+            _log.error("the addresses of names cannot be used: %s", error)
+            return
+        self._node.on_update()
 
     def settle(self) -> None:
         """Release shared memory that former workers of this slot used; called when all middlewares are built."""
