@@ -86,6 +86,11 @@ class WorkerRuntime:
             [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
             plugins.describe,
         )
+        node.request_sources.plugin_sources = _index(
+            "source of requests",
+            [(each.name, each) for each in plugins.collect("maesh_request_sources", node=node)],
+            plugins.describe,
+        )
         guard_kinds = frozenset(kind for kind, factory in factories.items() if plugins.is_guard(factory))
         transport = _find_transport(node, plugins)
         self.paths = node.paths = Paths(
@@ -119,7 +124,7 @@ class WorkerRuntime:
             factories,
             guards=plugins.guards,
             balancers=balancers,
-            transport=self.paths if transport is not None or settings.client_header else None,
+            transport=self.paths if transport is not None or node.reads_accounts else None,
             encryption=transport.name if transport is not None else None,
             own_entrypoints=_list_own_entrypoints(transport),
             pod_names=node.pod_names,
@@ -154,7 +159,7 @@ class WorkerRuntime:
             body,
             configuration.get_router_types(),
             node_type=configuration.node_type,
-            reads_clients=self._node.settings.client_header,
+            reads_clients=self._node.reads_accounts,
             reads_pods=configuration.reads_pods,
         )
         self.configuration.apply_update(update, since=since)

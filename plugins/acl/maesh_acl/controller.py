@@ -15,6 +15,7 @@ from maesh_core.plugin import (
     Addition,
     MiddlewareBuilder,
     ObjectChecker,
+    PolicyChecker,
     Question,
     ResourceKind,
     ServiceNode,
@@ -90,6 +91,15 @@ class ControllerHalf:
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Return the builder that finds grants."""
         return [GrantBuilder(self._settings)]
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return what `maesh check` reports about access."""
+        from maesh_smi.policy import GroupPolicyChecker
+
+        from maesh_acl.policy import AccessPolicyChecker  # only for this command
+
+        return [AccessPolicyChecker(), GroupPolicyChecker()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
