@@ -31,7 +31,7 @@ def test_each_address_is_a_server_that_must_show_a_certificate_of_the_name() -> 
             port=443,
             tls_name="api.example.com",
             authority="api.example.com",
-            is_named=True,
+            name="api.example.com",
             hides_client=True,
         )
         for address in ("203.0.113.1", "2001:db8::1")
@@ -93,7 +93,7 @@ def test_every_name_gets_the_traffic_of_one_server(counts: list[int], weights: l
     }
     assert len(shares) <= 1
     for share in shares:
-        assert [each.weight for each in filled.servers if not each.is_named] == [weight * share for weight in weights]
+        assert [each.weight for each in filled.servers if not each.name] == [weight * share for weight in weights]
 
 
 def test_a_table_survives_the_way_to_the_workers() -> None:
