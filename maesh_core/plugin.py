@@ -21,7 +21,7 @@ from maesh_core.model.annotations import (
     read_annotation,
     select_annotations,
 )
-from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Answer, HttpRouter, NamedServer, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
@@ -38,6 +38,7 @@ from maesh_core.model.path_changes import (
     read_path_change,
 )
 from maesh_core.model.patterns import weigh_pattern
+from maesh_core.model.request_sources import describe_sources, parse_sources
 from maesh_core.model.resources import (
     REFERENCES,
     CheckedResource,
@@ -94,8 +95,10 @@ from maesh_core.plugin_system.controllers import (
     PreparedService,
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
+    ACCOUNTS,
     CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
@@ -155,6 +158,7 @@ from maesh_core.plugin_system.node import (
     StreamServer,
     Ticks,
 )
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import (
     ApiPage,
     CountingPage,
@@ -164,7 +168,9 @@ from maesh_core.plugin_system.pages import (
     PostPage,
     PostRequest,
 )
+from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding, PolicyView
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind, SourceReader
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
@@ -175,6 +181,7 @@ from maesh_core.plugin_system.transports import (
     InformedService,
     ListeningTransport,
     MeshNode,
+    NameAddresses,
     NodeService,
     OpenFailure,
     Opening,
@@ -194,7 +201,7 @@ from maesh_core.plugin_system.transports import (
 )
 from maesh_core.process.tls_credentials import TlsCredentials
 from maesh_core.values.field_rules import find_header_problem
-from maesh_core.values.parsing import Duration, PositiveDuration
+from maesh_core.values.parsing import Duration, PositiveDuration, parse_value
 from maesh_core.values.spelling import suggest
 from maesh_core.values.strict_fields import decode_strictly
 
@@ -219,6 +226,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "ACCOUNTS",
     "CLIENT_LEFT",
     "CONTROLLER_NAME",
     "DENIED",
@@ -280,6 +288,7 @@ __all__ = [
     "Deleted",
     "Delivery",
     "DeliveryVerdict",
+    "DescribingBuilder",
     "Duration",
     "Event",
     "Exchange",
@@ -287,6 +296,7 @@ __all__ = [
     "FilterNode",
     "FilterRequest",
     "FilteringBuilder",
+    "FindingKind",
     "Findings",
     "HeaderMatch",
     "Headers",
@@ -302,6 +312,9 @@ __all__ = [
     "Middleware",
     "MiddlewareBuilder",
     "MiddlewareFactory",
+    "NameAddresses",
+    "NamedServer",
+    "NamesService",
     "Node",
     "NodeReport",
     "NodeService",
@@ -315,6 +328,7 @@ __all__ = [
     "OptionalSection",
     "OrderedMatch",
     "OutgoingProtocol",
+    "OutsideRules",
     "PageRequest",
     "PageResponse",
     "ParentNode",
@@ -331,6 +345,9 @@ __all__ = [
     "PodNames",
     "PodNode",
     "PodReport",
+    "PolicyChecker",
+    "PolicyFinding",
+    "PolicyView",
     "PortNode",
     "PortRange",
     "PortRules",
@@ -349,6 +366,7 @@ __all__ = [
     "RemoteServer",
     "Replaced",
     "ReportingRules",
+    "RequestSource",
     "Resource",
     "ResourceKind",
     "Response",
@@ -363,6 +381,9 @@ __all__ = [
     "SharedBytes",
     "SocketWatcher",
     "Source",
+    "SourceKind",
+    "SourceReader",
+    "SourcedBuilder",
     "Stage",
     "Status",
     "StatusBuilder",
@@ -399,6 +420,7 @@ __all__ = [
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "describe_sources",
     "find_chosen_traffic_type",
     "find_header_problem",
     "find_match_problem",
@@ -410,6 +432,8 @@ __all__ = [
     "is_subdomain",
     "join_port",
     "override",
+    "parse_sources",
+    "parse_value",
     "plan_rules",
     "read_annotation",
     "read_filter",

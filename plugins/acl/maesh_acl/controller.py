@@ -7,6 +7,7 @@ from maesh_smi.checking import GroupChecker
 
 from maesh_acl import AccessSettings, AclSettings
 from maesh_acl.checking import TargetChecker
+from maesh_acl.destinations import OUTSIDE_ACCOUNT, check_outside_account
 from maesh_acl.explaining import explain_access
 from maesh_acl.grants import GrantFinder
 from maesh_acl.kinds import KINDS
@@ -14,6 +15,7 @@ from maesh_core.plugin import (
     Addition,
     MiddlewareBuilder,
     ObjectChecker,
+    PolicyChecker,
     Question,
     ResourceKind,
     ServiceNode,
@@ -52,11 +54,13 @@ class AclBuilder:
 
     kind = "acl"
     stage = Stage.ADMISSION
-    annotations: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = (OUTSIDE_ACCOUNT,)
     closed_status = 403
+    has_stream_annotations = True
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> AclSettings:
         """Return the settings that were found for the service; without them, no client is allowed."""
+        check_outside_account(annotations.get(OUTSIDE_ACCOUNT))
         found = service.additions.get("acl")
         return _select(found, service.traffic_type) if isinstance(found, AclSettings) else AclSettings()
 
@@ -87,6 +91,15 @@ class ControllerHalf:
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Return the builder that finds grants."""
         return [GrantBuilder(self._settings)]
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return what `maesh check` reports about access."""
+        from maesh_smi.policy import GroupPolicyChecker
+
+        from maesh_acl.policy import AccessPolicyChecker  # only for this command
+
+        return [AccessPolicyChecker(), GroupPolicyChecker()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:

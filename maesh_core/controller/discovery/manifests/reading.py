@@ -25,7 +25,8 @@ from maesh_core.controller.discovery.manifests.merging import MergedManifests
 from maesh_core.controller.discovery.manifests.settling import Settling
 from maesh_core.errors import ManifestError
 from maesh_core.model.events import Event, Problem
-from maesh_core.model.resources import ResourceKind
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Resource, ResourceKind
 
 SEARCHED_LIMIT = 1000
 """With more files than this, folders are not checked for being useless."""
@@ -124,6 +125,10 @@ class ManifestReader:
         """Return everything."""
         self._note_useless_folders()
         return self._merged.collect_lists(self._kinds)
+
+    def list_origins(self) -> Mapping[tuple[type[Resource], ObjectKey], str]:
+        """List where the objects are defined."""
+        return self._merged.list_origins()
 
     def collect_events(self) -> list[Event]:
         """Return the changes since the last call."""

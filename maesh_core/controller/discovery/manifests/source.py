@@ -15,7 +15,8 @@ from maesh_core.controller.discovery.manifests.reading import ManifestReader
 from maesh_core.controller.discovery.manifests.watching import FolderWatch
 from maesh_core.errors import StartupError
 from maesh_core.model.events import Event
-from maesh_core.model.resources import ResourceKind
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Resource, ResourceKind
 
 SETTLE_S = 0.05
 """Time without changes after which a file is read; half-written YAML can be valid."""
@@ -48,6 +49,8 @@ class ManifestSource:
         self._is_recursive = is_recursive
         self._settle_s = settle_s
         self._switches = switches
+        self.origins: Mapping[tuple[type[Resource], ObjectKey], str] = {}
+        """Where the objects of the first list are defined, as `path document 2 line 10`."""
 
     def __repr__(self) -> str:
         return f"<ManifestSource {', '.join(self._paths)}>"
@@ -66,7 +69,9 @@ class ManifestSource:
         try:
             await watch.renew()  # before the first read, so that no change is missed
             await _load(reader)
-            yield reader.collect_lists()
+            lists = reader.collect_lists()
+            self.origins = reader.list_origins()
+            yield lists
             next_sweep = time.monotonic() + SWEEP_S
             while True:
                 next_due = reader.next_due()
