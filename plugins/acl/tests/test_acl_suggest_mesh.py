@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_testing import build_pod
+from maesh_testing import build_pod, send_request
 
 WEB, BATCH, OTHER, SERVER = "127.0.1.1", "127.0.1.2", "127.0.1.3", "127.0.2.1"
 PODS = [build_pod("web", WEB, "web"), build_pod("batch", BATCH, "batch"), build_pod("other", OTHER, "other")]
@@ -38,6 +38,25 @@ def test_an_access_log_becomes_rules_under_which_only_that_traffic_passes(start_
     found = run_maesh("acl", "suggest", "--manifests", mesh.manifests.path, "--from", recorded)
     assert found.status == 0, found.stderr
     mesh.manifests.write("rules.yaml", found.stdout)
+    guarded = start_with_pods("--acl")
+    assert list_statuses(guarded, ALLOWED) == {200}
+    assert list_statuses(guarded, DENIED) == {403}
+
+
+def test_audit_mode_becomes_rules_that_are_then_enforced(start_with_pods, run_maesh):
+    mesh = start_with_pods("--acl", "--set", "acl.mode=audit")
+    assert list_statuses(mesh, ALLOWED) == {200}
+
+    def read(path="/api/acl/suggestions"):
+        return send_request(mesh.api_port, path=path).json
+
+    mesh.wait_until(lambda: len(read("/api/acl/denials")["denials"]) == len(ALLOWED), "every denial in the report")
+    found = run_maesh("acl", "suggest", "--endpoint", f"http://127.0.0.1:{mesh.api_port}")
+    assert found.status == 0, found.stderr
+    page = mesh.wait_until(lambda: (document := read())["suggestions"] and document, "suggestions on the page")
+    assert {each["name"] in found.stdout for each in page["suggestions"]} == {True}
+    mesh.manifests.write("rules.yaml", found.stdout)
+    mesh.wait_until(lambda: not read()["suggestions"], "nothing that is missing")
     guarded = start_with_pods("--acl")
     assert list_statuses(guarded, ALLOWED) == {200}
     assert list_statuses(guarded, DENIED) == {403}
