@@ -18,6 +18,7 @@ from maesh_core.model.addresses import join_port
 from maesh_core.model.annotations import (
     build_annotation_error,
     find_chosen_traffic_type,
+    parse_annotations,
     read_annotation,
     select_annotations,
 )
@@ -39,8 +40,10 @@ from maesh_core.model.path_changes import (
 )
 from maesh_core.model.patterns import weigh_pattern
 from maesh_core.model.resources import (
+    NAMESPACES,
     REFERENCES,
     CheckedResource,
+    Namespace,
     ObjectMeta,
     Pod,
     Resource,
@@ -163,6 +166,7 @@ from maesh_core.plugin_system.pages import (
     PostRequest,
 )
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.reports import ProxyReport, ReportingFactory
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
@@ -225,6 +229,7 @@ __all__ = [
     "GRPC_SERVER_ERRORS",
     "GRPC_STATUS_NAMES",
     "HOOK_API_VERSION",
+    "NAMESPACES",
     "POD_NAMES",
     "PROXY_ENDED",
     "REFERENCES",
@@ -298,6 +303,7 @@ __all__ = [
     "Middleware",
     "MiddlewareBuilder",
     "MiddlewareFactory",
+    "Namespace",
     "Node",
     "NodeReport",
     "NodeService",
@@ -336,6 +342,7 @@ __all__ = [
     "PreparedService",
     "Problem",
     "ProtocolHandler",
+    "ProxyReport",
     "QueryMatch",
     "Question",
     "ReadableHeaders",
@@ -344,6 +351,7 @@ __all__ = [
     "RefusalLog",
     "RemoteServer",
     "Replaced",
+    "ReportingFactory",
     "ReportingRules",
     "Resource",
     "ResourceKind",
@@ -406,6 +414,7 @@ __all__ = [
     "is_subdomain",
     "join_port",
     "override",
+    "parse_annotations",
     "plan_rules",
     "read_annotation",
     "read_filter",

@@ -30,7 +30,7 @@ from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import PluginError, StartupError
-from maesh_core.model.resources import ResourceKind
+from maesh_core.model.resources import NAMESPACES, ResourceKind
 from maesh_core.plugin_system.hookspecs import (
     OPTIONAL_SECTIONS,
     POD_NAMES,
@@ -96,10 +96,11 @@ def collect_sections(plugins: Plugins) -> frozenset[str]:
 def collect_kinds(plugins: Plugins, *, has_transport: bool = False) -> tuple[ResourceKind, ...]:
     """Join the core's kinds of resources and the plugins'. Raises PluginError if two have the same name.
 
-    A transport also reads Namespaces.
+    A transport also reads Namespaces, and so does a plugin that declares their kind.
     """
     given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may return the same one
-    kinds = (*(watch_namespaces(CORE_KINDS) if has_transport else CORE_KINDS), *given.values())
+    reads_namespaces = given.pop(id(NAMESPACES), None) is not None or has_transport
+    kinds = (*(watch_namespaces(CORE_KINDS) if reads_namespaces else CORE_KINDS), *given.values())
     _refuse_duplicates("kind of resources", kinds, plugins.describe, names=[kind.label for kind in kinds])
     return kinds
 
