@@ -22,7 +22,7 @@ from maesh_core.model.annotations import (
     read_annotation,
     select_annotations,
 )
-from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Answer, HttpRouter, NamedServer, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
@@ -39,6 +39,7 @@ from maesh_core.model.path_changes import (
     read_path_change,
 )
 from maesh_core.model.patterns import weigh_pattern
+from maesh_core.model.request_sources import describe_sources, parse_sources
 from maesh_core.model.resources import (
     NAMESPACES,
     REFERENCES,
@@ -83,8 +84,10 @@ from maesh_core.plugin_system.commands import (
     Command,
     CommandApi,
     CommandArgument,
+    CommandOption,
     CommandResult,
     CommandSwitch,
+    CommandValues,
 )
 from maesh_core.plugin_system.controllers import (
     ClusterApi,
@@ -95,8 +98,10 @@ from maesh_core.plugin_system.controllers import (
     PreparedService,
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
+    ACCOUNTS,
     CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
@@ -156,6 +161,7 @@ from maesh_core.plugin_system.node import (
     StreamServer,
     Ticks,
 )
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import (
     ApiPage,
     CountingPage,
@@ -165,8 +171,10 @@ from maesh_core.plugin_system.pages import (
     PostPage,
     PostRequest,
 )
+from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding, PolicyView
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
 from maesh_core.plugin_system.reports import ProxyReport, ReportingFactory
+from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind, SourceReader
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
@@ -177,6 +185,7 @@ from maesh_core.plugin_system.transports import (
     InformedService,
     ListeningTransport,
     MeshNode,
+    NameAddresses,
     NodeService,
     OpenFailure,
     Opening,
@@ -196,7 +205,7 @@ from maesh_core.plugin_system.transports import (
 )
 from maesh_core.process.tls_credentials import TlsCredentials
 from maesh_core.values.field_rules import find_header_problem
-from maesh_core.values.parsing import Duration, PositiveDuration
+from maesh_core.values.parsing import Duration, PositiveDuration, parse_value
 from maesh_core.values.spelling import suggest
 from maesh_core.values.strict_fields import decode_strictly
 
@@ -221,6 +230,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "ACCOUNTS",
     "CLIENT_LEFT",
     "CONTROLLER_NAME",
     "DENIED",
@@ -262,8 +272,10 @@ __all__ = [
     "Command",
     "CommandApi",
     "CommandArgument",
+    "CommandOption",
     "CommandResult",
     "CommandSwitch",
+    "CommandValues",
     "ConfigurationError",
     "ConfiguredObserver",
     "Connection",
@@ -281,6 +293,7 @@ __all__ = [
     "Deleted",
     "Delivery",
     "DeliveryVerdict",
+    "DescribingBuilder",
     "Duration",
     "Event",
     "Exchange",
@@ -288,6 +301,7 @@ __all__ = [
     "FilterNode",
     "FilterRequest",
     "FilteringBuilder",
+    "FindingKind",
     "Findings",
     "HeaderMatch",
     "Headers",
@@ -303,6 +317,9 @@ __all__ = [
     "Middleware",
     "MiddlewareBuilder",
     "MiddlewareFactory",
+    "NameAddresses",
+    "NamedServer",
+    "NamesService",
     "Namespace",
     "Node",
     "NodeReport",
@@ -317,6 +334,7 @@ __all__ = [
     "OptionalSection",
     "OrderedMatch",
     "OutgoingProtocol",
+    "OutsideRules",
     "PageRequest",
     "PageResponse",
     "ParentNode",
@@ -333,6 +351,9 @@ __all__ = [
     "PodNames",
     "PodNode",
     "PodReport",
+    "PolicyChecker",
+    "PolicyFinding",
+    "PolicyView",
     "PortNode",
     "PortRange",
     "PortRules",
@@ -353,6 +374,7 @@ __all__ = [
     "Replaced",
     "ReportingFactory",
     "ReportingRules",
+    "RequestSource",
     "Resource",
     "ResourceKind",
     "Response",
@@ -367,6 +389,9 @@ __all__ = [
     "SharedBytes",
     "SocketWatcher",
     "Source",
+    "SourceKind",
+    "SourceReader",
+    "SourcedBuilder",
     "Stage",
     "Status",
     "StatusBuilder",
@@ -403,6 +428,7 @@ __all__ = [
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "describe_sources",
     "find_chosen_traffic_type",
     "find_header_problem",
     "find_match_problem",
@@ -415,6 +441,8 @@ __all__ = [
     "join_port",
     "override",
     "parse_annotations",
+    "parse_sources",
+    "parse_value",
     "plan_rules",
     "read_annotation",
     "read_filter",

@@ -14,19 +14,26 @@ from typing import Any, NamedTuple
 
 from maesh_core import plugin
 from maesh_core.cli.flag_groups import group_fields
+from maesh_core.controller.checking.catalogue import FindingCatalogue
 from maesh_core.plugin_system import (
     commands,
     controllers,
     converters,
+    describing,
     hookspecs,
     interfaces,
     middleware,
     node,
     pages,
+    policy_checks,
     protocols,
+    request_sources,
     transports,
 )
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
+from maesh_core.plugin_system.loading import load_plugins
+from maesh_core.plugin_system.metadata import SHIPPED, list_installed
+from maesh_core.plugin_system.policy_checks import FindingKind
 from maesh_core.settings import (
     CleanupSettings,
     CommonSettings,
@@ -39,14 +46,19 @@ from maesh_core.settings import (
     StatusSettings,
     UpSettings,
 )
+from maesh_core.settings.check import CheckSettings
 from maesh_core.settings.fields import SettingField, list_fields
+from maesh_core.settings.states import DiffSettings, SimulateSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 
 _COMMANDS = {
     "up": UpSettings,
     "controller": ControllerSettings,
     "proxy": ProxySettings,
+    "check": CheckSettings,
     "explain": ExplainSettings,
+    "diff": DiffSettings,
+    "simulate": SimulateSettings,
     "status": StatusSettings,
     "top": TopSettings,
     "tap": TapSettings,
@@ -58,6 +70,7 @@ _COMMANDS = {
 _FAMILIES = {
     "DiscoverySpecs": "Discovery",
     "TopologySpecs": "Topology",
+    "PolicySpecs": "Policy",
     "StatusSpecs": "Status",
     "PageSpecs": "Pages",
     "ServiceSpecs": "Controller services",
@@ -156,17 +169,22 @@ def list_interfaces() -> list[Interface]:
         controllers: _FAMILIES["ServiceSpecs"],
         commands: _COMMANDS_TITLE,
         converters: _CONVERTERS_TITLE,
+        policy_checks: _FAMILIES["PolicySpecs"],
+        request_sources: _FAMILIES["MiddlewareSpecs"],
     }
     return [
         found
         for module in (
             hookspecs,
+            describing,
             protocols,
             middleware,
+            request_sources,
             pages,
             controllers,
             commands,
             converters,
+            policy_checks,
             interfaces,
             node,
             transports,
@@ -232,10 +250,28 @@ def render_values() -> str:
     return "\n".join(["| name | what it is |", "| --- | --- |", *rows])
 
 
+def render_findings() -> str:
+    """Render every kind of finding of `maesh check`, of the core and of Maesh's own plugins, by code."""
+    own = tuple(each for each in list_installed() if each.name in SHIPPED)
+    plugins = load_plugins("controller", own, {})
+    catalogue = FindingCatalogue(plugins.collect("maesh_policy_checkers"), plugins.describe)
+    return "\n\n".join(map(_render_finding_kind, catalogue.kinds))
+
+
+def _render_finding_kind(kind: FindingKind) -> str:
+    return f"### {kind.code}\n\n{kind.severity.capitalize()}: {kind.title}.\n\nHint: {kind.hint}."
+
+
 def build_sections() -> dict[str, str]:
     """Build every generated section, by the name of its markers."""
     flags = {f"flags of {command}": render_flags(class_) for command, class_ in _COMMANDS.items()}
-    return {**flags, "hooks": render_hooks(), "hook table": render_hook_table(), "values": render_values()}
+    return {
+        **flags,
+        "hooks": render_hooks(),
+        "hook table": render_hook_table(),
+        "values": render_values(),
+        "findings": render_findings(),
+    }
 
 
 def replace_sections(document: str, sections: dict[str, str]) -> str:

@@ -3,7 +3,8 @@
 Takes the engine and the cluster, if there is one, and returns the report for `/api/status/controller`. Changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from maesh_core.controller.engine import Engine
@@ -16,18 +17,25 @@ if TYPE_CHECKING:
 class ControllerStatus:
     """The status of one controller. Without a cluster it is always up to date, and its own leader.
 
-    `problems` are those that plugins report, by origin.
+    `problems` are those that plugins report, by origin. `plugins` are the enabled ones.
     """
 
-    __slots__ = ("_cluster", "_engine", "_identity", "_problems")
+    __slots__ = ("_cluster", "_engine", "_identity", "_plugins", "_problems")
 
     def __init__(
-        self, identity: str, engine: Engine, cluster: "Cluster | None", problems: Mapping[str, str] | None = None
+        self,
+        identity: str,
+        engine: Engine,
+        cluster: "Cluster | None",
+        problems: Mapping[str, str] | None = None,
+        *,
+        plugins: Collection[str] = (),
     ) -> None:
         self._identity = identity
         self._engine = engine
         self._cluster = cluster
         self._problems = {} if problems is None else problems
+        self._plugins = tuple(sorted(plugins))
 
     def __repr__(self) -> str:
         return f"<ControllerStatus {self._identity} current={self.is_current}>"
@@ -47,4 +55,14 @@ class ControllerStatus:
             leader=election.holder if election else self._identity,
             revision=self._engine.revision,
             problems=dict(sorted({**self._engine.problems, **self._problems}.items())),
+            version=find_version(),
+            plugins=self._plugins,
         )
+
+
+@cache
+def find_version() -> str:
+    """Find the version of Maesh, at the first request: the package metadata needs memory."""
+    from importlib.metadata import version
+
+    return version("maesh")

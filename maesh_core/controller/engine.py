@@ -30,12 +30,13 @@ from maesh_core.controller.service_builds import Built, Draft, ServiceBuilds
 from maesh_core.controller.topology.mesh_nodes import build_mesh_node, list_mesh_nodes
 from maesh_core.controller.topology.pod_names import find_namespaces, find_pod_names, list_addresses
 from maesh_core.controller.topology.rendering import render_topology
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.controller.topology.transport import find_account
 from maesh_core.model.events import Applied, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
-from maesh_core.model.resources import Pod, Service
+from maesh_core.model.resources import Pod, ResourceKind, Service
 from maesh_core.model.topology import ServiceNode
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
 
@@ -99,6 +100,16 @@ class Engine:
     def objects(self) -> Snapshot:
         """The current objects."""
         return self._parts.snapshot
+
+    @property
+    def rules(self) -> TopologyRules:
+        """The rules of the topology, such as which namespaces are ignored."""
+        return self._parts.rules
+
+    @property
+    def kinds(self) -> Sequence[ResourceKind]:
+        """The kinds of objects that are read."""
+        return self._parts.kinds
 
     @property
     def all_problems(self) -> Mapping[str, Problem]:

@@ -168,7 +168,8 @@ async def _build_parts(
         clock=clock,
     )
     added.host.attach(engine, cluster)
-    status, counts = ControllerStatus(identity, engine, cluster, added.host.problems), BuildCounts(kinds)
+    status = ControllerStatus(identity, engine, cluster, added.host.problems, plugins=plugins.names)
+    counts = BuildCounts(kinds)
     nodes = NodeRegistry(reader=find_fact_reader(transport))
     metrics = build_page(engine, kinds, sources, counts=counts, status=status, nodes=nodes)
     api = ApiService(

@@ -31,6 +31,8 @@ LONGEST_PAUSE_S = 60.0
 """Pauses before a failed service is started again; they double with every consecutive failure."""
 STEADY_S = 60.0
 """A service that ran this long is started again after the first pause."""
+EMPTY_TOPOLOGY = b'{"services":{},"pods":{}}'
+"""The topology before anything is read."""
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +117,10 @@ class ControllerHost:
     def find_pod(self, key: ObjectKey) -> Pod | None:
         """Find a pod that the controller knows now."""
         return None if self._engine is None else self._engine.objects.get(Pod, key)
+
+    def render_topology(self) -> bytes:
+        """Render the document of `/api/topology/current`. It is kept until the next change."""
+        return EMPTY_TOPOLOGY if self._engine is None else self._engine.render_topology()
 
     def report(self, origin: str, problem: str | None) -> None:
         """Show a problem in the controller's status until it is None."""

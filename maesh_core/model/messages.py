@@ -279,7 +279,10 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ControllerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A controller in `/api/status/controller`; `problems` is what it could not read, by origin."""
+    """A controller in `/api/status/controller`; `problems` is what it could not read, by origin.
+
+    `version` is that of Maesh, and `plugins` are those that are enabled; empty in reports of earlier versions.
+    """
 
     name: str
     ready: bool
@@ -287,3 +290,5 @@ class ControllerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     leader: str
     revision: str
     problems: Mapping[str, str] = {}
+    version: str = ""
+    plugins: tuple[str, ...] = ()

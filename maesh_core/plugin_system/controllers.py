@@ -71,6 +71,9 @@ class ControllerNode(Protocol):
     def find_pod(self, key: ObjectKey) -> Pod | None:
         """Find a pod that the controller knows now."""
 
+    def render_topology(self) -> bytes:
+        """Render the document of `/api/topology/current`, as JSON. In a large mesh it has megabytes."""
+
     @property
     def mesh_nodes(self) -> Mapping[str, Any]:
         """The nodes that take part in the transport, by name, as its rules describe them."""

@@ -24,6 +24,7 @@ from maesh_core.settings import (
     StatusSettings,
     UpSettings,
 )
+from maesh_core.settings.check import CheckSettings
 from maesh_core.settings.fields import SettingField, list_fields, normalise_name
 from maesh_core.settings.sources import (
     MOVED,
@@ -35,6 +36,7 @@ from maesh_core.settings.sources import (
     read_environment,
     read_file,
 )
+from maesh_core.settings.states import DiffSettings, SimulateSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 from maesh_core.values.parsing import parse_value
 
@@ -42,7 +44,10 @@ SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
     UpSettings,
     ControllerSettings,
     ProxySettings,
+    CheckSettings,
     ExplainSettings,
+    DiffSettings,
+    SimulateSettings,
     StatusSettings,
     TopSettings,
     TapSettings,

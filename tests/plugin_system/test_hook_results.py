@@ -14,6 +14,7 @@ HOOKS = [name for family in SPEC_FAMILIES for name in vars(family) if name.start
 VALUE_TYPES = (ResourceKind, OptionalSection)
 INTERFACES = {name: find_interface(name) for name in HOOKS if find_interface(name) not in VALUE_TYPES}
 VALUES = {
+    "finding_kinds": (),
     "name": "a",
     "kind": "a",
     "path": "/a",

@@ -93,6 +93,10 @@ class ObjectChecks:
         """Return the findings of an object's last check."""
         return self._found.get(subject, Findings())
 
+    def list_subjects(self) -> list[Subject]:
+        """List the objects with findings."""
+        return list(self._found)
+
     def run_all(self, services: Mapping[Subject, Collection[ObjectKey]]) -> set[Subject]:
         """Check every object of the kinds that have a checker; return the checked objects."""
         due = {Subject(name, key) for name in self._checkers for key in self._snapshot.keys(self._types[name])}

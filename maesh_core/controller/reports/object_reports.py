@@ -208,6 +208,12 @@ class ObjectReports:
         ]
         return [*objects, *others]
 
+    def list_built(self) -> list[tuple[Subject, Findings]]:
+        """List all findings of builds and checks, sorted by object; those of unreadable objects are not among them."""
+        services = (Subject(SERVICE, key) for key in self._own)
+        subjects = sorted({*services, *self._parts, *self._checks.list_subjects()})
+        return [(subject, found) for subject in subjects if (found := self._join_built(subject))]
+
     def copy_found(self) -> dict[Subject, Findings]:
         """Copy the findings of each object that has any."""
         return self._found.copy()

@@ -28,7 +28,9 @@ class RouteCounters:
     __slots__ = (
         "answers",
         "attempts",
+        "branch_durations",
         "branch_failures",
+        "branch_seconds",
         "branches",
         "cuts",
         "durations",
@@ -53,6 +55,8 @@ class RouteCounters:
         self.answers: dict[tuple[int, str], int] = {}
         self.branches: dict[str, dict[int, int]] = {}
         self.branch_failures: dict[str, int] = {}
+        self.branch_durations: dict[str, list[int]] = {}
+        self.branch_seconds: dict[str, float] = {}
         self.failures = 0
         self.cuts: dict[str, int] = {}
         self.durations = [0] * (len(DURATION_BOUNDS_S) + 1)
@@ -98,10 +102,17 @@ class RouteCounters:
         """Count a response that ended before it was complete."""
         self.cuts[reason] = self.cuts.get(reason, 0) + 1
 
-    def count_branch(self, destination: str, status: int) -> None:
+    def count_branch(self, destination: str, status: int, seconds: float) -> None:
         """Count one finished exchange of a service whose traffic is split."""
-        statuses = self.branches.setdefault(destination, {})
+        statuses = self.branches.get(destination)
+        if statuses is None:
+            statuses = self.branches[destination] = {}
+            self.branch_durations[destination] = [0] * (len(DURATION_BOUNDS_S) + 1)
+            self.branch_seconds[destination] = 0.0
         statuses[status] = statuses.get(status, 0) + 1
+        bucket = bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0
+        self.branch_durations[destination][bucket] += 1
+        self.branch_seconds[destination] += seconds
 
     def count_failure(self, destination: str = "") -> None:
         """Count that an exchange has failed; `destination` is its branch, if the service's traffic is split."""
@@ -227,6 +238,20 @@ def _collect_durations(used: _Used) -> Sequence[MetricFamily]:
                     Histogram(DURATION_BOUNDS_S, tuple(counter.upstream_durations), counter.upstream_seconds),
                 )
                 for service, counter in used
+            ],
+        ),
+        MetricFamily(
+            name="maesh_branch_request_duration_seconds",
+            type="histogram",
+            help="From a request's head to the end of its response, by the destination of a split service.",
+            labels=("service", "destination"),
+            samples=[
+                (
+                    (service, destination),
+                    Histogram(DURATION_BOUNDS_S, tuple(durations), counter.branch_seconds[destination]),
+                )
+                for service, counter in used
+                for destination, durations in sorted(counter.branch_durations.items())
             ],
         ),
     ]

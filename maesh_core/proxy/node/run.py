@@ -146,6 +146,8 @@ class Node:
         self._admin_security.attach(self._admin)
         security = NodeSecurity(self._admin_security, self._fetcher)
         self._services = NodeServices(settings, self._pool, load_services, name=settings.node, security=security)
+        if self._services.wants_names:
+            self._configuration.share_names = self._services.share_names
         self._poller = Poller(
             self._fetcher,
             self._apply,

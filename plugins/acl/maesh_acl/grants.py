@@ -13,6 +13,7 @@ from maesh_smi.additions import UnreadSplits
 from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
 
 from maesh_acl import AccessSettings, AclSettings, Grant, LeafGrants
+from maesh_acl.destinations import OUTSIDE_ACCOUNT, find_outside_account, group_servers
 from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget
 from maesh_acl.modes import ModeFinder, is_audited_target
 from maesh_core.plugin import (
@@ -93,6 +94,16 @@ class GrantFinder:
         self.shown: dict[str, TargetView] = {}
         self.notices: list[str] = []
 
+    def _note_outside(self) -> None:
+        """Say that outside servers without an account cannot be opened to anybody."""
+        for port in self._service.ports:
+            if any(server.is_name for server in port.servers) and find_outside_account(self._service) is None:
+                self.notices.append(
+                    "acl: no client is allowed to reach its servers outside of the mesh; the annotation "
+                    f"{OUTSIDE_ACCOUNT} names the account that TrafficTargets have as destination"
+                )
+                return
+
     def build_settings(self) -> AclSettings:
         """Build the settings for every destination of the service.
 
@@ -110,6 +121,7 @@ class GrantFinder:
             self._traffic_type = self._service.get_traffic_type(port)
             destinations = datagrams if port.protocol == "UDP" else streams
             destinations |= self._build_destinations(port)
+        self._note_outside()
         self.notices += [f"TrafficTarget {target}: {text}" for target, text in self._list_useless()]
         self.notices += self._modes.notices
         if streams.keys() & datagrams.keys():
@@ -192,11 +204,11 @@ class GrantFinder:
         return self._grants[place]
 
     def _build_grants(self, node: ServiceNode, port: PortNode) -> Iterable[Grant]:
-        """Build a grant for each target whose pods are servers of the port."""
-        accounts = {pod.key: ObjectKey(pod.key.namespace, pod.service_account) for pod in node.pods}
-        for account in sorted(set(accounts.values())):
+        """Build a grant for each target whose pods, or outside servers, are servers of the port."""
+        servers = group_servers(node, port)
+        for account in sorted(servers):
             for target in self._view.find(TrafficTarget, TARGETS_BY_DESTINATION, account):
-                mine = [server for server in port.servers if server.pod and accounts.get(server.pod) == account]
+                mine = servers[account]
                 try:
                     self._check(target, node)
                     grant = self._build_grant(target, port, mine, self._traffic_type)

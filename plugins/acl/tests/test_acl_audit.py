@@ -1,6 +1,7 @@
 """Audit mode: whose mode decides, what passes and is recorded, and what is denied nevertheless."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -171,7 +172,7 @@ def test_in_audit_mode_a_client_with_some_servers_may_reach_all(cluster):
     assert read_denials(shop) == []
 
 
-class Question:
+class FakeQuestion:
     client_address, client_account, client_pods = WEB, "web@shop", ()
     destination, traffic_type, is_http = "shop/app:80", "http", True
     method, target, client_headers = b"GET", b"/b", {}
@@ -181,25 +182,30 @@ class Question:
         vars(self).update(fields)
 
 
+def explain(shop, **fields):
+    question: Any = FakeQuestion(**fields)
+    return explain_access(shop.build_node("app").additions["acl"], question)
+
+
 def test_explain_says_what_would_be_denied(cluster):
     shop = cluster(*PODS, build_service("app"), *ALLOWS_READING, settings=AUDIT)
-    verdict = explain_access(shop.build_node("app").additions["acl"], Question())
+    verdict = explain(shop)
     assert verdict.is_admitted
     assert verdict.reasons == ("service app is in audit mode: it passes, and is recorded",)
     assert verdict.would_deny == (
         "TrafficTarget t@shop allows the client, but not this request: no match applies to it",
     )
-    allowed = explain_access(shop.build_node("app").additions["acl"], Question(target=b"/a"))
+    allowed = explain(shop, target=b"/a")
     assert (allowed.is_admitted, allowed.would_deny) == (True, ())
 
 
 def test_explain_names_the_target_in_audit_mode(cluster):
     target = annotate(build_target("t", "app", ["web"], [("HTTPRouteGroup", "read")]), "audit")
     shop = cluster(*PODS, build_service("app"), READ, target)
-    verdict = explain_access(shop.build_node("app").additions["acl"], Question())
+    verdict = explain(shop)
     assert verdict.reasons == ("TrafficTarget t@shop is in audit mode: it passes, and is recorded",)
     assert verdict.would_deny
-    stranger = explain_access(shop.build_node("app").additions["acl"], Question(client_address=OTHER))
+    stranger = explain(shop, client_address=OTHER)
     assert not stranger.is_admitted
 
 

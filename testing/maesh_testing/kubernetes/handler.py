@@ -111,10 +111,10 @@ class Handler:
             return self._answer_document(user, call.resource)
         with self._store.lock:
             if review := self._reviews.find_resource(call):
-                self._access.check(user, call, review)
+                self._reviews.check(user, call, review)
                 if call.verb != "create":
                     raise refuse_method()
-                return build_answer(self._reviews.answer(review, call, _decode(review, target, body)), 201)
+                return build_answer(self._reviews.answer(review, call, _decode(review, target, body), user), 201)
             resource = self._store.resources.get((call.group, call.resource))
             self._access.check(user, call, resource or ApiResource(group=call.group, plural=call.resource, kind=""))
             if resource is None or not _serves(resource, target):

@@ -1,4 +1,4 @@
-"""Questions that an API server answers without storing anything: TokenReview, SubjectAccessReview and TokenRequest.
+"""Questions that an API server answers without storing anything: reviews of tokens, users and rights, and TokenRequest.
 
 Takes a call and the body; gives the object with its status, or raises StatusError.
 """
@@ -6,7 +6,7 @@ Takes a call and the body; gives the object with its status, or raises StatusErr
 from collections.abc import Mapping
 from typing import Any
 
-from maesh_testing.kubernetes.access import AccessRules, Call
+from maesh_testing.kubernetes.access import ANONYMOUS, AccessRules, Call
 from maesh_testing.kubernetes.resources import ApiResource
 from maesh_testing.kubernetes.statuses import Cause, refuse_invalid, refuse_request
 from maesh_testing.kubernetes.store import Object
@@ -18,6 +18,14 @@ _TOKEN_REVIEWS = ApiResource(
 _ACCESS_REVIEWS = ApiResource(
     group="authorization.k8s.io", plural="subjectaccessreviews", kind="SubjectAccessReview", is_namespaced=False
 )
+_OWN_ACCESS_REVIEWS = ApiResource(
+    group="authorization.k8s.io", plural="selfsubjectaccessreviews", kind="SelfSubjectAccessReview", is_namespaced=False
+)
+_OWN_REVIEWS = ApiResource(
+    group="authentication.k8s.io", plural="selfsubjectreviews", kind="SelfSubjectReview", is_namespaced=False
+)
+_OF_ONESELF = (_OWN_ACCESS_REVIEWS, _OWN_REVIEWS)
+"""Those that users ask about themselves, which `system:basic-user` lets all do who have logged in."""
 _TOKEN_REQUESTS = ApiResource(group="authentication.k8s.io", plural="serviceaccounts", kind="TokenRequest")
 
 
@@ -35,17 +43,27 @@ class Reviews:
         """Find what a call asks; None for one about something that is stored."""
         if (call.group, call.resource, call.subresource) == ("", "serviceaccounts", "token"):
             return _TOKEN_REQUESTS
-        for each in (_TOKEN_REVIEWS, _ACCESS_REVIEWS):
+        for each in (_TOKEN_REVIEWS, _ACCESS_REVIEWS, *_OF_ONESELF):
             if (call.group, call.resource, call.subresource) == (each.group, each.plural, ""):
                 return each
         return None
 
-    def answer(self, resource: ApiResource, call: Call, given: Mapping[str, Any]) -> Object:
-        """Answer a question, which is an object to create."""
+    def check(self, user: User, call: Call, resource: ApiResource) -> None:
+        """Raise StatusError unless the user may ask: about themselves, all may who have logged in."""
+        if resource not in _OF_ONESELF or user.name == ANONYMOUS:
+            self._access.check(user, call, resource)
+
+    def answer(self, resource: ApiResource, call: Call, given: Mapping[str, Any], user: User) -> Object:
+        """Answer a question of a user, which is an object to create."""
         spec = given.get("spec") or {}
         if resource is _TOKEN_REQUESTS:
             return self._tokens.issue(call.namespace, call.name, spec)
-        status = self._review_token(spec) if resource is _TOKEN_REVIEWS else self._review_access(spec)
+        if resource is _OWN_REVIEWS:
+            status: Object = {"userInfo": {"username": user.name, "groups": list(user.groups)}}
+        elif resource is _OWN_ACCESS_REVIEWS:
+            status = self._review_access({**spec, "user": user.name, "groups": list(user.groups)})
+        else:
+            status = self._review_token(spec) if resource is _TOKEN_REVIEWS else self._review_access(spec)
         head = {"kind": resource.kind, "apiVersion": resource.render_version("v1")}
         return {**head, "metadata": {"creationTimestamp": None}, "spec": spec, "status": status}
 

@@ -385,6 +385,7 @@ class Observed:
             ("maesh_service_cut_responses", service, cut): int(bool(cut)),
             ("maesh_service_grpc_responses", service, str(wanted["grpc_status"])): wanted["grpc_status"] is not None,
             ("maesh_branch_requests", service, branch, code): int(bool(branch)),
+            ("maesh_branch_request_duration_seconds", service, branch): int(bool(branch)),
             ("maesh_edge_requests", wanted["client"], service): 1,
             ("maesh_edge_denied", wanted["client"], service): int(is_answer and status == 403),
         }

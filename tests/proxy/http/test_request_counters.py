@@ -44,13 +44,27 @@ def test_a_request_counts_once_by_status_and_duration():
 def test_a_failure_counts_for_the_service_and_its_branch_and_others_have_a_zero():
     counters = count(200)
     assert read({"a": counters})["service_failures"] == {("a",): 0}
-    counters.count_branch("v1", 200)
-    counters.count_branch("v2", 200)
+    counters.count_branch("v1", 200, 0.1)
+    counters.count_branch("v2", 200, 0.1)
     counters.count_failure("v2")
     counters.count_failure()
     found = read({"a": counters})
     assert found["service_failures"] == {("a",): 2}
     assert found["branch_failures"] == {("a", "v1"): 0, ("a", "v2"): 1}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["v1", "v2"]), SECONDS)))
+def test_durations_of_branches_add_up_to_those_of_the_service(requests):
+    counters = RouteCounters()
+    for destination, seconds in requests:
+        counters.count(200, seconds, is_http2=False)
+        counters.count_branch(destination, 200, seconds)
+    metrics = read({"a": counters})
+    found = metrics.get("branch_request_duration_seconds", {})
+    assert {key for _, key in found} == {destination for destination, _ in requests}
+    totals = [sum(each.counts[bucket] for each in found.values()) for bucket in range(len(DURATION_BOUNDS_S) + 1)]
+    assert totals == counters.durations
+    assert sum(each.sum for each in found.values()) == pytest.approx(counters.seconds)
 
 
 @given(st.lists(SECONDS))
@@ -71,7 +85,7 @@ def test_sums_over_codes_and_protocols_are_the_number_of_requests(requests, has_
     counters = RouteCounters()
     for status, is_http2 in requests:
         counters.count(status, 0.1, is_http2=is_http2)
-        counters.count_branch("b", status)
+        counters.count_branch("b", status, 0.1)
     metrics = read({"a": counters}, has_exact_codes=has_exact_codes)
     assert sum(metrics["service_requests"].values()) == len(requests)
     assert sum(metrics["branch_requests"].values()) == len(requests)

@@ -95,6 +95,14 @@ class MergedManifests:
         replaced: list[Event] = [Replaced(type_, resources) for type_, resources in lists.items()]
         return [*replaced, *self._collect_problems()]
 
+    def list_origins(self) -> dict[Identity, str]:
+        """List where the objects are defined, as `path document 2 line 10`."""
+        return {
+            identity: claims[path][0].origin
+            for identity, claims in self._claims.items()
+            if claims and (path := min(claims))
+        }
+
     def collect_events(self) -> list[Event]:
         """Return the changes since the last call: objects first, sorted, then problems."""
         return [*self._resolve_changed(), *self._collect_problems()]

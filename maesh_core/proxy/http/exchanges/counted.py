@@ -125,12 +125,13 @@ class CountedExchange(AttemptUser):
     def count_end(self, route: Route, status: int, now: float) -> None:
         """Add this exchange to the counters of its route, and to those of its client's calls."""
         counters, caller = route.counters, self.client.caller
-        counters.count(status, now - self.started_at, is_http2=caller.is_http2)
+        seconds = now - self.started_at
+        counters.count(status, seconds, is_http2=caller.is_http2)
         counters.attempts += self.attempts
         counters.received_bytes += self.received_bytes
         counters.sent_bytes += self.sent_bytes
         if route.is_split:
-            counters.count_branch(self.part or route.destination, status)
+            counters.count_branch(self.part or route.destination, status, seconds)
         counter = caller.counter
         if counter is None or counter.service != route.label:
             counter = self.client.environment.callers.switch(caller, route.label)

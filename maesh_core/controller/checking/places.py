@@ -1,0 +1,139 @@
+"""Where findings are: the file and line of an object, and of the field or annotation that a text names.
+
+Takes origins, as discovery has them (`path document 2 line 10 items[3]`). Reads the file again, composes the document
+and looks for the field. A place that is not found is that of the object. Large documents are not composed.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+
+from maesh_core.controller.discovery.manifests.files import read_content
+from maesh_core.errors import ManifestError
+from maesh_core.model.annotations import PREFIXES
+
+DOCUMENT_LIMIT_BYTES = 256 * 1024
+"""Larger documents are not composed: it takes about a second for each 4 MiB."""
+DOCUMENTS_LIMIT = 1000
+"""Limit of composed documents in one check."""
+_read_origin = re.compile(r"(?P<path>.*?)(?: document \d+ line (?P<line>\d+)(?P<items>(?: items\[\d+\])*))?", re.DOTALL)
+_find_separator = re.compile(rb"^---(?=\s|\Z)", re.MULTILINE).search
+_find_steps = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]").finditer
+_find_field = re.compile(r"(?<![\w.])([a-z]\w*(?:\[\d+\]|\.[a-z]\w*)+)(?=[: ])").finditer
+"""Finds paths of fields with at least one dot or index, such as `spec.backend` and `rules[0].filters`."""
+_find_annotation = re.compile(r"annotations? (\S+?)(?=[: ])").search
+
+
+class Place(NamedTuple):
+    """A file as the user wrote it, and a line from 1; 0 if the line is not known."""
+
+    file: str
+    line: int = 0
+
+
+class PlaceFinder:
+    """Finds lines; remembers the documents that it has read."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, list[bytes]] = {}
+        self._documents: dict[tuple[str, int], Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<PlaceFinder {len(self._documents)} documents>"
+
+    def find(self, origin: str, text: str = "", field: str = "") -> Place:
+        """Find the place of an object or, if it is known, that of a field; `text` may name one."""
+        match = _read_origin.fullmatch(origin)
+        if match is None or match["line"] is None:
+            return Place(origin)
+        place = Place(match["path"], int(match["line"]))
+        items = [int(each) for each in re.findall(r"\d+", match["items"] or "")]
+        fields = list(_list_fields(text, field))
+        node = _find_item(self._read_document(place), items) if items or fields else None
+        if node is None:
+            return place
+        found = next(filter(None, (_find_line(node, each) for each in fields)), 0)
+        return Place(place.file, place.line + (found or node.start_mark.line))
+
+    def _read_document(self, place: Place) -> Any:
+        """Compose a document; None if that is not possible."""
+        key = (place.file, place.line)
+        if key not in self._documents:
+            if len(self._documents) >= DOCUMENTS_LIMIT:
+                return None
+            self._documents[key] = self._compose(place)
+        return self._documents[key]
+
+    def _compose(self, place: Place) -> Any:
+        if place.file not in self._files:
+            try:
+                self._files[place.file] = read_content(place.file, place.file)[1].splitlines(keepends=True)
+            except ManifestError:
+                self._files[place.file] = []
+        rest = b"".join(self._files[place.file][place.line - 1 :])
+        end = _find_separator(rest, 1)
+        content = rest[: end.start()] if end else rest
+        if len(content) > DOCUMENT_LIMIT_BYTES:
+            return None
+        try:
+            return yaml.compose(content, Loader=yaml.CSafeLoader)
+        except (yaml.YAMLError, UnicodeError, RecursionError):
+            return None
+
+
+def _list_fields(text: str, field: str) -> Iterator[tuple[str, ...]]:
+    """List the paths of fields that a finding may mean, the likeliest first."""
+    if field:
+        yield _split(field)
+    annotation = _find_annotation(text)
+    if annotation is not None:
+        for prefix in ("", *PREFIXES):
+            yield ("metadata", "annotations", f"{prefix}{annotation[1]}")
+    for match in _find_field(text):
+        steps = _split(match[1])
+        yield steps
+        yield ("spec", *steps)
+    port = re.match(r"port (\d+)", text)
+    if port is not None:
+        yield ("spec", "ports", f"port={port[1]}")
+
+
+def _split(field: str) -> tuple[str, ...]:
+    return tuple(match[1] or match[2] for match in _find_steps(field))
+
+
+def _find_item(node: Any, items: list[int]) -> Any:
+    for index in items:
+        node = _step(_step(node, "items"), str(index))
+    return node
+
+
+def _find_line(node: Any, steps: tuple[str, ...]) -> int:
+    """Find the line of a field in a document, from 0; 0 if there is none."""
+    line = 0
+    for count, step in enumerate(steps):
+        if isinstance(node, yaml.MappingNode):
+            key = next((key for key, _ in node.value if key.value == step), None)
+            if key is None:
+                return line if count > 1 else 0  # the field is missing: its owner is shown
+            line = int(key.start_mark.line)
+        node = _step(node, step)
+        if node is None:
+            return line if count > 1 else 0
+        if isinstance(node, yaml.Node) and not isinstance(node, yaml.ScalarNode):
+            line = max(line, int(node.start_mark.line))
+    return line
+
+
+def _step(node: Any, step: str) -> Any:
+    """Follow a step of a path: a key, an index, or the item whose field has a value (`port=80`)."""
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode):
+        if step.isdecimal():
+            return node.value[int(step)] if int(step) < len(node.value) else None
+        name, _, wanted = step.partition("=")
+        return next((item for item in node.value if getattr(_step(item, name), "value", None) == wanted), None)
+    return None
