@@ -128,14 +128,20 @@ def collect_sources(
     *,
     enabled: Sequence[str] = (),
     describe: Describe = describe_type,
+    makes_pods: bool = False,
 ) -> tuple[Source, ...]:
-    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none."""
+    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none.
+
+    `makes_pods`: each workload in the manifests counts as a pod.
+    """
     sources = list(given)
     if cluster is not None:
         sources.append(cluster.source)
     if settings.paths:
         switches = find_kind_switches(enabled)
-        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive, switches=switches)
+        manifests = ManifestSource(
+            settings.paths, is_recursive=settings.recursive, switches=switches, makes_pods=makes_pods
+        )
         manifests.check_paths()
         sources.append(manifests)
     if not sources:
@@ -156,12 +162,17 @@ async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     return (await build_with_origins(settings, plugins))[0]
 
 
-async def build_with_origins(settings: ControllerSettings, plugins: Plugins) -> tuple[Engine, Origins]:
-    """Build everything as `build_once` does; also return where the objects are defined."""
+async def build_with_origins(
+    settings: ControllerSettings, plugins: Plugins, *, makes_pods: bool = False
+) -> tuple[Engine, Origins]:
+    """Build everything as `build_once` does; also return where the objects are defined.
+
+    `makes_pods`: each workload in the manifests counts as a pod.
+    """
     transport = collect_transport(plugins)
     kinds = collect_kinds(plugins, has_transport=transport is not None)
     given = plugins.collect("maesh_sources")
-    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe)
+    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe, makes_pods=makes_pods)
     engine = build_engine(
         settings, plugins, kinds=kinds, sources=sources, transport=transport, mapping_file=PortMappingFile(None)
     )

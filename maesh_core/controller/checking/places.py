@@ -21,7 +21,8 @@ DOCUMENTS_LIMIT = 1000
 _read_origin = re.compile(r"(?P<path>.*?)(?: document \d+ line (?P<line>\d+)(?P<items>(?: items\[\d+\])*))?", re.DOTALL)
 _find_separator = re.compile(rb"^---(?=\s|\Z)", re.MULTILINE).search
 _find_steps = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]").finditer
-_find_field = re.compile(r"(?<![\w.])((?:[a-z]\w*(?:\[\d+\])?\.)*[a-z]\w*(?:\[\d+\])?)(?=[: ])").finditer
+_find_field = re.compile(r"(?<![\w.])([a-z]\w*(?:\[\d+\]|\.[a-z]\w*)+)(?=[: ])").finditer
+"""Finds paths of fields with at least one dot or index, such as `spec.backend` and `rules[0].filters`."""
 _find_annotation = re.compile(r"annotations? (\S+?)(?=[: ])").search
 
 
@@ -48,12 +49,12 @@ class PlaceFinder:
         if match is None or match["line"] is None:
             return Place(origin)
         place = Place(match["path"], int(match["line"]))
-        document = self._read_document(place)
         items = [int(each) for each in re.findall(r"\d+", match["items"] or "")]
-        node = _find_item(document, items)
+        fields = list(_list_fields(text, field))
+        node = _find_item(self._read_document(place), items) if items or fields else None
         if node is None:
             return place
-        found = next(filter(None, (_find_line(node, each) for each in _list_fields(text, field))), 0)
+        found = next(filter(None, (_find_line(node, each) for each in fields)), 0)
         return Place(place.file, place.line + (found or node.start_mark.line))
 
     def _read_document(self, place: Place) -> Any:

@@ -64,6 +64,10 @@ class AclBuilder:
         found = service.additions.get("acl")
         return _select(found, service.traffic_type) if isinstance(found, AclSettings) else AclSettings()
 
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Describe nothing: what it does depends on the client, and `explain` says it."""
+        return ()
+
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Explain whether a service's access control allows a client, and by which targets."""
         return explain_access(msgspec.convert(settings, AclSettings), question)

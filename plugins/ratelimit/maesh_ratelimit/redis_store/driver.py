@@ -165,6 +165,12 @@ class RedisStore:
                 returned=book.returned,
             ),
             MetricFamily(
+                name="maesh_ratelimit_redis_nodes",
+                type="gauge",
+                help="Nodes that share the limits, by the last answer of Redis.",
+                samples=[((), self.count_nodes() if self._node.slot == 0 else 0)],  # workers are added up
+            ),
+            MetricFamily(
                 name="maesh_ratelimit_local_decisions_total",
                 type="counter",
                 help="Requests that were limited by the node's own share, because Redis was away.",

@@ -1,0 +1,7 @@
+"""The commands `maesh acl COMMAND`."""
+
+from typing import Final
+
+from maesh_acl.suggest_command import SuggestCommand
+
+COMMANDS: Final = (SuggestCommand(),)
