@@ -250,7 +250,7 @@ class Api:
             request,
             path,
             node=read_query(request).get("node") if is_pull else None,
-            is_page=page is not None,
+            is_page=page is not None and not is_costly_page(page),
             is_costly=is_pull or path in COSTLY_PATHS or route == self._get_of_node or is_costly_page(page),
             is_open=is_open_page(page),
         )
