@@ -36,6 +36,7 @@ from maesh_core.model.path_changes import (
     PathChanger,
     PathModifier,
     build_path_change,
+    describe_path_change,
     read_path_change,
 )
 from maesh_core.model.patterns import weigh_pattern
@@ -428,6 +429,7 @@ __all__ = [
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "describe_path_change",
     "describe_sources",
     "find_chosen_traffic_type",
     "find_header_problem",
