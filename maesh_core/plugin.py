@@ -18,10 +18,11 @@ from maesh_core.model.addresses import join_port
 from maesh_core.model.annotations import (
     build_annotation_error,
     find_chosen_traffic_type,
+    parse_annotations,
     read_annotation,
     select_annotations,
 )
-from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Answer, HttpRouter, NamedServer, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
@@ -35,12 +36,16 @@ from maesh_core.model.path_changes import (
     PathChanger,
     PathModifier,
     build_path_change,
+    describe_path_change,
     read_path_change,
 )
 from maesh_core.model.patterns import weigh_pattern
+from maesh_core.model.request_sources import describe_sources, parse_sources
 from maesh_core.model.resources import (
+    NAMESPACES,
     REFERENCES,
     CheckedResource,
+    Namespace,
     ObjectMeta,
     Pod,
     Resource,
@@ -80,8 +85,10 @@ from maesh_core.plugin_system.commands import (
     Command,
     CommandApi,
     CommandArgument,
+    CommandOption,
     CommandResult,
     CommandSwitch,
+    CommandValues,
 )
 from maesh_core.plugin_system.controllers import (
     ClusterApi,
@@ -92,8 +99,10 @@ from maesh_core.plugin_system.controllers import (
     PreparedService,
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
+    ACCOUNTS,
     CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
@@ -153,6 +162,7 @@ from maesh_core.plugin_system.node import (
     StreamServer,
     Ticks,
 )
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import (
     ApiPage,
     CountingPage,
@@ -164,6 +174,8 @@ from maesh_core.plugin_system.pages import (
 )
 from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding, PolicyView
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.reports import ProxyReport, ReportingFactory
+from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind, SourceReader
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
@@ -174,6 +186,7 @@ from maesh_core.plugin_system.transports import (
     InformedService,
     ListeningTransport,
     MeshNode,
+    NameAddresses,
     NodeService,
     OpenFailure,
     Opening,
@@ -193,7 +206,7 @@ from maesh_core.plugin_system.transports import (
 )
 from maesh_core.process.tls_credentials import TlsCredentials
 from maesh_core.values.field_rules import find_header_problem
-from maesh_core.values.parsing import Duration, PositiveDuration
+from maesh_core.values.parsing import Duration, PositiveDuration, parse_value
 from maesh_core.values.spelling import suggest
 from maesh_core.values.strict_fields import decode_strictly
 
@@ -218,6 +231,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "ACCOUNTS",
     "CLIENT_LEFT",
     "CONTROLLER_NAME",
     "DENIED",
@@ -226,6 +240,7 @@ __all__ = [
     "GRPC_SERVER_ERRORS",
     "GRPC_STATUS_NAMES",
     "HOOK_API_VERSION",
+    "NAMESPACES",
     "POD_NAMES",
     "PROXY_ENDED",
     "REFERENCES",
@@ -258,8 +273,10 @@ __all__ = [
     "Command",
     "CommandApi",
     "CommandArgument",
+    "CommandOption",
     "CommandResult",
     "CommandSwitch",
+    "CommandValues",
     "ConfigurationError",
     "ConfiguredObserver",
     "Connection",
@@ -277,6 +294,7 @@ __all__ = [
     "Deleted",
     "Delivery",
     "DeliveryVerdict",
+    "DescribingBuilder",
     "Duration",
     "Event",
     "Exchange",
@@ -300,6 +318,10 @@ __all__ = [
     "Middleware",
     "MiddlewareBuilder",
     "MiddlewareFactory",
+    "NameAddresses",
+    "NamedServer",
+    "NamesService",
+    "Namespace",
     "Node",
     "NodeReport",
     "NodeService",
@@ -313,6 +335,7 @@ __all__ = [
     "OptionalSection",
     "OrderedMatch",
     "OutgoingProtocol",
+    "OutsideRules",
     "PageRequest",
     "PageResponse",
     "ParentNode",
@@ -341,6 +364,7 @@ __all__ = [
     "PreparedService",
     "Problem",
     "ProtocolHandler",
+    "ProxyReport",
     "QueryMatch",
     "Question",
     "ReadableHeaders",
@@ -349,7 +373,9 @@ __all__ = [
     "RefusalLog",
     "RemoteServer",
     "Replaced",
+    "ReportingFactory",
     "ReportingRules",
+    "RequestSource",
     "Resource",
     "ResourceKind",
     "Response",
@@ -364,6 +390,9 @@ __all__ = [
     "SharedBytes",
     "SocketWatcher",
     "Source",
+    "SourceKind",
+    "SourceReader",
+    "SourcedBuilder",
     "Stage",
     "Status",
     "StatusBuilder",
@@ -400,6 +429,8 @@ __all__ = [
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "describe_path_change",
+    "describe_sources",
     "find_chosen_traffic_type",
     "find_header_problem",
     "find_match_problem",
@@ -411,6 +442,9 @@ __all__ = [
     "is_subdomain",
     "join_port",
     "override",
+    "parse_annotations",
+    "parse_sources",
+    "parse_value",
     "plan_rules",
     "read_annotation",
     "read_filter",

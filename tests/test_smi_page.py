@@ -14,7 +14,7 @@ from maesh_acl.proxy import _DENIED
 from maesh_smi.checking import SplitChecker
 from maesh_smi.kinds import KINDS as SMI_KINDS
 from maesh_smi.kinds import MATCH_LIMIT as GROUP_LIMIT
-from maesh_smi.kinds import WEIGHT_LIMIT
+from maesh_smi.kinds import PATTERN_LIMIT, WEIGHT_LIMIT
 from maesh_smi.splits import BRANCH_LIMIT, DEPTH_LIMIT, MATCH_LIMIT
 
 from maesh_core.controller.reports.object_reports import ObjectReports
@@ -68,6 +68,10 @@ def write_group(name, *matches):
     return "---\n" + yaml.safe_dump(ACL.build_group(name, *matches))
 
 
+LARGE = {"name": "m", "headers": [{f"x{each}": "a"} for each in range(PATTERN_LIMIT + 1)]}
+"""A match with too many regular expressions."""
+
+
 def list_split_errors():
     """Make every error that a split can have, one mesh each."""
     web, v1, v2 = (SMI.write_service(name, f"10.0.{place}.1") for place, name in enumerate(("web", "v1", "v2")))
@@ -97,6 +101,7 @@ def list_split_errors():
         (v1, v2, *heads, *below, SMI.write_split("s", "web", {"v1": 1})),
         (v1, v2, write_group("beta", *many[:101]), beta, SMI.write_split("t", "v1", {"v2": 1}, matches=["beta"])),
         (v1, write_group("beta", *many), beta),
+        (v1, write_group("beta", LARGE), beta),
         (*chain, *links, SMI.write_split("s", "web", {"c0": 1})),
     ):
         yield from SMI.Cluster(web, *parts).list_errors()
@@ -111,6 +116,7 @@ def list_target_errors():
     mesh = (ACL.build_service("web"), ACL.build_pod("web-1", "10.0.1.1", "server", app="web"))
     group = ACL.build_group("api", {"name": "other", "pathRegex": "/"})
     many = ACL.build_group("api", *({"pathRegex": f"/{each}"} for each in range(GROUP_LIMIT + 1)))
+    large = ACL.build_group("api", LARGE)
     wrong_kind = ACL.build_target("t", "server", ["caller"])
     wrong_kind["spec"]["destination"]["kind"] = "Group"
     misspelt = ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")])
@@ -130,6 +136,7 @@ def list_target_errors():
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]),),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api", "read")]), group),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), many),
+        (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), large),
         (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]),),
         (ACL.build_target("t", "server", ["caller"], [("GRPCRoute", "api")]),),
         (wrong_kind,),
@@ -201,7 +208,7 @@ def test_limits_metrics_and_reasons_are_those_of_the_code():
     assert f"from 0 to {WEIGHT_LIMIT:,}." in prose
     assert f"up to {DEPTH_LIMIT} levels of nested splits" in prose
     assert f"up to {BRANCH_LIMIT} branches of {MATCH_LIMIT:,} matches" in prose
-    assert f"may select up to {GROUP_LIMIT:,} matches" in prose
+    assert f"may select up to {GROUP_LIMIT:,} matches with {PATTERN_LIMIT:,} regular expressions" in prose
     assert f"may have {PATTERN_LIMIT_CHARACTERS} characters" in prose
     (family,) = ACL.Cluster().factory.collect_metrics()
     assert [row[0] for row in list_rows("| metric | counts |")] == [f"`{family.name}_total`"]

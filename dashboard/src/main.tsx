@@ -9,6 +9,7 @@ import { StoreContext, useStore } from "./parts/hooks";
 import { useRoute } from "./parts/route";
 import type { Route } from "./parts/route";
 import { Empty } from "./parts/bits";
+import { AuditPage } from "./pages/Audit";
 import { GraphPage } from "./pages/Graph";
 import { NodesPage } from "./pages/Nodes";
 import { OverviewPage } from "./pages/Overview";
@@ -23,6 +24,7 @@ const PAGES: [path: string, title: string][] = [
   ["graph", "Graph"],
   ["tap", "Live tap"],
   ["why", "Why?"],
+  ["audit", "Audit"],
   ["nodes", "Nodes"],
 ];
 
@@ -140,6 +142,8 @@ function Page({ route }: { route: Route }) {
       return <TapPage query={route.query} />;
     case "why":
       return <WhyPage query={route.query} key={route.query.toString()} />;
+    case "audit":
+      return <AuditPage query={route.query} />;
     case "nodes":
       return <NodesPage />;
     default:

@@ -6,7 +6,7 @@ from types import FrameType
 
 from maesh_core.process.interruption import end_echoed_line
 
-ONE_SHOT = frozenset({"prepare", "cleanup", "status", "explain", "check"})
+ONE_SHOT = frozenset({"prepare", "cleanup", "status", "explain", "check", "diff", "simulate"})
 """Commands without a result when they are ended early. Their exit status must not mean success."""
 
 

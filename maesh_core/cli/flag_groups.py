@@ -19,7 +19,7 @@ _GROUPS = {
     MAIN: (
         *("endpoint", "bind", "http_port", "tcp_port", "api_host", "api_port", "admin_host", "admin_port"),
         *("workers", "recursive", "once", "json", "sort", "filter", "interval", "node", "configuration_cache"),
-        *("cluster", "wait", "format", "fail_on", "ignore_codes"),
+        *("cluster", "wait", "format", "fail_on", "ignore_codes", "junit"),
         *("prometheus", "dry_run", "method", "path", "status", "source", "limit", "local_port"),
     ),
     "API": (

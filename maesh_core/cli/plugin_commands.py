@@ -6,7 +6,7 @@ imported. Opens the APIs of the controllers as `maesh status` does, runs the com
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,10 +15,26 @@ import typer
 from maesh_core.cli.flag_groups import MAIN, GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.errors import PluginError
-from maesh_core.plugin_system.commands import Command, CommandArgument, CommandResult, CommandSwitch
+from maesh_core.plugin_system.commands import (
+    Command,
+    CommandArgument,
+    CommandOption,
+    CommandResult,
+    CommandSwitch,
+    CommandValues,
+)
+from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.process.logging_setup import configure_logging
 from maesh_core.process.printable import show_lines
-from maesh_core.settings import InstalledPlugin, PluginCommandSettings
+from maesh_core.settings import InstalledPlugin, ManifestCommandSettings, PluginCommandSettings
+
+MANIFESTS = CommandOption(
+    name="manifests",
+    metavar="PATH",
+    text="Read these manifests instead of querying a controller; repeatable.",
+    is_repeatable=True,
+)
+"""The flag of commands that also read manifests."""
 
 
 def add_groups(application: typer.Typer, installed: Sequence[InstalledPlugin], *, is_loading: bool) -> None:
@@ -27,7 +43,7 @@ def add_groups(application: typer.Typer, installed: Sequence[InstalledPlugin], *
         group = typer.Typer(help=f"{plugin.summary.rstrip('.')}.", rich_markup_mode=None, no_args_is_help=True)
         group.callback()(lambda: None)
         for command in load_commands(plugin) if is_loading else ():
-            group.command(command.name, cls=GroupedCommand)(build_function(command, installed=(plugin,)))
+            group.command(command.name, cls=GroupedCommand)(build_function(command, plugin))
         application.add_typer(group, name=plugin.name)
 
 
@@ -48,14 +64,24 @@ def load_commands(plugin: InstalledPlugin) -> Sequence[Command]:
     return commands
 
 
-def build_function(command: Command, *, installed: Sequence[InstalledPlugin]) -> Callable[..., None]:
+def build_function(command: Command, plugin: InstalledPlugin) -> Callable[..., None]:
     """Build the function of a command, which typer calls according to its signature."""
+    reads_manifests = getattr(command, "reads_manifests", False)
+    options: Sequence[CommandOption] = getattr(command, "options", ())
+    settings_class = ManifestCommandSettings if reads_manifests else PluginCommandSettings
+    installed = list_installed() if reads_manifests else (plugin,)
 
     def function(**given: Any) -> None:
         names = [*(each.name for each in command.arguments), *(each.name for each in command.switches)]
-        values = {name: given.pop(_name_parameter(name)) or "" for name in names}
-        settings = resolve_settings(PluginCommandSettings, given, installed)
-        result = run_command(command, settings, values)
+        values: dict[str, str | bool | tuple[str, ...]] = {
+            name: given.pop(_name_parameter(name)) or "" for name in names
+        }
+        for option in options:
+            found = given.pop(_name_parameter(option.name))
+            values[option.name] = tuple(found or ()) if option.is_repeatable else found or ""
+        manifests = tuple(given.pop(_name_parameter(MANIFESTS.name), None) or ())
+        settings = resolve_settings(settings_class, given, installed)
+        result = run_command(command, settings, values, manifests=manifests, plugin=plugin)
         shown = msgspec.json.encode(result.document).decode() if settings.json else show_lines(result.text)
         print(shown)  # noqa: T201 - what was asked for
         if result.status:
@@ -63,19 +89,31 @@ def build_function(command: Command, *, installed: Sequence[InstalledPlugin]) ->
 
     parameters = [_build_argument(each) for each in command.arguments]
     parameters += [_build_switch(each) for each in command.switches]
-    parameters += build_parameters(PluginCommandSettings, installed)
+    parameters += [_build_option(each) for each in (*options, *((MANIFESTS,) if reads_manifests else ()))]
+    parameters += build_parameters(settings_class, installed)
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__doc__ = command.text
     return function
 
 
-def run_command(command: Command, settings: PluginCommandSettings, values: Mapping[str, str | bool]) -> CommandResult:
-    """Open the APIs of the controllers, and run the command. Raises MaeshError."""
+def run_command(
+    command: Command,
+    settings: PluginCommandSettings,
+    values: CommandValues,
+    *,
+    manifests: tuple[str, ...] = (),
+    plugin: InstalledPlugin | None = None,
+) -> CommandResult:
+    """Open the APIs of the controllers, or build one from manifests, and run the command. Raises MaeshError."""
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.cli.running import run_to_end  # asyncio and aiohttp, only for these commands
     from maesh_core.controller.api.controllers import ApiAccess, open_apis
 
     async def run() -> CommandResult:
+        if manifests and isinstance(settings, ManifestCommandSettings):
+            from maesh_core.cli.manifests_api import build_manifests_api
+
+            return await command.run([await build_manifests_api(settings, manifests, plugin)], values)
         async with open_apis(
             settings.endpoint,
             kubeconfig=settings.kubeconfig,
@@ -98,6 +136,13 @@ def _build_argument(argument: CommandArgument) -> inspect.Parameter:
 def _build_switch(switch: CommandSwitch) -> inspect.Parameter:
     info = typer.Option(False, f"--{switch.name}", help=switch.text, rich_help_panel=MAIN)  # noqa: FBT003
     return _build_parameter(switch.name, bool, info)
+
+
+def _build_option(option: CommandOption) -> inspect.Parameter:
+    info = typer.Option(
+        None, f"--{option.name}", metavar=option.metavar, help=option.text, show_default=False, rich_help_panel=MAIN
+    )
+    return _build_parameter(option.name, list[str] | None if option.is_repeatable else str | None, info)
 
 
 def _build_parameter(name: str, annotation: Any, info: Any) -> inspect.Parameter:

@@ -19,6 +19,7 @@ from maesh_core.plugin_system import (
     commands,
     controllers,
     converters,
+    describing,
     hookspecs,
     interfaces,
     middleware,
@@ -26,6 +27,7 @@ from maesh_core.plugin_system import (
     pages,
     policy_checks,
     protocols,
+    request_sources,
     transports,
 )
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
@@ -46,6 +48,7 @@ from maesh_core.settings import (
 )
 from maesh_core.settings.check import CheckSettings
 from maesh_core.settings.fields import SettingField, list_fields
+from maesh_core.settings.states import DiffSettings, SimulateSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 
 _COMMANDS = {
@@ -54,6 +57,8 @@ _COMMANDS = {
     "proxy": ProxySettings,
     "check": CheckSettings,
     "explain": ExplainSettings,
+    "diff": DiffSettings,
+    "simulate": SimulateSettings,
     "status": StatusSettings,
     "top": TopSettings,
     "tap": TapSettings,
@@ -165,13 +170,16 @@ def list_interfaces() -> list[Interface]:
         commands: _COMMANDS_TITLE,
         converters: _CONVERTERS_TITLE,
         policy_checks: _FAMILIES["PolicySpecs"],
+        request_sources: _FAMILIES["MiddlewareSpecs"],
     }
     return [
         found
         for module in (
             hookspecs,
+            describing,
             protocols,
             middleware,
+            request_sources,
             pages,
             controllers,
             commands,

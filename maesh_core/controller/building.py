@@ -30,17 +30,22 @@ from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import PluginError, StartupError
-from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.keys import ObjectKey, is_label
+from maesh_core.model.request_sources import CORE_SOURCES
+from maesh_core.model.resources import NAMESPACES, Resource, ResourceKind
 from maesh_core.plugin_system.hookspecs import (
+    ACCOUNTS,
     OPTIONAL_SECTIONS,
     POD_NAMES,
     BalancerBuilder,
+    MiddlewareBuilder,
     OptionalSection,
     Source,
     TopologyBuilder,
 )
+from maesh_core.plugin_system.outside import OutsideRules
 from maesh_core.plugin_system.protocols import PortRange, TrafficType
+from maesh_core.plugin_system.request_sources import SourceKind
 from maesh_core.plugin_system.shipped import (
     find_annotation_switches,
     find_kind_switches,
@@ -97,10 +102,11 @@ def collect_sections(plugins: Plugins) -> frozenset[str]:
 def collect_kinds(plugins: Plugins, *, has_transport: bool = False) -> tuple[ResourceKind, ...]:
     """Join the core's kinds of resources and the plugins'. Raises PluginError if two have the same name.
 
-    A transport also reads Namespaces.
+    A transport also reads Namespaces, and so does a plugin that declares their kind.
     """
     given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may return the same one
-    kinds = (*(watch_namespaces(CORE_KINDS) if has_transport else CORE_KINDS), *given.values())
+    reads_namespaces = given.pop(id(NAMESPACES), None) is not None or has_transport
+    kinds = (*(watch_namespaces(CORE_KINDS) if reads_namespaces else CORE_KINDS), *given.values())
     _refuse_duplicates("kind of resources", kinds, plugins.describe, names=[kind.label for kind in kinds])
     return kinds
 
@@ -123,14 +129,20 @@ def collect_sources(
     *,
     enabled: Sequence[str] = (),
     describe: Describe = describe_type,
+    makes_pods: bool = False,
 ) -> tuple[Source, ...]:
-    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none."""
+    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none.
+
+    `makes_pods`: each workload in the manifests counts as a pod.
+    """
     sources = list(given)
     if cluster is not None:
         sources.append(cluster.source)
     if settings.paths:
         switches = find_kind_switches(enabled)
-        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive, switches=switches)
+        manifests = ManifestSource(
+            settings.paths, is_recursive=settings.recursive, switches=switches, makes_pods=makes_pods
+        )
         manifests.check_paths()
         sources.append(manifests)
     if not sources:
@@ -151,12 +163,17 @@ async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     return (await build_with_origins(settings, plugins))[0]
 
 
-async def build_with_origins(settings: ControllerSettings, plugins: Plugins) -> tuple[Engine, Origins]:
-    """Build everything as `build_once` does; also return where the objects are defined."""
+async def build_with_origins(
+    settings: ControllerSettings, plugins: Plugins, *, makes_pods: bool = False
+) -> tuple[Engine, Origins]:
+    """Build everything as `build_once` does; also return where the objects are defined.
+
+    `makes_pods`: each workload in the manifests counts as a pod.
+    """
     transport = collect_transport(plugins)
     kinds = collect_kinds(plugins, has_transport=transport is not None)
     given = plugins.collect("maesh_sources")
-    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe)
+    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe, makes_pods=makes_pods)
     engine = build_engine(
         settings, plugins, kinds=kinds, sources=sources, transport=transport, mapping_file=PortMappingFile(None)
     )
@@ -201,13 +218,14 @@ def build_engine(
     )
     catalogue = Catalogue(
         traffic_types,
-        plugins.collect("maesh_middleware_builders"),
+        _collect_middleware_builders(plugins),
         balancers,
         transport=transport,
         switches=find_annotation_switches(plugins.names),
         type_switches=find_traffic_type_switches(plugins.names),
         describe=plugins.describe,
     )
+    sections = collect_sections(plugins)
     parts = EngineParts(
         snapshot=Snapshot(kinds),
         rules=TopologyRules(
@@ -217,8 +235,9 @@ def build_engine(
             watched_namespaces=settings.watch_namespaces,
             is_pod_fallback=not is_cluster,
             has_transport=transport is not None,
-            names_clients=settings.client_header,
+            names_clients=settings.client_header or ACCOUNTS.name in sections,
             filters=catalogue.filters,
+            outside=_collect_outside_rules(plugins),
         ),
         builders=_collect_topology_builders(plugins),
         catalogue=catalogue,
@@ -231,9 +250,33 @@ def build_engine(
         shadow_source=KubernetesSource.name,
         checkers=plugins.collect("maesh_object_checkers"),
         status_builders=plugins.collect("maesh_status_builders"),
-        sends_pod_names=POD_NAMES.name in collect_sections(plugins),
+        sends_pod_names=POD_NAMES.name in sections,
     )
     return Engine(parts)
+
+
+def _collect_middleware_builders(plugins: Plugins) -> list[MiddlewareBuilder]:
+    """Collect the builders, and pass them the kinds of sources of requests that plugins add."""
+    builders: list[MiddlewareBuilder] = plugins.collect("maesh_middleware_builders")
+    kinds: list[SourceKind] = plugins.collect("maesh_source_kinds")
+    _refuse_duplicates("kind of sources", kinds, plugins.describe)
+    for kind in kinds:
+        if kind.name in CORE_SOURCES or not is_label(kind.name):
+            raise PluginError(f"{plugins.describe(kind)} names a kind of sources {kind.name!r}, which is not valid")
+    for builder in builders:
+        use_source_kinds = getattr(builder, "use_source_kinds", None)
+        if use_source_kinds is not None:
+            use_source_kinds({kind.name: kind for kind in kinds})
+    return builders
+
+
+def _collect_outside_rules(plugins: Plugins) -> OutsideRules | None:
+    """Return which servers outside of the mesh are carried; raises PluginError if two plugins decide it."""
+    found: list[OutsideRules] = plugins.collect("maesh_outside_rules")
+    if len(found) > 1:
+        claimants = " and ".join(plugins.describe(each) for each in found[:2])
+        raise PluginError(f"both {claimants} decide which servers outside of the mesh are carried")
+    return found[0] if found else None
 
 
 def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:

@@ -25,6 +25,8 @@ TRAFFIC_TYPE = "traffic-type"
 SCHEME = "scheme"
 LOAD_BALANCER = "load-balancer"
 ENTRYPOINT = "entrypoint"
+EGRESS_HOST = "egress-host"
+EGRESS_FORWARDED = "egress-forwarded"
 
 
 def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:

@@ -144,6 +144,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
     `tls_name` is the name that the server's certificate may have besides the address; only https uses it. `node` is the
     name of the server's node; empty if it is unknown, or no transport is enabled.
+
+    Proxies set the last three fields for the servers of a `NamedServer`. `name` is its name: what is counted of the
+    server is shown for the name, and a certificate must be for it, as the address is from DNS. `authority` is the Host
+    to send; empty for the client's.
     """
 
     address: str
@@ -151,6 +155,22 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     weight: int = 1
     tls_name: str = ""
     node: str = ""
+    name: str = ""
+    authority: str = ""
+    hides_client: bool = False
+
+
+class NamedServer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """Servers outside of the mesh with a DNS name, which each proxy resolves (model/names.py).
+
+    The addresses of a name share the traffic that one server of weight 1 gets. `host` is the Host to send; empty means
+    the client's. With `hides_client`, the servers get no fields that identify the client.
+    """
+
+    name: str
+    port: int
+    host: str = ""
+    hides_client: bool = False
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -183,6 +203,8 @@ class Service(ConfigurationObject, frozen=True, gc=False):
     """
 
     servers: tuple[Server, ...] = ()
+    names: tuple[NamedServer, ...] = ()
+    """Servers that are known by name. A proxy that cannot resolve them has no servers for the service."""
     scheme: str = DEFAULT_SCHEME
     load_balancer: str = ROUND_ROBIN
     load_balancer_settings: Mapping[str, Any] = {}

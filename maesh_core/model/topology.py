@@ -23,13 +23,15 @@ class _Node(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class ServerNode(_Node, frozen=True, gc=False):
     """An address that serves one service port. `pod` is None for manually written endpoints.
 
-    `node` is the name of its node, if there is a transport and the node is known.
+    `node` is the name of its node, if there is a transport and the node is known. With `is_name`, `address` is the DNS
+    name of a server outside of the mesh, which each proxy resolves.
     """
 
     address: str
     port: int
     pod: ObjectKey | None = None
     node: str = ""
+    is_name: bool = False
 
 
 class AnswerNode(_Node, frozen=True):

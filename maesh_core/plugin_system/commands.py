@@ -5,7 +5,7 @@ opens their APIs as for `maesh status`, runs the command and prints its result.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,22 @@ class CommandSwitch(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     text: str
+
+
+class CommandOption(msgspec.Struct, frozen=True, kw_only=True):
+    """A flag with a value, `--name METAVAR`, which is a text; empty if it is left out.
+
+    A repeatable one is a tuple of texts.
+    """
+
+    name: str
+    text: str
+    metavar: str = "TEXT"
+    is_repeatable: bool = False
+
+
+CommandValues: TypeAlias = Mapping[str, str | bool | tuple[str, ...]]
+"""What was typed: the values of a command's arguments, switches and options, by name."""
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +82,26 @@ class Command(Protocol):
     def switches(self) -> Sequence[CommandSwitch]:
         """Its switches."""
 
-    async def run(self, apis: Sequence[CommandApi], values: Mapping[str, str | bool]) -> CommandResult:
-        """Run with the APIs of the controllers, at least one, and the values of arguments and switches by name.
+    async def run(self, apis: Sequence[CommandApi], values: CommandValues) -> CommandResult:
+        """Run with the APIs of the controllers, at least one, and what was typed.
 
         Raising MaeshError prints its text, and the exit status is 1.
         """
+
+
+class OptionsCommand(Command, Protocol):
+    """A command that has flags with values."""
+
+    @property
+    def options(self) -> Sequence[CommandOption]:
+        """Its flags with values."""
+
+
+class ManifestsCommand(Command, Protocol):
+    """A command that also runs without a controller, with `--manifests PATH`.
+
+    It then gets one API, whose `fetch` answers what a controller with these manifests would answer at
+    `/api/topology/current`, `/api/configuration/current`, `/api/objects` and `/api/pods`.
+    """
+
+    reads_manifests: bool

@@ -31,12 +31,15 @@ from maesh_core.plugin_system.controllers import (
     CountingService,
     PreparedService,
 )
+from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
+from maesh_core.plugin_system.outside import NamesService, OutsideRules
 from maesh_core.plugin_system.pages import ApiPage, CountingPage, OpenPage, PostPage
 from maesh_core.plugin_system.policy_checks import PolicyChecker
 from maesh_core.plugin_system.protocols import CountingHandler, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind
 from maesh_core.plugin_system.transports import (
     InformedService,
     ListeningTransport,
@@ -162,6 +165,10 @@ class TopologySpecs(Protocol):
     @hookspec
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Return builders that add to each service's node. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_outside_rules(self) -> Sequence[OutsideRules]:
+        """Return which servers outside of the mesh are carried. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
@@ -357,7 +364,8 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: converts annotations to settings.
 
-    It may be a `ClosingBuilder`, an `ExplainingBuilder` and a `FilteringBuilder`.
+    It may be a `ClosingBuilder`, an `ExplainingBuilder`, a `DescribingBuilder`, a `FilteringBuilder` and a
+    `SourcedBuilder`.
     """
 
     kind: str
@@ -374,6 +382,12 @@ class MiddlewareBuilder(Protocol):
         factory's `settings_type`, or a mapping that can be decoded as that type. Raising ConfigurationError closes the
         service and shows the text on it.
         """
+
+
+class StreamBuilder(MiddlewareBuilder, Protocol):
+    """A builder of stage ADMISSION whose annotations also have an effect on traffic types without other middlewares."""
+
+    has_stream_annotations: bool
 
 
 class ClosingBuilder(MiddlewareBuilder, Protocol):
@@ -463,6 +477,14 @@ class MiddlewareSpecs(Protocol):
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
         """Return the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
 
+    @hookspec
+    def maesh_source_kinds(self) -> Sequence[SourceKind]:
+        """Return kinds of sources of requests. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_request_sources(self, node: Node) -> Sequence[RequestSource]:
+        """Return the sources that the proxy's half reads. Proxy; once, at start; raising stops the start."""
+
 
 # --- observation -----------------------------------------------------------------------------------------------------
 
@@ -517,7 +539,8 @@ class ClosingObserver(TrafficObserver, Protocol):
 class OptionalSection(msgspec.Struct, frozen=True):
     """A section of the configuration that the controller builds and sends only if a plugin asks for it.
 
-    `POD_NAMES` is the only one: the names of pods by address, which `Node.follow_pod_names` returns in proxies.
+    `POD_NAMES` has the names of pods by address, which `Node.follow_pod_names` returns in proxies. `ACCOUNTS` has their
+    service accounts, which the source `account` of `Node.build_source_reader` reads.
     """
 
     name: str
@@ -526,7 +549,10 @@ class OptionalSection(msgspec.Struct, frozen=True):
 
 POD_NAMES: Final = OptionalSection(PODS)
 
-OPTIONAL_SECTIONS: Sequence[OptionalSection] = (POD_NAMES,)
+ACCOUNTS: Final = OptionalSection("accounts")
+"""The clients of the section `transport`, for all pods, as with `--client-header`."""
+
+OPTIONAL_SECTIONS: Sequence[OptionalSection] = (POD_NAMES, ACCOUNTS)
 """The sections that a plugin can ask for."""
 
 
@@ -580,10 +606,17 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     ApiPage: (CountingPage, OpenPage, PostPage),
     ControllerService: (CountingService, PreparedService),
     ProtocolHandler: (CountingHandler,),
-    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder),
+    MiddlewareBuilder: (
+        ClosingBuilder,
+        ExplainingBuilder,
+        DescribingBuilder,
+        FilteringBuilder,
+        SourcedBuilder,
+        StreamBuilder,
+    ),
     Transport: (ListeningTransport,),
     TransportRules: (ReportingRules,),
-    NodeService: (InformedService,),
+    NodeService: (InformedService, NamesService),
     MiddlewareFactory: (CountingFactory,),
     TrafficObserver: (ConfiguredObserver, CountingObserver, ClosingObserver),
 }

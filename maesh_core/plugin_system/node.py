@@ -11,6 +11,7 @@ from maesh_core.model.configuration import Section
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
+from maesh_core.plugin_system.request_sources import SourceReader
 from maesh_core.plugin_system.transports import Delivery, DeliveryVerdict, TunnelRules, Tunnels
 
 CountersT = TypeVar("CountersT")
@@ -251,6 +252,19 @@ class Node(Protocol):
         """Return the names of pods. Call this in a hook: without a call, the worker does not read them.
 
         The names are there only if the controller's half asks for `POD_NAMES`.
+        """
+
+    def follow_accounts(self) -> None:
+        """Read the service accounts of clients, for the source `account`. Call this in a hook.
+
+        They are there only if a plugin's half in the controller asks for `ACCOUNTS`.
+        """
+
+    def build_source_reader(self, sources: Sequence[str]) -> SourceReader | None:
+        """Build the function that identifies the client of a request by sources that `parse_sources` returned.
+
+        None means that the address of the connection identifies it. Raises ValueError if this proxy does not know a
+        source. Call it when a middleware is built.
         """
 
     async def judge_delivery(self, node: str, delivery: Delivery) -> DeliveryVerdict:

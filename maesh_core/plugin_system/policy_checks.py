@@ -5,17 +5,19 @@ status` and `/api/objects` show as text: `maesh check` adds their codes and hint
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.matches import HttpMatch
 from maesh_core.model.resources import Resource
-from maesh_core.model.topology import ServiceNode
+from maesh_core.model.topology import BackendNode, ServiceNode
 from maesh_core.plugin_system.interfaces import ResourceT, TopologyView
 
 # --- policy ----------------------------------------------------------------------------------------------------------
 
+ObjectType: TypeAlias = type[Resource]
 Severity = Literal["error", "warning", "notice"]
 """`error`: something is refused or answered with an error. `warning`: traffic probably does not flow as meant."""
 
@@ -37,15 +39,16 @@ class FindingKind(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """A finding about an object. `code` is that of one of the checker's kinds; `text` is one line for a person.
+    """A finding about an object. `code` is that of one of the checker's kinds, or of the core's; `text` is one line.
 
     `place` is the path of the field that it concerns, such as `spec.rules[1].matches[0]`; empty for the whole object.
     """
 
     code: str
-    type: type[Resource]
     key: ObjectKey
     text: str
+    type: ObjectType | None = None
+    """The class of the object; None: it is a Service."""
     place: str = ""
 
 
@@ -58,6 +61,15 @@ class PolicyView(TopologyView, Protocol):
 
     def list_objects(self, type_: type[ResourceT]) -> Sequence[ResourceT]:
         """List the objects of a kind that the mesh does not ignore, sorted by key."""
+
+    def covers(self, one: HttpMatch, other: HttpMatch) -> bool:
+        """Return whether every request that meets `other` also meets `one`; False if that cannot be decided."""
+
+    def find_impossible(self, match: HttpMatch) -> str:
+        """Explain why no request meets a match; empty if one may."""
+
+    def find_weight_problems(self, backends: Sequence[BackendNode]) -> Iterable[tuple[str, str]]:
+        """Return the code and the text of what is wrong with the weights of one split's backends."""
 
 
 class PolicyChecker(Protocol):

@@ -22,6 +22,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 
 ANNOTATIONS: Mapping[str, str] = {
     "access-log": "access-log",
+    "acl-mode": "acl",
     "backend-request-timeout": "timeout",
     "circuit-breaker-expression": "circuitbreaker",
     "cors-allow-credentials": "cors",
@@ -43,8 +44,11 @@ ANNOTATIONS: Mapping[str, str] = {
     "fault-delay-percent": "fault",
     "ratelimit-average": "ratelimit",
     "ratelimit-burst": "ratelimit",
+    "ratelimit-headers": "ratelimit",
+    "ratelimit-limits": "ratelimit",
     "ratelimit-period": "ratelimit",
     "ratelimit-source": "ratelimit",
+    "ratelimit-store": "ratelimit",
     "redirect-host": "redirect",
     "redirect-path": "redirect",
     "redirect-port": "redirect",
@@ -60,6 +64,7 @@ ANNOTATIONS: Mapping[str, str] = {
     "rewrite-host": "rewrite",
     "rewrite-path": "rewrite",
     "rewrite-prefix": "rewrite",
+    "service-account": "acl",
     "session-cookie": "session",
     "session-header": "session",
     "session-idle-timeout": "session",

@@ -12,6 +12,7 @@ from maesh_core.model.configuration import (
     LEAST_CONNECTIONS,
     ROUND_ROBIN,
     Answer,
+    NamedServer,
     Section,
     Server,
     Service,
@@ -60,7 +61,7 @@ class StreamTrafficType:
         for port, entrypoint in entrypoints:
             key = build_port_key(service.key, port.number)
             routers[key] = StreamRouter(entrypoint=entrypoint, service=key, middlewares=middlewares)
-            own = Service(servers=_build_servers(port), load_balancer=load_balancer)
+            own = Service(servers=_build_servers(port), names=build_names(port), load_balancer=load_balancer)
             if port.rules is not None:
                 target, ruled = _build_rules(service.key, port, own)
                 services |= ruled
@@ -98,10 +99,17 @@ def _build_rules(service: ObjectKey, port: PortNode, own: Service) -> tuple[str,
 
 
 def _build_backend(backend: BackendNode) -> Service:
-    return (
-        Service(answer=build_answer(backend)) if backend.port is None else Service(servers=_build_servers(backend.port))
-    )
+    if backend.port is None:
+        return Service(answer=build_answer(backend))
+    return Service(servers=_build_servers(backend.port), names=build_names(backend.port))
 
 
 def _build_servers(port: PortNode) -> tuple[Server, ...]:
-    return tuple(Server(address=each.address, port=each.port, node=each.node) for each in port.servers)
+    return tuple(
+        Server(address=each.address, port=each.port, node=each.node) for each in port.servers if not each.is_name
+    )
+
+
+def build_names(port: PortNode) -> tuple[NamedServer, ...]:
+    """List the servers of a port that are known by name."""
+    return tuple(NamedServer(name=each.address, port=each.port) for each in port.servers if each.is_name)

@@ -14,6 +14,7 @@ import msgspec
 
 from maesh_core.model.messages import TransportReport as TransportReport
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.names import NameAddresses as NameAddresses
 from maesh_core.model.topology import PodNode, ServiceNode
 from maesh_core.model.transport import OFF as OFF
 from maesh_core.model.transport import PERMISSIVE as PERMISSIVE
@@ -290,6 +291,9 @@ class ParentNode(Protocol):
 
     def hand(self, name: str, payload: bytes) -> None:
         """Pass the newest payload to the transport of this name in every worker, also in those that start later."""
+
+    def publish_addresses(self, table: Mapping[str, NameAddresses]) -> None:
+        """Let all workers use these addresses of names, and no others, until the next call."""
 
     def protect(self, is_controller: Callable[[Mapping[str, Any]], bool]) -> None:
         """Protect the admin port: only who shows the certificate of a controller may read it.

@@ -413,6 +413,18 @@ class PluginCommandSettings(ClusterSettings, ApiClientSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ManifestCommandSettings(PluginCommandSettings):
+    """Settings of the commands of plugins that also read manifests."""
+
+    recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
+    default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
+    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces to watch; default: all.")] = ()
+    ignore_namespaces: Annotated[
+        tuple[str, ...], Meta(description="Namespaces to ignore, even if they are watched.")
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DashboardSettings(ClusterSettings, ApiClientSettings):
     """Settings of `maesh dashboard`."""
 

@@ -36,6 +36,7 @@ from maesh_core.settings.sources import (
     read_environment,
     read_file,
 )
+from maesh_core.settings.states import DiffSettings, SimulateSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 from maesh_core.values.parsing import parse_value
 
@@ -45,6 +46,8 @@ SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
     ProxySettings,
     CheckSettings,
     ExplainSettings,
+    DiffSettings,
+    SimulateSettings,
     StatusSettings,
     TopSettings,
     TapSettings,

@@ -10,12 +10,14 @@ from maesh_core.model.keys import cut_port_key
 from maesh_core.model.messages import Update
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.node import StreamServer
+from maesh_core.plugin_system.request_sources import SourceReader
 from maesh_core.plugin_system.transports import Delivery, DeliveryVerdict, TunnelRules, Tunnels
 from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.edges import EdgePoller
 from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.request_sources import RequestSources
 from maesh_core.proxy.routing.streams import Streams
 from maesh_core.proxy.worker.memory import SharedRegion, WorkerMemory
 from maesh_core.proxy.worker.recent_counts import RecentCounts
@@ -67,6 +69,7 @@ class FakeExchange:
         self.destination = destination or service
         self.part = part
         self.allowed_servers: Collection[tuple[str, int]] | None = None
+        self.would_deny = ""
         self.exemplars: list[str] = []
         self.timeout_s = self.attempt_total_s = 0.0
         self.new_target = self.new_host = b""
@@ -124,6 +127,10 @@ class FakeNode:
         """What `judge_delivery` answers, by service."""
         self.pod_names = CurrentPodNames(self.read_time)
         """The names of pods; `set_pod_names` sets them."""
+        self.accounts: dict[str, str] = {}
+        """The service accounts of clients, `name@namespace`, by address."""
+        self.request_sources = RequestSources(lambda address: self.accounts.get(address, ""))
+        """The sources that requests have; those of plugins can be set in `plugin_sources`."""
         self.calls: Counter[tuple[str, str]] = Counter()
         """Connections and sessions by client address and service."""
         self.denials: Counter[tuple[str, str]] = Counter()
@@ -180,6 +187,13 @@ class FakeNode:
     def set_pod_names(self, names: Mapping[str, str]) -> None:
         """Replace the names of pods by these, by address; they change at the time of the clock."""
         self.pod_names.apply(Update(revision="", full=True, pods=names))
+
+    def follow_accounts(self) -> None:
+        """Do nothing: `accounts` has them."""
+
+    def build_source_reader(self, sources: Sequence[str]) -> SourceReader | None:
+        """Build the function that identifies the client of a request."""
+        return self.request_sources.build_reader(sources)
 
     def count_denial(self, address: str, service: str) -> None:
         """Count in `denials`."""

@@ -11,7 +11,9 @@ import pytest
 from maesh_core.cli.app import run_command_line
 
 GREETING = """
-from maesh_core.plugin import CommandArgument, CommandResult, CommandSwitch, ConfigurationError
+from maesh_core.plugin import (
+    CommandArgument, CommandOption, CommandResult, CommandSwitch, ConfigurationError
+)
 
 class Greet:
     name = "greet"
@@ -32,7 +34,27 @@ class Greet:
             text = text.upper()
         return CommandResult(text=text, document={"text": text}, status=3 if values["how"] == "badly" else 0)
 
-COMMANDS = [Greet()]
+class Read:
+    name = "read"
+    text = "Read a path."
+    arguments, switches = (), ()
+    options = (
+        CommandOption(name="path", text="The path.", metavar="PATH"),
+        CommandOption(name="more", text="More paths.", is_repeatable=True),
+    )
+    reads_manifests = True
+
+    async def run(self, apis, values):
+        (api,) = apis
+        bodies = [(await api.fetch(path)).decode() for path in (values["path"], *values["more"]) if path]
+        return CommandResult(text=f"{api.name} {values}", document=bodies)
+
+COMMANDS = [Greet(), Read()]
+"""
+
+SERVICE = """
+{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
+ "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}
 """
 
 
@@ -68,8 +90,11 @@ def endpoint():
 def polite(install, monkeypatch):
     for name in [name for name in os.environ if name.startswith(("MAESH_", "TRAEFIK_MESH_"))]:
         monkeypatch.delenv(name)
+    code = "from maesh_core.plugin import Plugin\nPLUGIN = Plugin(hook_api_version=1)\n"
     commands = [("polite", "greeting:COMMANDS")]
-    install("acme-polite", [("polite", "polite:PLUGIN")], {"greeting.py": GREETING}, commands=commands)
+    install(
+        "acme-polite", [("polite", "polite:PLUGIN")], {"greeting.py": GREETING, "polite.py": code}, commands=commands
+    )
 
 
 @pytest.mark.usefixtures("polite", "restored_logging")
@@ -85,6 +110,27 @@ def test_a_command_that_fails_prints_one_line(endpoint, capsys):
     assert run_command_line(["polite", "greet", "nobody", "--endpoint", endpoint]) == 1
     assert capsys.readouterr().err == "maesh: error: nobody is there\n"
     assert run_command_line(["polite", "greet"]) == 2
+
+
+@pytest.mark.usefixtures("polite", "restored_logging")
+def test_flags_with_values_are_texts_or_tuples_of_texts(endpoint, capsys):
+    assert run_command_line(["polite", "read", "--more", "/a", "--more", "/b", "--endpoint", endpoint, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == ["GET /a", "GET /b"]
+    assert run_command_line(["polite", "read", "--path", "/a", "--endpoint", endpoint]) == 0
+    assert "{'path': '/a', 'more': ()}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("polite", "restored_logging")
+def test_a_command_reads_manifests_as_it_reads_a_controller(tmp_path, capsys):
+    (tmp_path / "web.json").write_text(SERVICE)
+    paths = ["/api/topology/current", "/api/configuration/current", "/api/objects", "/api/pods?namespace=shop&name=a"]
+    flags = [text for path in paths for text in ("--more", path)]
+    assert run_command_line(["polite", "read", "--manifests", str(tmp_path), *flags, "--json"]) == 0
+    topology, configuration, objects, pods = map(json.loads, json.loads(capsys.readouterr().out))
+    assert list(topology["services"]) == ["web@shop"]
+    assert "polite" in configuration["plugins"]
+    assert objects == []
+    assert pods["pods"] == []
 
 
 @pytest.mark.usefixtures("polite")

@@ -4,7 +4,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 export interface Route {
-  path: string; // "", "graph", "service", "tap", "why", "nodes"
+  path: string; // "", "graph", "service", "tap", "why", "audit", "nodes"
   rest: string; // a service's key, for the page "service"
   query: URLSearchParams;
 }

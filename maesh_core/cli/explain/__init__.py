@@ -23,8 +23,8 @@ from maesh_core.process.printable import show_lines
 from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
 
 if TYPE_CHECKING:
-    from maesh_core.cli.explain.sources import Sources
     from maesh_core.controller.engine import Engine
+    from maesh_core.controller.explaining.sources import Sources
 
 DENIED_STATUS = 3
 TIMEOUT_S = 10.0
@@ -140,8 +140,9 @@ def _parse_header(text: str) -> tuple[str, str]:
 def _read(settings: ExplainSettings, manifests: tuple[str, ...], stack: ExitStack) -> "tuple[Sources, LoadedPlugins]":
     """Read the sources of the explanation, and load the plugins that built them."""
     from maesh_core.cli.explain.blocking_api import BlockingApi
-    from maesh_core.cli.explain.sources import SourcesClient, read_engine
+    from maesh_core.cli.explain.sources import SourcesClient
     from maesh_core.controller.api.controllers import ApiAccess, open_apis
+    from maesh_core.controller.explaining.sources import read_engine
 
     if manifests:
         plugins = _load(settings, settings.plugins)

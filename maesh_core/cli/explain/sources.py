@@ -1,34 +1,23 @@
-"""The sources of `maesh explain`: the API of a controller, or manifests.
+"""Reads the sources of an explanation from the API of a controller.
 
-Takes what fetches a path, or an engine that was built from manifests, and returns the same Sources for both. Checks the
-parts of a controller's responses that it reads. Raises StartupError if there is no usable response.
+Takes what fetches a path; returns Sources, as `controller/explaining/sources.py: read_engine` does for manifests.
+Raises StartupError if there is no usable response.
 """
 
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from maesh_core.controller.engine import Engine
-from maesh_core.controller.explaining.client import Pods, TopologyPods
+from maesh_core.controller.explaining.client import TopologyPods
+from maesh_core.controller.explaining.sources import Sources, decode_body, parse_configuration, require_fields
 from maesh_core.errors import MaeshError, StartupError
-from maesh_core.model.configuration import HttpRouter, StreamRouter
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.messages import FIXED_FIELDS, PodsReport, Update, parse_update
+from maesh_core.model.messages import PodsReport
 
 ValueT = TypeVar("ValueT")
-
-
-class Sources(NamedTuple):
-    """The input of an explanation; `objects` and `problems` are empty if the controller does not serve them."""
-
-    topology: Mapping[str, Any]
-    update: Update
-    pods: Pods
-    objects: Sequence[Mapping[str, Any]]
-    problems: Mapping[str, str]
 
 
 class _Report(msgspec.Struct):
@@ -69,7 +58,7 @@ class SourcesClient:
 
     def read_sources(self) -> Sources:
         """Read everything except pods, which are queried one by one."""
-        topology = _require(_decode(self._fetch("/api/topology/current"), dict[str, Any]), "services", "pods")
+        topology = require_fields(decode_body(self._fetch("/api/topology/current"), dict[str, Any]), "services", "pods")
         update = parse_configuration(self._fetch("/api/configuration/current"))
         # Earlier versions have neither of these two. With /api/pods, a query without a name is answered with 400.
         has_pods = self._fetch_or_status("/api/pods") != HTTPStatus.NOT_FOUND
@@ -85,7 +74,7 @@ class SourcesClient:
             return None
         if isinstance(body, int):
             raise StartupError(f"the controller does not answer {path}: status {body}")
-        return _decode(body, type_)
+        return decode_body(body, type_)
 
     def _fetch_or_status(self, path: str) -> bytes | int:
         """Read a response; returns only the status if it is an error that concerns this path."""
@@ -106,31 +95,3 @@ class SourcesClient:
 
 def _add_advice(error: MaeshError) -> StartupError:
     return StartupError(f"{error}; set --endpoint to another controller, or use --manifests")
-
-
-def read_engine(engine: Engine) -> Sources:
-    """Read everything from an engine that was built from manifests: the documents that its API would serve."""
-    topology = _require(_decode(engine.render_topology(), dict[str, Any]), "services", "pods")
-    update = parse_configuration(engine.render_configuration(None) or b"{}")
-    objects = _decode(engine.render_objects(), list[dict[str, Any]])
-    return Sources(topology, update, engine.pods, objects, dict(engine.problems))
-
-
-def parse_configuration(body: bytes) -> Update:
-    """Parse the response to a pull, with all its protocols."""
-    protocols = _require(_decode(body, dict[str, Any]), "revision").keys() - FIXED_FIELDS
-    return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in protocols})
-
-
-def _decode(body: bytes, type_: type[ValueT]) -> ValueT:
-    try:
-        return msgspec.json.decode(body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StartupError(f"the server is not a controller: {error}") from error
-
-
-def _require(document: dict[str, Any], *keys: str) -> dict[str, Any]:
-    missing = set(keys) - document.keys()
-    if missing:
-        raise StartupError(f"the server is not a controller: its response has no {min(missing)}")
-    return document

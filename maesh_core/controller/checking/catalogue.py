@@ -61,6 +61,8 @@ class FindingCatalogue:
     def _add(self, kind: FindingKind, provider: str) -> None:
         if not _is_code(kind.code):
             raise PluginError(f"{provider} has findings with the code {kind.code!r}, which is not like ACME101")
+        if self._kinds.get(kind.code) == kind:
+            return  # plugins can share a checker
         if kind.code in self._kinds:
             raise PluginError(f"{provider} has findings with the code {kind.code}, which others have, too")
         self._kinds[kind.code] = kind

@@ -22,6 +22,9 @@ from maesh_core.model.resources import Resource
 from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding
 from maesh_core.process.printable import show_line
 
+_read_subject = re.compile(
+    r"(?P<kind>[A-Z]\w+) (?P<name>[a-z0-9.-]+)(?:@(?P<namespace>[a-z0-9-]+))?: (?P<text>.+)", re.DOTALL
+).fullmatch
 _find_others = re.compile(r"(?:^|\bof )([A-Z]\w+(?:\.[\w.]+)?) ([a-z0-9.-]+)(?:@[a-z0-9-]+)?: ").finditer
 
 
@@ -92,8 +95,10 @@ class _Collector:
             if each.kind != SERVICE:
                 others.setdefault((each.kind.partition(".")[0], each.name), []).append(each.text)
         for each in texts:
-            if each.kind != SERVICE or not _is_repeated(each.text, others):
+            if each.kind != SERVICE:
                 yield self._build(each)
+            elif not _is_repeated(each.text, others):
+                yield self._build(self._find_subject(each))
 
     def list_unserved(self) -> Iterator[Finding]:
         """List the ports that no ready server serves."""
@@ -109,7 +114,7 @@ class _Collector:
         """List what a checker has found."""
         for each in found:
             kind = self._catalogue.get(each.code)
-            label = self._labels.get(each.type, each.type.__name__)
+            label = SERVICE if each.type is None else self._labels.get(each.type, each.type.__name__)
             text = show_line(each.text)
             if kind is None:
                 kind, text = FAILED_BUILD, f"a checker reports the unknown code {each.code[:20]!a}: {text}"
@@ -126,6 +131,17 @@ class _Collector:
         for subject, findings in self._engine.reports.list_built():
             yield from (_Text(subject.kind, *subject.key, text, is_error=True) for text in findings.errors)
             yield from (_Text(subject.kind, *subject.key, text, is_error=False) for text in findings.notices)
+
+    def _find_subject(self, each: _Text) -> _Text:
+        """Attribute a text of a Service to the object that it begins with, if there is one."""
+        match = _read_subject(each.text)
+        if match is None:
+            return each
+        key = ObjectKey(match["namespace"] or each.namespace, match["name"])
+        for label, type_ in self._types.items():
+            if label.partition(".")[0] == match["kind"] and (type_, key) in self._origins:
+                return each._replace(kind=label, namespace=key.namespace, name=key.name, text=match["text"])
+        return each
 
     def _build(self, each: _Text) -> Finding:
         kind = self._catalogue.classify(
@@ -156,5 +172,5 @@ class _Collector:
 
 def _is_repeated(text: str, others: dict[tuple[str, str], list[str]]) -> bool:
     """Whether a text of a Service repeats one of another object, which it names."""
-    named = ((match[1].partition(".")[0], match[2]) for match in _find_others(text))
-    return any(known in text for subject in named for known in others.get(subject, ()))
+    named = (((match[1].partition(".")[0], match[2]), text[match.end() :]) for match in _find_others(text))
+    return any(known in text or rest in known for subject, rest in named for known in others.get(subject, ()))

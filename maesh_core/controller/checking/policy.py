@@ -1,15 +1,18 @@
 """Implements `PolicyView` on an engine that has run: all objects, and the nodes of all services."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from maesh_core.controller.checking.matches import covers, find_impossible
+from maesh_core.controller.checking.shares import find_weight_problems
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.topology.builder import BuilderView
 from maesh_core.controller.topology.rules import TopologyRules, is_ignored
 from maesh_core.model.annotations import add_plain_names
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.topology import ServiceNode
+from maesh_core.model.matches import HttpMatch
+from maesh_core.model.topology import BackendNode, ServiceNode
 from maesh_core.plugin_system.interfaces import ResourceT
 
 
@@ -36,6 +39,18 @@ class EnginePolicy:
         """List the objects of a kind that the mesh does not ignore."""
         found = (self._snapshot.get(type_, key) for key in self._snapshot.keys(type_))
         return [each for each in found if each is not None and not is_ignored(each, self._rules)]
+
+    def covers(self, one: HttpMatch, other: HttpMatch) -> bool:
+        """Return whether every request that meets `other` also meets `one`."""
+        return covers(one, other)
+
+    def find_impossible(self, match: HttpMatch) -> str:
+        """Explain why no request meets a match; empty if one may."""
+        return find_impossible(match)
+
+    def find_weight_problems(self, backends: Sequence[BackendNode]) -> Iterable[tuple[str, str]]:
+        """Return the code and the text of what is wrong with the weights of one split's backends."""
+        return find_weight_problems(backends)
 
     def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
         """Read one object, or None."""

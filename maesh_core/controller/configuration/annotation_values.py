@@ -7,11 +7,26 @@ returns values, or raises ConfigurationError. catalogue.py knows the annotations
 
 from collections.abc import Mapping
 
-from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, SCHEME, TRAFFIC_TYPE, build_annotation_error
+from maesh_core.model.annotations import (
+    EGRESS_FORWARDED,
+    EGRESS_HOST,
+    ENTRYPOINT,
+    LOAD_BALANCER,
+    SCHEME,
+    TRAFFIC_TYPE,
+    build_annotation_error,
+    read_annotation,
+)
+from maesh_core.model.keys import is_subdomain
 from maesh_core.model.schemes import DEFAULT_SCHEME, SCHEME_BY_APP_PROTOCOL, SCHEMES
+from maesh_core.model.topology import PortNode
 from maesh_core.values.spelling import suggest
 
-CORE_ANNOTATIONS = frozenset({TRAFFIC_TYPE, SCHEME, LOAD_BALANCER, ENTRYPOINT})
+CORE_ANNOTATIONS = frozenset({TRAFFIC_TYPE, SCHEME, LOAD_BALANCER, ENTRYPOINT, EGRESS_HOST, EGRESS_FORWARDED})
+HTTPS_PORT = 443
+NAME_HOST, KEEP_HOST = "name", "keep"
+"""Values of `egress-host`: the name of the server, and the Host of the client."""
+_HOST_LIMIT = 255
 SHARED = "shared"
 OWN = "own"
 ENTRYPOINTS = (SHARED, OWN)
@@ -31,6 +46,37 @@ def parse_scheme(annotations: Mapping[str, str], app_protocol: str = "") -> str:
         hint = f"; did you mean {meant}?" if meant else suggest(scheme, SCHEMES)
         raise build_annotation_error(SCHEME, scheme, f"is not one of {', '.join(SCHEMES)}{hint}")
     return scheme
+
+
+def choose_scheme(annotations: Mapping[str, str], port: PortNode) -> str:
+    """Choose the scheme of a port's HTTP servers; raises ConfigurationError as `parse_scheme` does.
+
+    Servers outside of the mesh at port 443 are called by https unless something else is said: an annotation, or an
+    `appProtocol`. Port 443 is that of https (RFC 9110 section 4.2.2), and a request in clear would leave the cluster.
+    """
+    is_unsaid = SCHEME not in annotations and port.app_protocol not in SCHEME_BY_APP_PROTOCOL
+    if is_unsaid and port.servers and all(each.is_name and each.port == HTTPS_PORT for each in port.servers):
+        return "https"
+    return parse_scheme(annotations, port.app_protocol)
+
+
+def parse_egress_host(annotations: Mapping[str, str]) -> str:
+    """Parse the Host that servers outside of the mesh get: a host, `name` for the server's name, or `keep`.
+
+    Raises ConfigurationError.
+    """
+    text = annotations.get(EGRESS_HOST, NAME_HOST)
+    name, colon, port = text.partition(":")
+    is_valid = is_subdomain(name) and (not colon or (port.isascii() and port.isdecimal() and 0 < int(port) < 65536))
+    if not is_valid or len(text) > _HOST_LIMIT:
+        rule = f"is neither {NAME_HOST} nor {KEEP_HOST}, nor a host in lower case, with a port or without"
+        raise build_annotation_error(EGRESS_HOST, text, rule)
+    return text
+
+
+def parse_egress_forwarded(annotations: Mapping[str, str]) -> bool:
+    """Parse whether servers outside of the mesh get the fields that identify clients; raises ConfigurationError."""
+    return bool(read_annotation(annotations, EGRESS_FORWARDED, bool))
 
 
 def wants_own_entrypoint(annotations: Mapping[str, str], *, is_default: bool) -> bool:

@@ -15,6 +15,8 @@ from maesh_core.controller.configuration.annotation_values import (
     OWN,
     check_entrypoint,
     explain_unknown_app_protocol,
+    parse_egress_forwarded,
+    parse_egress_host,
     parse_scheme,
 )
 from maesh_core.controller.configuration.catalogue import Catalogue
@@ -259,6 +261,8 @@ class _Build:
         try:
             parse_scheme(self.annotations)
             check_entrypoint(self.annotations)
+            parse_egress_host(self.annotations)
+            parse_egress_forwarded(self.annotations)
         except ConfigurationError as error:
             self._refuse(error)
 
@@ -344,7 +348,8 @@ class _Build:
         for builder in self.catalogue.middleware_builders:
             claimed = {name: self.annotations[name] for name in builder.annotations if name in self.annotations}
             is_observed = builder.stage == Stage.OBSERVE
-            if claimed and not traffic_type.has_middlewares and not is_observed:
+            is_for_all = is_observed or getattr(builder, "has_stream_annotations", False)
+            if claimed and not traffic_type.has_middlewares and not is_for_all:
                 for name in claimed:
                     self._note_without_effect(name, traffic_type.name)
                 claimed = {}

@@ -9,12 +9,27 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.controller.configuration.annotation_values import parse_scheme
+from maesh_core.controller.configuration.annotation_values import (
+    KEEP_HOST,
+    NAME_HOST,
+    choose_scheme,
+    parse_egress_forwarded,
+    parse_egress_host,
+)
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.controller.configuration.rules import build_rules
 from maesh_core.model.addresses import bracket_address
 from maesh_core.model.annotations import SCHEME, parse_load_balancer, select_annotations
-from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
+from maesh_core.model.configuration import (
+    LEAST_REQUEST,
+    ROUND_ROBIN,
+    HttpBranch,
+    HttpRouter,
+    NamedServer,
+    Section,
+    Server,
+    Service,
+)
 from maesh_core.model.hosts import ZONES
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
@@ -71,9 +86,10 @@ class HttpTrafficType:
         for port, entrypoint in entrypoints:
             key = build_port_key(service.key, port.number)
             routers[key] = HttpRouter(entrypoint=entrypoint, hosts=hosts, service=key, middlewares=middlewares)
-            scheme = parse_scheme(annotations, port.app_protocol)
+            scheme = choose_scheme(annotations, port)
             own = Service(
                 servers=_build_servers(port, scheme, service.key),
+                names=_build_names(port, annotations),
                 scheme=scheme,
                 load_balancer=load_balancer,
                 load_balancer_settings=balancer_settings,
@@ -123,16 +139,40 @@ def _build_backend(backend: BackendNode) -> Service:
     if backend.port is None:
         return Service(answer=build_answer(backend))
     annotations, app_protocol = select_annotations(backend.annotations, backend.port), backend.port.app_protocol
-    scheme = parse_scheme(annotations, app_protocol)
+    scheme = choose_scheme(annotations, backend.port)
     if backend.protocol and SCHEME not in annotations and app_protocol not in SCHEME_BY_APP_PROTOCOL:
         scheme = backend.protocol
-    return Service(servers=_build_servers(backend.port, scheme, backend.service), scheme=scheme)
+    return Service(
+        servers=_build_servers(backend.port, scheme, backend.service),
+        names=_build_names(backend.port, annotations),
+        scheme=scheme,
+    )
 
 
 def _build_servers(port: PortNode, scheme: str, service: ObjectKey) -> tuple[Server, ...]:
     tls_name = build_tls_name(service) if scheme == "https" else ""
     return tuple(
-        Server(address=server.address, port=server.port, tls_name=tls_name, node=server.node) for server in port.servers
+        Server(address=server.address, port=server.port, tls_name=tls_name, node=server.node)
+        for server in port.servers
+        if not server.is_name
+    )
+
+
+def _build_names(port: PortNode, annotations: Mapping[str, str]) -> tuple[NamedServer, ...]:
+    """List the servers that are known by name. They are not told who the client is, unless an annotation says so."""
+    named = [server for server in port.servers if server.is_name]
+    if not named:
+        return ()
+    host = parse_egress_host(annotations)
+    hides_client = not parse_egress_forwarded(annotations)
+    return tuple(
+        NamedServer(
+            name=server.address,
+            port=server.port,
+            host={NAME_HOST: server.address, KEEP_HOST: ""}.get(host, host),
+            hides_client=hides_client,
+        )
+        for server in named
     )
 
 

@@ -5,7 +5,7 @@ Takes the ports of a node with their entrypoints; returns values that the API an
 
 import msgspec
 
-from maesh_core.controller.configuration.annotation_values import parse_scheme
+from maesh_core.controller.configuration.annotation_values import choose_scheme
 from maesh_core.controller.configuration.port_plan import PlacedPort, PortGroup
 from maesh_core.model.configuration import PortStatus
 from maesh_core.model.schemes import DEFAULT_SCHEME
@@ -15,7 +15,7 @@ from maesh_core.plugin_system.rules import name_kind
 
 def describe_port(place: PlacedPort, group: PortGroup, *, is_http: bool) -> PortStatus:
     """Describe a port that has an entrypoint, or is closed with a reason."""
-    scheme = parse_scheme(group.annotations, place.port.app_protocol) if is_http else DEFAULT_SCHEME
+    scheme = choose_scheme(group.annotations, place.port) if is_http else DEFAULT_SCHEME
     return msgspec.structs.replace(
         describe_unserved_port(place.port),
         entrypoint=place.target,

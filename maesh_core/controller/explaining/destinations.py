@@ -118,8 +118,14 @@ def _name_backend(key: str, port_key: str, service: Service, chosen: ChosenRule)
 
 
 def _list_servers(service: Service, allowed: Sequence[tuple[str, int]] | None) -> tuple[str, ...]:
-    return tuple(
+    found = tuple(
         join_port(each.address, each.port)
         for each in service.servers
         if each.weight and (allowed is None or (each.address, each.port) in allowed)
     )
+    names = tuple(
+        join_port(each.name, each.port)
+        for each in service.names
+        if allowed is None or (each.name, each.port) in allowed
+    )
+    return (*found, *names)

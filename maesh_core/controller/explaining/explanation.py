@@ -7,7 +7,7 @@ plugin that owns a middleware. Does no I/O.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -18,15 +18,15 @@ from maesh_core.controller.explaining.destinations import (
     list_destinations,
     list_rule_destinations,
 )
+from maesh_core.controller.explaining.limits import describe_middlewares, describe_settings
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
 from maesh_core.controller.explaining.rules import ChosenRule, choose_rule, find_client_namespace, name_stream_rule
+from maesh_core.controller.explaining.service_ports import find_port, find_scheme_source, find_traffic_type, fits
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import SCHEME, parse_annotations, split_port_annotations
 from maesh_core.model.configuration import HttpRouter, Section, chooses_by_rules
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
 from maesh_core.model.messages import PodReport, Update
-from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
 from maesh_core.plugin_system.interfaces import Verdict
 
 
@@ -45,11 +45,19 @@ class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+Outcome = Literal["allowed", "denied", "answered", "closed", "unserved"]
+"""A server gets the request; access control denies it; a middleware answers it; no rule or router serves it, or an
+error closes it; no server is ready, or the backend of a rule cannot be used."""
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The answer: `status` is 200 if a server gets the request, else that of the mesh's answer (0: closed or dropped).
 
     `undecided` are middlewares that do not explain themselves: one of them may refuse an admitted request. `objects`
-    are the examined objects with errors or notices; `problems` is what the controller could not read.
+    are the examined objects with errors or notices; `problems` is what the controller could not read. `decided_by` are
+    the steps that decide, without those that do not apply. `limits` describes the middlewares of the request, `KIND:
+    LINE`, whether they let it pass or not. `would_deny` has the reasons for which access control would deny it without
+    audit mode.
     """
 
     client: str
@@ -63,6 +71,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     undecided: tuple[str, ...] = ()
     objects: tuple[ObjectRemarks, ...] = ()
     problems: Mapping[str, str] = {}
+    outcome: Outcome = "allowed"
+    decided_by: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    would_deny: tuple[str, ...] = ()
 
 
 class _Headers:
@@ -109,13 +121,26 @@ class _Place(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """The outcome: `steps` on the way, and `reasons` for it."""
+    """The outcome: `steps` on the way, and `reasons` for it; `decided` are those steps that decide."""
 
+    kind: Outcome
     status: int
     steps: Sequence[str]
     reasons: Sequence[str] = ()
     destinations: Sequence[Destination] = ()
     undecided: Sequence[str] = ()
+    decided: Sequence[str] = ()
+    limits: Sequence[str] = ()
+    would_deny: Sequence[str] = ()
+
+
+class _Passage(NamedTuple):
+    """What the middlewares of a request say: the first refusal or the admission, the undecided ones, and lines."""
+
+    verdict: Verdict
+    undecided: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+    limits: Sequence[str] = ()
 
 
 class Explainer:
@@ -149,11 +174,11 @@ class Explainer:
         if service is None:
             hint = self._hint(key) or self._name_problem()
             raise ConfigurationError(f"the mesh knows no service {key.name} in namespace {key.namespace}{hint}")
-        document = _find_port(service, request.port)
+        document = find_port(service, request.port)
         port = int(document["port"])
         client = find_client(request.client, self._pods)
-        kind = str(_find_traffic_type(service, document))
-        section = self._update.sections.get(kind) if _fits(service, document) else None
+        kind = str(find_traffic_type(service, document))
+        section = self._update.sections.get(kind) if fits(service, document) else None
         service = {**service, "trafficType": kind}
         place = _Place(service, build_port_key(key, port), section or Section())
         outcomes = [self._follow(request, client, address, place) for address in client.addresses or ("",)]
@@ -177,6 +202,10 @@ class Explainer:
             undecided=tuple(first.undecided),
             objects=collect_remarks(self._topology, self._objects, service=key, pods=sorted(pods)),
             problems=self._problems,
+            outcome=first.kind,
+            decided_by=(*first.decided, *first.reasons),
+            limits=tuple(first.limits),
+            would_deny=tuple(first.would_deny),
         )
 
     def _name_problem(self) -> str:
@@ -203,33 +232,45 @@ class Explainer:
         router = place.section.routers.get(place.key)
         if router is None:
             reasons = place.service["errors"] or ["no proxy serves this port"]
-            return _Outcome(404 if is_http else 0, (), [f"closed: {text}" for text in reasons])
+            return _Outcome("closed", 404 if is_http else 0, (), [f"closed: {text}" for text in reasons])
         if isinstance(router, HttpRouter) and chooses_by_rules(router):
             return self._follow_rules(router, self._build_question(request, client, address, place), place)
         if router.service is None:
-            return _Outcome(router.status, (), [f"closed: {router.reason}"])
+            return _Outcome("closed", router.status, (), [f"closed: {router.reason}"])
         question = self._build_question(request, client, address, place)
         if isinstance(router, HttpRouter) and _is_blurred(router, question):
             text = "denied: the path is ambiguous, and the service is split by path"
-            return _Outcome(403, (), [text])
+            return _Outcome("denied", 403, (), [text])
         steps: list[str] = []
         destination = self._choose(router, place, question, steps)
+        decided = [steps[-1]] if destination != place.key else []
         question = question._replace(destination=destination)
-        verdict, undecided = self._explain_access(router.middlewares, place.section, question, steps)
-        if not verdict.is_admitted:
-            return _refuse(verdict, steps, is_http=is_http)
+        passage = self._explain_access(router.middlewares, place.section, question, steps)
+        if not passage.verdict.is_admitted:
+            return _refuse(passage, steps, decided, is_http=is_http)
+        allowed = passage.verdict.servers
         if "rules" in _find_document(place):
             chosen = ChosenRule(destination, router.middlewares)
             found = list_rule_destinations(
-                place.section.services, chosen, port_key=place.key, allowed=verdict.servers, is_http=False
+                place.section.services, chosen, port_key=place.key, allowed=allowed, is_http=False
             )
         else:
-            found = list_destinations(place.section.services, destination, verdict.servers)
+            found = list_destinations(place.section.services, destination, allowed)
         if is_http:
             found = [self._add_scheme(each, place, destination) for each in found]
+        outcome = _Outcome(
+            "allowed",
+            200,
+            steps,
+            destinations=found,
+            undecided=passage.undecided,
+            decided=[*decided, *passage.reasons],
+            would_deny=passage.verdict.would_deny,
+            limits=passage.limits,
+        )
         if not any(each.servers for each in found):
-            return _Outcome(503 if is_http else 0, steps, ["no server is ready"], found)
-        return _Outcome(200, steps, destinations=found, undecided=undecided)
+            return outcome._replace(kind="unserved", status=503 if is_http else 0, reasons=["no server is ready"])
+        return outcome
 
     def _follow_rules(self, router: HttpRouter, question: _Question, place: _Place) -> _Outcome:
         """Follow a request to a port with rules."""
@@ -237,27 +278,47 @@ class Explainer:
         namespace = find_client_namespace(question.client_pods)
         chosen = choose_rule(router, _find_document(place), question, namespace=namespace, steps=steps)
         if not chosen.service:
-            return _Outcome(chosen.status, steps, [chosen.reason])
+            return _Outcome("denied" if chosen.status == 403 else "closed", chosen.status, steps, [chosen.reason])
+        decided = [each for each in steps if "the request matches" in each]
         question = question._replace(destination=chosen.service)
-        verdict, undecided = self._explain_access(chosen.middlewares, place.section, question, steps)
-        if not verdict.is_admitted:
-            return _refuse(verdict, steps, is_http=True)
+        passage = self._explain_access(chosen.middlewares, place.section, question, steps)
+        if not passage.verdict.is_admitted:
+            return _refuse(passage, steps, decided, is_http=True)
         services = place.section.services
         found = [
             msgspec.structs.replace(each, scheme_source=self._find_source(each.service) if each.servers else "")
-            for each in list_rule_destinations(services, chosen, port_key=place.key, allowed=verdict.servers)
+            for each in list_rule_destinations(services, chosen, port_key=place.key, allowed=passage.verdict.servers)
         ]
-        steps += describe_part_filters(services, chosen, place.section.middlewares)
+        part_lines = list(describe_part_filters(services, chosen, place.section.middlewares))
+        steps += part_lines
+        outcome = _Outcome(
+            "allowed",
+            200,
+            steps,
+            destinations=found,
+            undecided=passage.undecided,
+            decided=[*decided, *passage.reasons],
+            would_deny=passage.verdict.would_deny,
+            limits=[*passage.limits, *self._describe_parts(chosen, place.section)],
+        )
         if any(each.servers for each in found):
-            return _Outcome(200, steps, destinations=found, undecided=undecided)
+            return outcome
         largest = max(found, key=lambda each: each.share)
-        return _Outcome(largest.status, steps, [largest.reason], found, undecided)
+        return outcome._replace(kind="unserved", status=largest.status, reasons=[largest.reason])
+
+    def _describe_parts(self, chosen: ChosenRule, section: Section) -> Iterator[str]:
+        """Describe the middlewares that only single backends of a rule have."""
+        for part in section.services[chosen.service].parts:
+            own = [key for key in part.middlewares if key not in chosen.middlewares]
+            name = part.service.rpartition("/backend/")[2]
+            for line in describe_middlewares(own, section.middlewares, self._middleware_builders, {}):
+                yield f"{line} ({name})"
 
     def _find_source(self, service_port: str) -> str:
         """Find what selects the scheme of a service's port, `namespace/name:port`."""
         name, _, port = service_port.rpartition(":")
         document = self._topology["services"].get(str(parse_service_name(name)), {})
-        return _find_scheme_source(document, int(port)) if port.isdecimal() else ""
+        return find_scheme_source(document, int(port)) if port.isdecimal() else ""
 
     def _add_scheme(self, found: Destination, place: _Place, destination: str) -> Destination:
         """Add the scheme of a service's servers, and what selects it. A backend is in the namespace of the service."""
@@ -265,7 +326,7 @@ class Explainer:
         service = place.section.services[destination if is_whole else f"{destination}/{found.service}"]
         key = f"{found.service}@{place.service['namespace']}"
         document = place.service if destination == place.key else self._topology["services"].get(key, {})
-        source = _find_scheme_source(document, int(place.key.rpartition(":")[2]))
+        source = find_scheme_source(document, int(place.key.rpartition(":")[2]))
         return msgspec.structs.replace(found, scheme=service.scheme, scheme_source=source)
 
     def _build_question(self, request: ExplainedRequest, client: Client, address: str, place: _Place) -> _Question:
@@ -301,10 +362,13 @@ class Explainer:
 
     def _explain_access(
         self, middlewares: Sequence[str], section: Section, question: _Question, steps: list[str]
-    ) -> tuple[Verdict, Sequence[str]]:
-        """Ask each middleware; return the first refusal, or the admission and the undecided ones."""
+    ) -> _Passage:
+        """Ask each middleware; the first refusal decides."""
         servers: tuple[tuple[str, int], ...] | None = None
-        undecided = []
+        undecided: list[str] = []
+        reasons: dict[str, Sequence[str]] = {}
+        refusal: Verdict | None = None
+        would_deny: list[str] = []
         for key in middlewares:
             middleware = section.middlewares[key]
             verdict, failure = _explain_middleware(
@@ -312,20 +376,36 @@ class Explainer:
             )
             if verdict is None:
                 undecided.append(middleware.kind)
-                steps.append(f"{middleware.kind}: this middleware {failure}; it may still refuse the request")
+                described = describe_settings(self._middleware_builders.get(middleware.kind), middleware.settings)
+                texts = described or [f"this middleware {failure}; it may still refuse the request"]
+                steps += [f"{middleware.kind}: {text}" for text in texts]
                 continue
             if not verdict.is_admitted:
-                return verdict, ()
-            steps += [f"{middleware.kind}: {text}" for text in verdict.reasons]
+                refusal = verdict
+                break
+            reasons[key] = verdict.reasons
+            denials = [f"{middleware.kind}: would deny: {text}" for text in verdict.would_deny]
+            would_deny += denials
+            steps += [*(f"{middleware.kind}: {text}" for text in verdict.reasons), *denials]
             servers = verdict.servers if verdict.servers is not None else servers
-        return Verdict(is_admitted=True, servers=servers), undecided
+        lines = describe_middlewares(middlewares, section.middlewares, self._middleware_builders, reasons)
+        limits = tuple(dict.fromkeys(lines))
+        if refusal is not None:
+            return _Passage(refusal, limits=limits)
+        said = [f"{section.middlewares[key].kind}: {text}" for key, texts in reasons.items() for text in texts]
+        return _Passage(
+            Verdict(is_admitted=True, servers=servers, would_deny=tuple(would_deny)), undecided, said, limits
+        )
 
 
-def _refuse(verdict: Verdict, steps: Sequence[str], *, is_http: bool) -> _Outcome:
+def _refuse(passage: _Passage, steps: Sequence[str], decided: Sequence[str], *, is_http: bool) -> _Outcome:
     """Build the outcome of a request that a middleware does not pass on."""
+    verdict = passage.verdict
     if verdict.status:
-        return _Outcome(verdict.status, steps, [f"answered: {text}" for text in verdict.reasons])
-    return _Outcome(403 if is_http else 0, steps, [f"denied: {text}" for text in verdict.reasons])
+        reasons = [f"answered: {text}" for text in verdict.reasons]
+        return _Outcome("answered", verdict.status, steps, reasons, decided=decided, limits=passage.limits)
+    reasons = [f"denied: {text}" for text in verdict.reasons]
+    return _Outcome("denied", 403 if is_http else 0, steps, reasons, decided=decided, limits=passage.limits)
 
 
 def _find_document(place: _Place) -> Mapping[str, Any]:
@@ -344,54 +424,6 @@ def _explain_middleware(builder: Any, settings: Mapping[str, Any], question: _Qu
         return explain(settings, question), ""
     except Exception as error:  # a plugin's code may raise anything: the rest is still explained
         return None, f"cannot explain itself ({type(error).__name__}: {' '.join(str(error).split())})"
-
-
-def _find_port(service: Mapping[str, Any], wanted: int | str | None) -> Mapping[str, Any]:
-    """Find a port; of several with the wanted number, the first whose protocol fits the traffic type of the service."""
-    ports: Sequence[Mapping[str, Any]] = service["ports"]
-    text = "" if wanted is None else str(wanted)
-    named = [each for each in ports if text and each.get("name") == text]
-    text = text or next((str(each["port"]) for each in ports), "")
-    number, _, protocol = text.partition("/")
-    numbered = [
-        each for each in ports if str(each["port"]) == number and protocol.upper() in ("", each.get("protocol", "TCP"))
-    ]
-    found = named or numbered
-    if not found:
-        listed = ", ".join(map(_show_port, ports)) or "none"
-        raise ConfigurationError(f"service {service['name']} has no port {text}; its ports: {listed}")
-    return next((each for each in found if _fits(service, each)), found[0])
-
-
-def _show_port(port: Mapping[str, Any]) -> str:
-    name = f" ({port['name']})" if port.get("name") else ""
-    return f"{port['port']}/{port.get('protocol', 'TCP').lower()}{name}"
-
-
-def _fits(service: Mapping[str, Any], port: Mapping[str, Any]) -> bool:
-    """Whether traffic of the port's type is carried by its protocol."""
-    return bool(port.get("protocol", "TCP") == ("UDP" if _find_traffic_type(service, port) == "udp" else "TCP"))
-
-
-def _find_scheme_source(service: Mapping[str, Any], port: int) -> str:
-    """Name what selects the scheme of a service's port in the topology; empty if nothing does."""
-    documents = [
-        each for each in service.get("ports", ()) if (each["port"], each.get("protocol", "TCP")) == (port, "TCP")
-    ]
-    names = [str(port), *(each.get("name", "") for each in documents)]
-    annotations = split_port_annotations(parse_annotations(service.get("annotations", {})))
-    for name in names:
-        if SCHEME in annotations.own.get(name, {}):
-            return f"annotation {name}.{SCHEME}"
-    if SCHEME in annotations.shared:
-        return f"annotation {SCHEME}"
-    known = [each["appProtocol"] for each in documents if each.get("appProtocol") in SCHEME_BY_APP_PROTOCOL]
-    return f"appProtocol {known[0]}" if known else ""
-
-
-def _find_traffic_type(service: Mapping[str, Any], port: Mapping[str, Any]) -> Any:
-    """Find the traffic type of a port: its own one, or that of its service."""
-    return port.get("trafficType") or service["trafficType"]
 
 
 def _name_branch(service: str, key: str) -> str:

@@ -34,7 +34,7 @@ def collect_remarks(
 ) -> tuple[ObjectRemarks, ...]:
     """Collect the errors and notices of what concerns a request to a service, the service's own first."""
     found: dict[Identity, dict[str, Any]] = {}
-    services, splits = _follow_splits(topology, str(service))
+    services, splits = follow_splits(topology, str(service))
     for key, document in services.items():
         name, _, namespace = key.partition("@")
         _note(found, ("Service", namespace, name), document)
@@ -59,7 +59,7 @@ def collect_remarks(
     return tuple(each for each in remarks if each.errors or each.notices)
 
 
-def _follow_splits(
+def follow_splits(
     topology: Mapping[str, Any], key: str
 ) -> tuple[dict[str, Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
     """Find the services that may get a service's requests, and the splits on the way."""

@@ -47,13 +47,13 @@ class PodLookup:
         """Find the pod of this name, or those with the most similar names."""
         pod = self._objects.get(Pod, key)
         if pod is not None:
-            return PodsReport(pods=(_report(pod),))
+            return PodsReport(pods=(report_pod(pod),))
         return PodsReport(nearest=tuple(f"{each.namespace}/{each.name}" for each in self._find_nearest(key)))
 
     def find_by_address(self, address: str) -> PodsReport:
         """Find the pods that have this address, in its canonical form; pods that have ended have none."""
         pods = self._objects.search(Pod, ADDRESS_INDEX, address)
-        return PodsReport(pods=tuple(map(_report, pods[:PODS_LIMIT])), more=max(0, len(pods) - PODS_LIMIT))
+        return PodsReport(pods=tuple(map(report_pod, pods[:PODS_LIMIT])), more=max(0, len(pods) - PODS_LIMIT))
 
     def _find_nearest(self, key: ObjectKey) -> list[ObjectKey]:
         """Find pods with this name elsewhere, those whose names start with it, or those with similar names.
@@ -73,7 +73,8 @@ def _find_close(key: ObjectKey, others: Iterable[ObjectKey]) -> list[ObjectKey]:
     return [ObjectKey(key.namespace, name) for name in close]
 
 
-def _report(pod: Pod) -> PodReport:
+def report_pod(pod: Pod) -> PodReport:
+    """Report what an explanation needs of a pod."""
     return PodReport(
         namespace=pod.metadata.namespace,
         name=pod.metadata.name,

@@ -55,6 +55,7 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
     reader = EndpointReader(view, service, rules)
     groups = reader.read_groups()
     notices = reader.notices
+    errors.extend(map(show_line, reader.errors))
     _check_names(service.key, errors)
     annotations = split_port_annotations(parse_annotations(service.metadata.annotations))
     traffic_type = read_traffic_type(annotations, rules.default_mode, errors)

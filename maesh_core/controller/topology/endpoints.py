@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from maesh_core.controller.topology.absence import Absence, describe_selector
-from maesh_core.controller.topology.rules import TopologyRules, is_ignored
+from maesh_core.controller.topology.rules import EXTERNAL_NAME, TopologyRules, is_ignored
 from maesh_core.model.addresses import parse_address
-from maesh_core.model.keys import ObjectKey
+from maesh_core.model.hosts import ZONES
+from maesh_core.model.keys import ObjectKey, is_subdomain
 from maesh_core.model.resources import (
     Endpoint,
     EndpointPort,
@@ -33,13 +34,15 @@ IGNORED = "ignored by the mesh"
 class Address(NamedTuple):
     """An address that gets traffic; `pod` is what it refers to, `resource` that pod if it is known.
 
-    Both are None for an address that the referenced pod does not have. `node` is the name of its node, or empty.
+    Both are None for an address that the referenced pod does not have. `node` is the name of its node, or empty. With
+    `is_name`, `ip` is the DNS name of a server outside of the mesh.
     """
 
     ip: str
     pod: ObjectKey | None
     resource: Pod | None
     node: str = ""
+    is_name: bool = False
 
 
 class Group(NamedTuple):
@@ -50,17 +53,18 @@ class Group(NamedTuple):
 
 
 class EndpointReader:
-    """Reads the addresses behind one service; `notices` collects entries that are likely mistakes.
+    """Reads the addresses behind one service; `notices` collects entries that are likely mistakes, `errors` others.
 
     `absence` collects what was skipped, and explains why there is no address.
     """
 
-    __slots__ = ("_rules", "_service", "_view", "absence", "notices")
+    __slots__ = ("_rules", "_service", "_view", "absence", "errors", "notices")
 
     def __init__(self, view: View, service: Service, rules: TopologyRules) -> None:
         self._view = view
         self._service = service
         self._rules = rules
+        self.errors: list[str] = []
         self.notices: list[str] = []
         self.absence = Absence()
 
@@ -69,6 +73,8 @@ class EndpointReader:
 
     def read_groups(self) -> tuple[Group, ...]:
         """Read the first of these sources that exists for the service, even if it is empty."""
+        if self._service.spec.type == EXTERNAL_NAME:
+            return tuple(self._read_external_name())
         selector = describe_selector(self._service.spec.selector)
         slices = self._view.find(EndpointSlice, "service", self._service.key)
         if slices:
@@ -92,8 +98,7 @@ class EndpointReader:
                 self.absence.note(IGNORED, origin)
                 continue
             if slice_.address_type == "FQDN":
-                self.notices.append(f"{origin}: names in place of addresses (FQDN) are not supported; it is skipped")
-                self.absence.note("names in place of addresses (FQDN)", origin)
+                yield Group(tuple(self._read_names(slice_, origin)), slice_.ports)
                 continue
             found = (
                 self._read_address(
@@ -108,6 +113,44 @@ class EndpointReader:
                 if endpoint.addresses and self._is_usable(endpoint)
             )
             yield Group(tuple(address for address in found if address is not None), slice_.ports)
+
+    def _read_external_name(self) -> Iterator[Group]:
+        """Read the name that an ExternalName Service stands for; a problem is an error, which closes the service."""
+        host, problem = self._judge_name(self._service.spec.external_name)
+        if not self._service.spec.ports:
+            self.errors.append("an ExternalName Service needs spec.ports: the port of the server, and its targetPort")
+        if problem is not None:
+            self.errors.append(f"externalName {host!r} {problem}")
+            self.absence.where = f"its externalName {problem}"
+        else:
+            yield Group((Address(host, None, None, is_name=True),), None)
+
+    def _read_names(self, slice_: EndpointSlice, origin: str) -> Iterator[Address]:
+        """Read the names of a slice; one with a problem is left out."""
+        if self._rules.outside is None:
+            self.notices.append(f"{origin}: names in place of addresses (FQDN) need plugin egress; it is skipped")
+            self.absence.note("names in place of addresses (FQDN)", origin)
+            return
+        for endpoint in slice_.endpoints:
+            if not endpoint.addresses or not self._is_usable(endpoint):
+                continue
+            host, problem = self._judge_name(endpoint.addresses[0])
+            if problem is None:
+                yield Address(host, None, None, is_name=True)
+            else:
+                self.notices.append(f"{origin}: {host!r} {problem}; it is skipped")
+                self.absence.note("names that are not carried", repr(host))
+
+    def _judge_name(self, text: str) -> tuple[str, str | None]:
+        """Return a DNS name without its final dot, and why it is not carried, or None."""
+        host = text.lower().removesuffix(".")
+        if parse_address(host) is not None:
+            return host, "is an IP address, not a DNS name; a Service with EndpointSlices can have addresses"
+        if not is_subdomain(host):
+            return text, "is not a DNS name"
+        if host.rpartition(".")[2] == ZONES[0] or host.endswith(f".{ZONES[1]}"):
+            return host, "is a name of the mesh itself"
+        return host, None if self._rules.outside is None else self._rules.outside.find_problem(self._service.key, host)
 
     def _is_usable(self, endpoint: Endpoint) -> bool:
         conditions, reference = endpoint.conditions, endpoint.target_ref

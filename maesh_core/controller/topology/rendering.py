@@ -124,6 +124,8 @@ def _render_server(server: ServerNode) -> dict[str, Any]:
         document["pod"] = str(server.pod)
     if server.node:
         document["node"] = server.node
+    if server.is_name:
+        document["isName"] = True
     return document
 
 

@@ -8,7 +8,10 @@ import msgspec
 
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource, Service
+from maesh_core.plugin_system.outside import OutsideRules
 
+EXTERNAL_NAME = "ExternalName"
+"""The type of Services that stand for a DNS name."""
 _IGNORED_NAMESPACE = "kube-system"
 _IGNORED_SERVICE = ObjectKey("default", "kubernetes")
 _APP_LABEL = "app"
@@ -24,6 +27,7 @@ class TopologyRules(msgspec.Struct, frozen=True, kw_only=True):
     its selector matches: only a cluster creates the former two, while manifests contain what people write.
     `has_transport`: a transport is enabled, so that servers have the names of their nodes. `names_clients`: proxies get
     the accounts of all pods, by address. `filters` are the names of the filters that enabled plugins build for routes.
+    `outside` decides which servers outside of the mesh are carried by name; None means none.
     """
 
     default_mode: str = "http"
@@ -34,6 +38,7 @@ class TopologyRules(msgspec.Struct, frozen=True, kw_only=True):
     has_transport: bool = False
     names_clients: bool = False
     filters: frozenset[str] = frozenset()
+    outside: OutsideRules | None = None
 
 
 def is_ignored(resource: Resource, rules: TopologyRules) -> bool:
@@ -49,4 +54,6 @@ def is_ignored(resource: Resource, rules: TopologyRules) -> bool:
 
 def is_ignored_service(service: Service, rules: TopologyRules) -> bool:
     """Whether the mesh ignores a service: by the general rule, or because it has nothing to route."""
-    return service.spec.type == "ExternalName" or service.key == _IGNORED_SERVICE or is_ignored(service, rules)
+    if service.spec.type == EXTERNAL_NAME and rules.outside is None:
+        return True
+    return service.key == _IGNORED_SERVICE or is_ignored(service, rules)

@@ -28,7 +28,7 @@ def build_servers(
         number = None if match is None else match.port
         found = _address_targets(port, group.addresses, notices) if number is None else _pair(group.addresses, number)
         servers.update(
-            ServerNode(address=address.ip, port=target, pod=address.pod, node=address.node)
+            ServerNode(address=address.ip, port=target, pod=address.pod, node=address.node, is_name=address.is_name)
             for address, target in found
             if _is_port(target, port, notices)
         )

@@ -275,6 +275,8 @@ class HttpTable:
                     router=NO_ROUTER,
                     destination=branch.service,
                     sides=sides,
+                    answer=self.services[branch.service].answer,
+                    answers=self._list_answers(branch.service),
                 ),
             )
             for branch in router.branches
@@ -289,7 +291,13 @@ class HttpTable:
             router=router,
             branches=branches,
             sides=sides,
+            answer=self.services[router.service].answer,
+            answers=self._list_answers(router.service),
         )
+
+    def _list_answers(self, key: str) -> dict[str, Response]:
+        """List the responses of a service's parts for requests for which they have no server."""
+        return {part.service: self.services[part.service].answer for part in self.services[key].parts}
 
 
 def build_table(
@@ -363,9 +371,20 @@ def _build_answer(service: Service) -> Response:
 
 
 def _build_server_key(service: Service, server: Server, paths: Paths | None, *, is_guarded: bool) -> ServerKey:
-    """Build the key of a server; without encryption, its node does not matter."""
-    if service.encryption == OFF:
-        return ServerKey(service.scheme, server.address, server.port, server.tls_name)
+    """Build the key of a server; without encryption, its node does not matter.
+
+    A server outside of the mesh has no node, and the TLS to it is its encryption.
+    """
+    if service.encryption == OFF or (server.name and service.scheme == "https"):
+        return ServerKey(
+            service.scheme,
+            server.address,
+            server.port,
+            server.tls_name,
+            name=server.name,
+            authority=server.authority,
+            hides_client=server.hides_client,
+        )
     is_local = paths is not None and paths.is_local(server.node)
     return ServerKey(
         service.scheme,
@@ -375,6 +394,9 @@ def _build_server_key(service: Service, server: Server, paths: Paths | None, *, 
         node=server.node,
         mode=service.encryption,
         is_guarded=is_guarded and not is_local,
+        name=server.name,
+        authority=server.authority,
+        hides_client=server.hides_client,
     )
 
 

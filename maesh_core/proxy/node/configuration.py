@@ -36,6 +36,7 @@ class NodeConfiguration:
         "changed",
         "encoded",
         "rejected",
+        "share_names",
     )
 
     def __init__(
@@ -44,10 +45,12 @@ class NodeConfiguration:
         entrypoints: Entrypoints,
         *,
         share: Callable[[Mapping[str, bytes]], None] = lambda _: None,
+        share_names: Callable[[frozenset[str]], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pool = pool
         self._share = share
+        self.share_names = share_names
         self._entrypoints = entrypoints
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -124,6 +127,8 @@ class NodeConfiguration:
         await self._entrypoints.apply(wanted, is_first=not self.applied)
         self.encoded = encoded
         self._share(encoded.list_shared())
+        if self.share_names is not None:
+            self.share_names(encoded.list_names())
         self.applied += 1
         self.applied_at_s = self._clock()
         logger.info("applied revision %s, %d entrypoints", encoded.revision, len(self._entrypoints.opened))

@@ -4,7 +4,7 @@ Takes the bytes of updates as they were pulled; returns the bytes of the full co
 merging costs about as much as the change. It checks only what merging needs; the workers check the rest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,7 +61,19 @@ _OPTIONAL_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     PODS: msgspec.json.Decoder(_PodEntries),
     CLIENTS: msgspec.json.Decoder(_ClientEntries),
 }
+
+
+class _NamedServer(msgspec.Struct):
+    name: str
+
+
+class _WithNames(msgspec.Struct):
+    names: tuple[_NamedServer, ...] = ()
+
+
 _PLACED_DECODER = msgspec.json.Decoder(_Placed)
+_NAMES_DECODER = msgspec.json.Decoder(_WithNames)
+_NAMES_FIELD = b'"names":'
 
 
 class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +132,16 @@ class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         shared = self.sections.get(TRANSPORT, {}).get("shared", {})
         return {name: bytes(raw) for name, raw in shared.items()}
 
+    def list_names(self) -> frozenset[str]:
+        """List the DNS names of servers; only services with names are decoded."""
+        return frozenset(
+            named.name
+            for section in self.sections.values()
+            for raw in section.get("services", {}).values()
+            if _NAMES_FIELD in bytes(raw)
+            for named in _decode_names(raw)
+        )
+
     def _merge_parts(self, parts: Mapping[str, _Part], removed: tuple[str, ...]) -> RawSections:
         merged: dict[str, Any] = dict(self.sections)
         fresh: set[tuple[str, str]] = set()
@@ -142,3 +164,11 @@ class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
                     # Copy, since decoded values are views that keep the whole pulled body alive.
                     open_noun(protocol, noun).update({key: raw.copy() for key, raw in added.items()})
         return merged
+
+
+def _decode_names(raw: msgspec.Raw) -> Sequence[_NamedServer]:
+    """Decode the names of a service; a plugin's own object of another shape has none."""
+    try:
+        return _NAMES_DECODER.decode(raw).names
+    except msgspec.DecodeError:
+        return ()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from maesh_core.model.facts import FACTS_LIMIT, is_fact
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.names import NAME_ADDRESSES, AddressTable, encode_addresses
 from maesh_core.process.backoff import Backoff
 from maesh_core.process.tls_credentials import TlsCredentials
 from maesh_core.proxy.workers.link import WorkerLink
@@ -78,6 +79,10 @@ class Parent:
         """Pass the newest payload to the transport of this name in every worker, also in those that start later."""
         self._services.hand(name, payload)
 
+    def publish_addresses(self, table: AddressTable) -> None:
+        """Let all workers use these addresses of names, and no others, until the next call."""
+        self._services.hand(NAME_ADDRESSES, encode_addresses(table))
+
     def protect(self, is_controller: Callable[[Mapping[str, Any]], bool]) -> None:
         """Protect the admin port: only who shows the certificate of a controller may read it."""
         if self._services.security is not None:
@@ -118,6 +123,7 @@ class NodeServices:
         "_clock",
         "_configured_s",
         "_name",
+        "_names",
         "_parents",
         "_pause",
         "_payloads",
@@ -152,6 +158,7 @@ class NodeServices:
         self._payloads: dict[str, tuple[int, bytes]] = {}
         self._parents: dict[str, Parent] = {}
         self._shared: Mapping[str, bytes] = {}
+        self._names: frozenset[str] = frozenset()
         self.on_facts: Callable[[], None] = lambda: None
         """Called when services report other facts."""
         self._services = () if load is None else tuple(load(settings, self._open_parent))
@@ -222,6 +229,25 @@ class NodeServices:
                 continue
             try:
                 receive(value)
+            except Exception as error:  # a plugin's service may raise anything
+                logger.error("service %s failed: %s: %s", service.name, type(error).__name__, error)
+
+    @property
+    def wants_names(self) -> bool:
+        """Whether a service resolves names."""
+        return any(hasattr(service, "receive_names") for service in self._services)
+
+    def share_names(self, names: frozenset[str]) -> None:
+        """Pass on the names that the configuration has, if they have changed."""
+        if names == self._names:
+            return
+        self._names = names
+        for service in self._services:
+            receive = getattr(service, "receive_names", None)
+            if receive is None:
+                continue
+            try:
+                receive(names)
             except Exception as error:  # a plugin's service may raise anything
                 logger.error("service %s failed: %s: %s", service.name, type(error).__name__, error)
 

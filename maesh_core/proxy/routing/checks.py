@@ -10,8 +10,17 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.configuration import HttpRouter, HttpRules, Middleware, Section, Service, list_rule_sets
-from maesh_core.model.keys import is_label
+from maesh_core.model.configuration import (
+    HttpRouter,
+    HttpRules,
+    Middleware,
+    NamedServer,
+    Section,
+    Server,
+    Service,
+    list_rule_sets,
+)
+from maesh_core.model.keys import is_label, is_subdomain
 from maesh_core.model.messages import OPTIONAL_SECTIONS, Update
 from maesh_core.model.pod_names import is_pod_name
 from maesh_core.model.transport import TransportSection, is_node_name
@@ -140,15 +149,9 @@ def _check_hosts(origin: str, hosts: Iterable[str]) -> None:
 
 def _check_service(origin: str, service: Service) -> None:
     for server in service.servers:
-        if not _is_ip_address(server.address):
-            raise UpdateRejectedError(f"{origin}: {server.address[:64]!r} is not an IP address")
-        _check_port(origin, server.port)
-        if not 0 <= server.weight <= WEIGHT_LIMIT:
-            raise UpdateRejectedError(f"{origin}: a weight is out of range")
-        if server.tls_name and not _match_host(server.tls_name):
-            raise UpdateRejectedError(f"{origin}: {server.tls_name[:64]!r} is not a host")
-        if server.node and not is_node_name(server.node):
-            raise UpdateRejectedError(f"{origin}: {server.node[:64]!r} is not the name of a node")
+        _check_server(origin, server)
+    for named in service.names:
+        _check_named(origin, named)
     for part in service.parts:
         _check_key(f"{origin}: a part", part.service)
         if not 0 <= part.weight <= WEIGHT_LIMIT:
@@ -158,10 +161,34 @@ def _check_service(origin: str, service: Service) -> None:
         raise UpdateRejectedError(f"{origin}: its answer is invalid")
     if answer is not None and answer.grpc_status is not None and not 0 <= answer.grpc_status <= GRPC_STATUS_LIMIT:
         raise UpdateRejectedError(f"{origin}: its gRPC status is invalid")
-    if service.parts and service.servers:
+    if service.parts and (service.servers or service.names):
         raise UpdateRejectedError(f"{origin}: it has both servers and parts")
     if not all(map(_match_name, (service.scheme, service.load_balancer, service.encryption))):
         raise UpdateRejectedError(f"{origin}: the name of the scheme, load balancer or encryption is invalid")
+
+
+def _check_server(origin: str, server: Server) -> None:
+    if not _is_ip_address(server.address):
+        raise UpdateRejectedError(f"{origin}: {server.address[:64]!r} is not an IP address")
+    _check_port(origin, server.port)
+    if not 0 <= server.weight <= WEIGHT_LIMIT:
+        raise UpdateRejectedError(f"{origin}: a weight is out of range")
+    if server.tls_name and not _match_host(server.tls_name):
+        raise UpdateRejectedError(f"{origin}: {server.tls_name[:64]!r} is not a host")
+    if server.name and not is_subdomain(server.name):
+        raise UpdateRejectedError(f"{origin}: {server.name[:64]!r} is not a DNS name")
+    if server.authority and not _match_host(server.authority):
+        raise UpdateRejectedError(f"{origin}: {server.authority[:64]!r} is not a host")
+    if server.node and not is_node_name(server.node):
+        raise UpdateRejectedError(f"{origin}: {server.node[:64]!r} is not the name of a node")
+
+
+def _check_named(origin: str, named: NamedServer) -> None:
+    if not is_subdomain(named.name):
+        raise UpdateRejectedError(f"{origin}: {named.name[:64]!r} is not a DNS name")
+    if named.host and not _match_host(named.host):
+        raise UpdateRejectedError(f"{origin}: {named.host[:64]!r} is not a host")
+    _check_port(origin, named.port)
 
 
 def _check_middleware(origin: str, middleware: Middleware) -> None:

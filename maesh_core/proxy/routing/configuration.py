@@ -13,6 +13,7 @@ from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import Middleware, Section
 from maesh_core.model.keys import build_wire_path
 from maesh_core.model.messages import OPTIONAL_SECTIONS, Update
+from maesh_core.model.names import AddressTable
 from maesh_core.model.transport import ENCRYPTABLE
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.protocols import ProtocolHandler
@@ -45,6 +46,7 @@ class RoutingConfiguration:
     """
 
     __slots__ = (
+        "_addresses",
         "_balancers",
         "_clients",
         "_encryption",
@@ -81,6 +83,7 @@ class RoutingConfiguration:
         self._own_entrypoints = own_entrypoints
         self._pod_names = pod_names
         self._clients = CurrentClients()
+        self._addresses: AddressTable = {}
         self.revision: str | None = None
         self.refused: Mapping[str, str] = {}
 
@@ -123,6 +126,31 @@ class RoutingConfiguration:
             build_wire_path(protocol, "routers", key): refusal.text
             for protocol, section in self._sections.items()
             for key, refusal in section.refused.items()
+        }
+
+    def apply_addresses(self, table: AddressTable) -> None:
+        """Use these addresses of names from now on. Raises UpdateRejectedError if a handler refuses them."""
+        steps: dict[str, _Step] = {}
+        for protocol, section in self._sections.items():
+            changed = {
+                key: section.received.services[key]
+                for key in section.named
+                if any(
+                    table.get(each.name) != self._addresses.get(each.name)
+                    for each in section.received.services[key].names
+                )
+            }
+            if changed and protocol in self._handlers:
+                change = Change(section=Section(services=changed), is_full=False)
+                steps[protocol] = self._compile_section(protocol, change, section.section_refusal, table)
+        self._addresses = table
+        for protocol, step in steps.items():
+            self._handlers[protocol].apply_table(step.table)
+        self._sections = {
+            protocol: steps[protocol].section
+            if protocol in steps
+            else msgspec.structs.replace(section, addresses=table)
+            for protocol, section in self._sections.items()
         }
 
     def _apply_clients(self, update: Update) -> None:
@@ -205,7 +233,9 @@ class RoutingConfiguration:
             return Refusal(f"protocol {protocol} is not loaded by this proxy")
         return None
 
-    def _compile_section(self, protocol: str, change: Change, section_refusal: Refusal | None) -> _Step:
+    def _compile_section(
+        self, protocol: str, change: Change, section_refusal: Refusal | None, addresses: AddressTable | None = None
+    ) -> _Step:
         handler = self._handlers.get(protocol)
         resolved, changed = resolve_section(
             self.get_section(protocol),
@@ -214,6 +244,7 @@ class RoutingConfiguration:
             balancers=self._balancers,
             section_refusal=section_refusal,
             is_encryptable=protocol in ENCRYPTABLE,
+            addresses=self._addresses if addresses is None else addresses,
         )
         if handler is None:
             return _Step(resolved, None)

@@ -21,6 +21,7 @@ from maesh_core.model.configuration import (
     list_targets,
 )
 from maesh_core.model.matching import find_match_problem
+from maesh_core.model.names import AddressTable, fill_service
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.transports import STRICT
 from maesh_core.proxy.balancing.kinds import BalancerKinds
@@ -70,7 +71,8 @@ class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
     """A protocol's part as received, and as resolved.
 
     `section` is the part for the handler to compile. `refused` is by router key. `entrypoints` counts the routers of
-    each port. `is_encryptable` means that the protocol's handler respects `Service.encryption`.
+    each port. `is_encryptable` means that the protocol's handler respects `Service.encryption`. `named` are the keys of
+    services with servers that are known by name, and `addresses` those of all names.
     """
 
     received: Section = Section()
@@ -81,6 +83,8 @@ class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
     section_refusal: Refusal | None = None
     balancers: BalancerKinds = BalancerKinds()
     is_encryptable: bool = True
+    named: frozenset[str] = frozenset()
+    addresses: AddressTable = {}
 
 
 def resolve_section(
@@ -91,10 +95,12 @@ def resolve_section(
     balancers: BalancerKinds,
     section_refusal: Refusal | None,
     is_encryptable: bool = True,
+    addresses: AddressTable | None = None,
 ) -> tuple[ResolvedSection, frozenset[str] | None]:
     """Build the next part; return it with the keys of changed routers and services, or None if all may have changed.
 
-    `section_refusal` refuses every router. Only objects that the change affects are checked.
+    `section_refusal` refuses every router. Only objects that the change affects are checked. `addresses` are those of
+    names, None for the current ones; the change must have the services whose names now have others.
     """
     is_full = change.is_full or section_refusal != current.section_refusal
     received = _merge_sections(current.received, change)
@@ -106,7 +112,7 @@ def resolve_section(
         keys=None if is_full else _list_keys(change, "middlewares"),
     )
     if is_full:
-        current = ResolvedSection(received=current.received)
+        current = ResolvedSection(received=current.received, addresses=current.addresses)
         routers: set[str] = set(received.routers)
     else:
         routers = _list_keys(change, "routers")
@@ -128,6 +134,8 @@ def resolve_section(
             section_refusal=section_refusal,
             balancers=balancers,
             is_encryptable=is_encryptable,
+            named=_find_named(received, services, None if is_full else current.named),
+            addresses=current.addresses if addresses is None else addresses,
         ),
         routers,
         former=current.received.routers if not is_full else {},
@@ -224,8 +232,25 @@ def _resolve_routers(resolved: ResolvedSection, keys: Iterable[str], *, former: 
             router = _close_router(router, refusal)
         if router is not None:
             routers[key] = router
-    section = Section(routers=routers, services=resolved.received.services, middlewares=resolved.received.middlewares)
+    section = Section(routers=routers, services=_fill_names(resolved), middlewares=resolved.received.middlewares)
     return msgspec.structs.replace(resolved, section=section, refused=refused, entrypoints=entrypoints)
+
+
+def _find_named(received: Section, changed: Iterable[str], known: frozenset[str] | None) -> frozenset[str]:
+    """Find the services with servers that are known by name; with `known`, only the changed ones are examined."""
+    services = received.services
+    if known is None:
+        return frozenset(key for key, service in services.items() if service.names)
+    found = frozenset(key for key in changed if key in services and services[key].names)
+    return known.difference(changed) | found if known or found else known
+
+
+def _fill_names(resolved: ResolvedSection) -> Mapping[str, Service]:
+    """Return the services, those with names with servers for what the names resolve to."""
+    services = resolved.received.services
+    if not resolved.named:
+        return services
+    return {**services, **{key: fill_service(services[key], resolved.addresses) for key in resolved.named}}
 
 
 def _count_entrypoint(entrypoints: dict[int, int], router: Any, step: int) -> None:

@@ -11,6 +11,7 @@ from maesh_core.model.keys import cut_port_key
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.model.transport import CLEAR, LOCAL
 from maesh_core.plugin_system.node import StreamServer
+from maesh_core.plugin_system.request_sources import SourceReader
 from maesh_core.plugin_system.transports import (
     Delivery,
     DeliveryVerdict,
@@ -26,6 +27,7 @@ from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.edges import EdgePoller
 from maesh_core.proxy.observers import Observers
 from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.request_sources import RequestSources
 from maesh_core.proxy.routing.streams import Streams
 from maesh_core.proxy.transport.deliveries import Deliveries
 from maesh_core.proxy.transport.paths import UDP, Paths
@@ -53,6 +55,8 @@ class NodeView:
         "observers",
         "paths",
         "pod_names",
+        "reads_accounts",
+        "request_sources",
         "settings",
     )
 
@@ -71,6 +75,9 @@ class NodeView:
         self._engines: list[TunnelEngine] = []
         self.pod_names: CurrentPodNames | None = None
         """Set at start if a plugin uses the names of pods."""
+        self.reads_accounts = settings.client_header
+        """Whether the accounts of clients are read; plugins may ask for it at start."""
+        self.request_sources = RequestSources(self._find_account)
         self._memory = memory or WorkerMemory()
         self._sockets: EdgePoller | None = None
 
@@ -139,6 +146,18 @@ class NodeView:
         if self.pod_names is None:
             self.pod_names = CurrentPodNames()
         return self.pod_names
+
+    def follow_accounts(self) -> None:
+        """Read the accounts of clients, if the configuration has them."""
+        self.reads_accounts = True
+
+    def build_source_reader(self, sources: Sequence[str]) -> SourceReader | None:
+        """Build the function that identifies the client of a request; None for its address."""
+        return self.request_sources.build_reader(sources)
+
+    def _find_account(self, address: str) -> str:
+        found = self.paths.find_client(address)
+        return "" if found is None else found.account
 
     async def judge_delivery(self, node: str, delivery: Delivery) -> DeliveryVerdict:
         """Decide whether another node may have a connection to a server of this node."""

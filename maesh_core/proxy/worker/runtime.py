@@ -11,9 +11,12 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from maesh_core.errors import PluginError
+import msgspec
+
+from maesh_core.errors import PluginError, UpdateRejectedError
 from maesh_core.model.messages import parse_update
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.names import NAME_ADDRESSES, decode_addresses
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.protocols import ProtocolHandler
 from maesh_core.plugin_system.transports import ListeningTransport, Transport
@@ -67,6 +70,7 @@ class WorkerRuntime:
         "_memory",
         "_node",
         "_observer_settings",
+        "_reporting",
         "_serving",
         "configuration",
         "loop_watch",
@@ -81,6 +85,11 @@ class WorkerRuntime:
         factories: Mapping[str, MiddlewareFactory] = _index(
             "middleware kind",
             [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
+            plugins.describe,
+        )
+        node.request_sources.plugin_sources = _index(
+            "source of requests",
+            [(each.name, each) for each in plugins.collect("maesh_request_sources", node=node)],
             plugins.describe,
         )
         guard_kinds = frozenset(kind for kind, factory in factories.items() if plugins.is_guard(factory))
@@ -110,13 +119,16 @@ class WorkerRuntime:
             node.observers.add(observer)
         self._observer_settings = ObserverSettings(observers)
         self._counting: list[Any] = [each for each in factories.values() if getattr(each, "collect_metrics", None)]
+        named = [(getattr(each, "report_name", ""), each) for each in factories.values()]
+        reporting = [(name, each) for name, each in named if name]
+        self._reporting: Mapping[str, Any] = _index("report", reporting, plugins.describe)
         self._serving: Mapping[str, Any] = self._handlers
         self.configuration = RoutingConfiguration(
             self._handlers,
             factories,
             guards=plugins.guards,
             balancers=balancers,
-            transport=self.paths if transport is not None or settings.client_header else None,
+            transport=self.paths if transport is not None or node.reads_accounts else None,
             encryption=transport.name if transport is not None else None,
             own_entrypoints=_list_own_entrypoints(transport),
             pod_names=node.pod_names,
@@ -151,7 +163,7 @@ class WorkerRuntime:
             body,
             configuration.get_router_types(),
             node_type=configuration.node_type,
-            reads_clients=self._node.settings.client_header,
+            reads_clients=self._node.reads_accounts,
             reads_pods=configuration.reads_pods,
         )
         self.configuration.apply_update(update, since=since)
@@ -160,7 +172,13 @@ class WorkerRuntime:
         self._node.callers.keep_only(self.configuration.has_service)
 
     def receive(self, name: str, payload: bytes) -> None:
-        """Pass on what a service of the parent has handed to the transport of this name; a failure is only logged."""
+        """Pass on what a service of the parent has handed to the transport of this name; a failure is only logged.
+
+        The addresses of names are for the configuration.
+        """
+        if name == NAME_ADDRESSES:
+            self._use_addresses(payload)
+            return
         transport = self.paths.transport
         if transport is None or transport.name != name:
             _log.error("nothing receives what the node hands to transport %s", name)
@@ -169,6 +187,14 @@ class WorkerRuntime:
             self.paths.receive(payload)
         except Exception:  # the transport is a plugin's
             _log.exception("transport %s failed to use what the node has handed to it", name)
+
+    def _use_addresses(self, payload: bytes) -> None:
+        try:
+            self.configuration.apply_addresses(decode_addresses(payload))
+        except (msgspec.DecodeError, UpdateRejectedError) as error:
+            _log.error("the addresses of names cannot be used: %s", error)
+            return
+        self._node.on_update()
 
     def settle(self) -> None:
         """Release shared memory that former workers of this slot used; called when all middlewares are built."""
@@ -204,6 +230,11 @@ class WorkerRuntime:
             *self.loop_watch.collect_metrics(),
             *collect_worker_metrics(node.slot),
         ]
+
+    def build_report(self, name: str) -> bytes | None:
+        """Return the report of this name as JSON; None if no plugin makes it."""
+        factory = self._reporting.get(name)
+        return None if factory is None else bytes(factory.build_report())
 
     async def drain(self, on_waiting: Callable[[Mapping[str, int]], None]) -> None:
         """Accept all waiting clients, then stop accepting, and wait until all connections have ended.

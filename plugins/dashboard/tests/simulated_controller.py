@@ -63,7 +63,7 @@ class Simulation:
     def __init__(self, services=0, edges=0, *, seed=7):
         self.random = random.Random(seed)
         self.started = time.time() - 3600
-        self.has_traffic = self.has_tap = True
+        self.has_traffic = self.has_tap = self.has_acl = True
         self.tap_error = {}
         self.is_empty = self.is_idle = False
         self.elsewhere: tuple[NodeTraffic, ...] = ()
@@ -315,6 +315,32 @@ class Simulation:
             "destinations": [{"service": f"shop/{name}", "share": 1.0, "servers": servers}] if is_admitted else [],
         }
 
+    def suggestions(self):
+        """Build the document of the page Audit: a client that would be denied, one that is, and one without account."""
+        denials = [
+            *(build_denial("web", "payments", path=f"/charges/{number}", count=9 - number) for number in range(3)),
+            build_denial("web", "payments", path=f"/{MARKUP}"),
+            build_denial("mailer", "ledger", mode="enforce", reason="request"),
+            build_denial("", "accounts"),
+        ]
+        yaml = f"# {MARKUP}\napiVersion: access.smi-spec.io/v1alpha3\nkind: TrafficTarget\n"
+        suggestion = {
+            "name": "web-to-payments-1a2b3c",
+            "namespace": "shop",
+            "clients": [{"namespace": "shop", "serviceAccount": "web"}],
+            "destination": {"namespace": "shop", "serviceAccount": "payments"},
+            "trafficType": "http",
+            "services": ["shop/payments:80"],
+            "count": 25,
+            "notes": ["it also opens shop/ledger:80: their pods have the same service account payments@shop"],
+            "yaml": yaml,
+        }
+        reason = "the client has no service account that the mesh knows"
+        left_out = [{"reason": reason, "count": 1, "example": "10.0.9.9 to shop/accounts:80: GET /"}]
+        nodes = [{"name": "node-1", "since": "2026-01-01T09:00:00Z", "error": "it does not answer"}]
+        report = {"since": "2026-01-01T09:00:00Z", "complete": False, "denials": denials, "nodes": nodes}
+        return {"report": report, "suggestions": [suggestion], "leftOut": left_out, "allowed": 7, "more": 0}
+
     def record(self):
         caller, service, _, failed = self.random.choices(CALLS, weights=[call[2] for call in CALLS])[0]
         is_bad = self.random.random() < failed
@@ -341,6 +367,25 @@ class Simulation:
             "host": f"{service}.shop.maesh",
             "path": path,
         }
+
+
+def build_denial(client, service, *, mode="audit", path="/", reason="client", count=1):
+    return {
+        "mode": mode,
+        "service": f"shop/{service}:80",
+        "destinations": [f"{service}@shop"],
+        "client": {"namespace": "shop", "serviceAccount": client} if client else None,
+        "address": "10.0.9.9",
+        "trafficType": "http",
+        "method": "GET",
+        "path": path,
+        "pathCut": False,
+        "route": "",
+        "reason": reason,
+        "count": count,
+        "first": "2026-01-01T10:00:00Z",
+        "last": "2026-01-01T11:00:00Z",
+    }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -377,6 +422,7 @@ class Handler(BaseHTTPRequestHandler):
             "/api/status/nodes": simulation.nodes,
             "/api/status/controller": simulation.controller,
             "/api/objects": list,
+            **({"/api/acl/suggestions": simulation.suggestions} if simulation.has_acl else {}),
             **({"/api/traffic": simulation.traffic} if simulation.has_traffic else {}),
         }.get(path)
         return (200, found()) if found else (404, "not found; the paths are /api/services\n")

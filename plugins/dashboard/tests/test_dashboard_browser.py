@@ -22,6 +22,7 @@ PAGES = {
     "service/shop/catalog:80": "split canary",
     "service/shop/payments:80": "callers-of-payments",
     "tap": "Watch requests as they end",
+    "audit": "Who would be denied?",
     "why": "Why is a request allowed or refused?",
     "nodes": "behind",
     "other": "There is no such page",
@@ -252,3 +253,30 @@ def test_a_mesh_of_2000_services_is_drawn_with_few_elements_and_refreshes_withou
     browsing.wait_until(page, f"old => {width} !== old", arg=page.evaluate(width))
     assert page.evaluate(f"[{view}, {places}]") == drawn
     assert page.troubles == []
+
+
+def test_would_be_denials_come_with_the_rule_that_would_allow_them(serve, browser):
+    page = browsing.open_page(browser, serve().url)
+    go(page, "audit", "web@shop")
+    page.get_by_text("would be denied 25 times").wait_for()
+    page.get_by_text(f"GET /{MARKUP}").wait_for()
+    page.get_by_text("node-1: its denials are missing: it does not answer").wait_for()
+    page.get_by_text("1 times: the client has no service account that the mesh knows").wait_for()
+    page.get_by_text("web-to-payments-1a2b3c").click()
+    page.get_by_text("kind: TrafficTarget").wait_for()
+    page.get_by_text("it also opens shop/ledger:80").wait_for()
+    assert page.get_by_text("mailer@shop").count() == 0, "it was denied, and that is not asked for"
+    page.get_by_label("with requests that were denied").check()
+    page.get_by_text("mailer@shop").wait_for()
+    page.get_by_label("Filter denials").fill("accounts")
+    browsing.wait_until(page, "!document.body.innerText.includes('mailer@shop')")
+    assert "denied=true" in page.url
+    assert "owned" not in page.title()
+    assert page.troubles == []
+
+
+def test_without_access_control_the_page_says_how_to_enable_it(serve, browser):
+    simulation = Simulation()
+    simulation.has_acl = False
+    page = browsing.open_page(browser, serve(simulation).url)
+    go(page, "audit", "Access control is disabled")

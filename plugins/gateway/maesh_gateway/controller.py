@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from maesh_core.plugin import (
     Addition,
     ObjectChecker,
+    PolicyChecker,
     ResourceKind,
     ServiceNode,
     StatusBuilder,
@@ -61,6 +62,13 @@ class ControllerHalf:
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Return the builder that attaches routes, and the one that compares them with splits."""
         return [RouteBuilder(self._settings), SplitNoticeBuilder()]
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return what `maesh check` reports about routes."""
+        from maesh_gateway.policy import RoutePolicyChecker  # only for this command
+
+        return [RoutePolicyChecker()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:

@@ -15,6 +15,7 @@ from maesh_core.plugin import (
     CommandArgument,
     CommandResult,
     CommandSwitch,
+    CommandValues,
     ConfigurationError,
     ControllerUnreachableError,
 )
@@ -43,7 +44,7 @@ class StatusCommand:
     arguments: Sequence[CommandArgument] = ()
     switches: Sequence[CommandSwitch] = ()
 
-    async def run(self, apis: Sequence[CommandApi], values: Mapping[str, str | bool]) -> CommandResult:
+    async def run(self, apis: Sequence[CommandApi], values: CommandValues) -> CommandResult:
         """Show the report of a controller."""
         report = await read_report(apis)
         status = PROBLEM_STATUS if report["problems"] else 0
@@ -67,7 +68,7 @@ class RotateCommand:
     def __init__(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._pause = pause
 
-    async def run(self, apis: Sequence[CommandApi], values: Mapping[str, str | bool]) -> CommandResult:
+    async def run(self, apis: Sequence[CommandApi], values: CommandValues) -> CommandResult:
         """Start, abort or hasten a rotation."""
         if values["abort"] and values["proceed"]:
             raise ConfigurationError("--abort and --proceed exclude each other")
@@ -114,7 +115,7 @@ class RevokeCommand:
     )
     switches: Sequence[CommandSwitch] = (CommandSwitch(name="undo", text="Accept it again."),)
 
-    async def run(self, apis: Sequence[CommandApi], values: Mapping[str, str | bool]) -> CommandResult:
+    async def run(self, apis: Sequence[CommandApi], values: CommandValues) -> CommandResult:
         """Revoke, or undo it."""
         order = RevocationOrder(node=str(values["node"]), serial=str(values["serial"]), undo=bool(values["undo"]))
         body = msgspec.json.encode(order)

@@ -1,124 +1,162 @@
-"""The proxy's half: each request takes a token, waits a short time for one, or gets 429.
+"""The proxy's half: each request takes a token of each limit, waits a short time for one, or gets 429.
 
-The buckets belong to the node (buckets.py): its workers count together, and the buckets survive a worker that dies. All
-workers use the machine's monotonic clock.
+The buckets belong to stores (store.py).
 """
 
 import math
-from collections.abc import Callable
-from operator import attrgetter
-from time import monotonic
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final
 
-import msgspec
+from maesh_core.plugin import Exchange, MetricFamily, Middleware, Node, Response, SourceReader
+from maesh_ratelimit.fields import build_policy_field, render_limit
+from maesh_ratelimit.settings import Limit, ServiceLimits
+from maesh_ratelimit.store import ASK, Limiter, Store
 
-from maesh_core.plugin import Exchange, Middleware, Response
-from maesh_ratelimit.buckets import BucketTable, build_key
-from maesh_ratelimit.places import Places
-from maesh_ratelimit.settings import ServiceLimit
+Decision = Response | float | None
+"""The refusal, the seconds until the request's last token is due, or None if it passes at once."""
+Taken = list[tuple[Limiter, str | bytes]]
+"""The limiters that have given a token to a request, and its client there."""
 
-REMEMBERED_LENGTH: Final = 64
-"""Longer sources are hashed for each request, so that clients cannot fill the memory."""
-LONGEST_WAIT_S: Final = 0.5
-"""Longest wait of a request for its token, if there is less than one token per second (Traefik)."""
-NO_WAIT_S: Final = 1e-7
-"""A token that is due within this time counts as available, because sums of fractions are not exact."""
+
+class ActiveLimit:
+    """A limit with its buckets, and the function that identifies a client; None for the address."""
+
+    def __init__(self, limit: Limit, limiter: Limiter, read: SourceReader | None) -> None:
+        self.limit: Final = limit
+        self.limiter: Final = limiter
+        self.read: Final = read
+
+    def __repr__(self) -> str:
+        return f"<ActiveLimit {self.limiter!r}>"
+
+    def identify(self, exchange: Exchange) -> str | bytes | None:
+        """Return what identifies the client of a request; None if the limit does not apply to it."""
+        return exchange.client_address if self.read is None else self.read(exchange)
 
 
 class RateLimit(Middleware):
-    """The limit of one service. A request needs a token; there is a new one every `_interval_s`."""
+    """The limits of one service. A request needs a token of each that applies to it."""
 
-    def __init__(
-        self, settings: ServiceLimit, table: BucketTable, name: str, *, time: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, settings: ServiceLimits, limits: Sequence[ActiveLimit]) -> None:
         self._settings = settings
-        self._name = f"{name} {msgspec.json.encode(settings).decode()}"
-        self._table, self._keys, self._times = table, table.keys, table.times
-        self._time = time
-        self._interval_s = settings.period_s / settings.average
-        self._depth_s = (settings.burst - 1) * self._interval_s + NO_WAIT_S
-        self._longest_wait_s = min(self._interval_s / 2, LONGEST_WAIT_S)
-        self._farthest_wait_s = (1 + table.workers) * self._interval_s + self._longest_wait_s + NO_WAIT_S
-        """Longest wait, for the last token of each worker and the next. Only a clock that was set back exceeds it."""
-        self._own_count = table.own_count
-        self._remembered = Places()
-        self._places, self._looks = self._remembered.found, self._remembered.looks
-        self._read = build_reader(settings.source)
+        self._limits = list(limits)
+        self._first = self._limits[0]
+        self._is_single = len(self._limits) == 1
 
     def __repr__(self) -> str:
-        return f"<RateLimit {self._settings!r}>"
+        return f"<{type(self).__name__} {self._settings!r}>"
 
-    def on_request(self, exchange: Exchange) -> Response | float | None:
-        """Take a token. Returns None if there is one, the seconds until the next one, or the refusal."""
-        source = exchange.client_address if self._read is None else self._read(exchange)
-        now, times = self._time(), self._times
-        place, key = self._places.get(source) or self._find(source, now)
-        if self._keys[place] != key:  # another client now has the place
-            place, key = self._find(source, now)
-        full_at = times[place]
-        wait_s = full_at - now - self._depth_s
-        if wait_s > self._longest_wait_s:
-            return self._refuse(place, now)
-        times[place] = (full_at if full_at > now else now) + self._interval_s
-        if self._own_count is not None:
-            self._own_count[place] += 1
-        return None if wait_s <= 0 else wait_s
+    def on_request(self, exchange: Exchange) -> Decision | Awaitable[Decision]:
+        """Take a token of each limit; a store may have to be asked for it."""
+        if not self._is_single:
+            return self._take_all(exchange)
+        first = self._first
+        source = exchange.client_address if first.read is None else first.read(exchange)
+        if source is None:
+            return None
+        wait_s = first.limiter.take(source)
+        if wait_s <= 0:
+            return None
+        if wait_s <= first.limiter.longest_wait_s:
+            return wait_s
+        return self._ask(exchange, 0, []) if wait_s == ASK else self.refuse(exchange, wait_s)
 
-    def _refuse(self, place: int, now: float) -> Response:
-        """Refuse, after correcting the bucket for tokens that were lost when workers wrote at the same instant.
+    def _take_all(self, exchange: Exchange) -> Decision | Awaitable[Decision]:
+        """Take a token of each limit; if one refuses, the others get theirs back."""
+        longest_s = 0.0
+        taken: Taken = []
+        for index, each in enumerate(self._limits):
+            source = each.identify(exchange)
+            if source is None:
+                continue
+            wait_s = each.limiter.take(source)
+            if wait_s > each.limiter.longest_wait_s:
+                if wait_s == ASK:
+                    return self._ask(exchange, index, taken, longest_s)
+                _give_back(taken)
+                return self.refuse(exchange, wait_s)
+            taken.append((each.limiter, source))
+            longest_s = max(longest_s, wait_s)
+        return longest_s or None
 
-        The bucket's time is at least its time at an earlier check, plus an interval for each token since then.
-        """
-        taken = self._table.count_taken(place)  # before the time, because a worker writes its time before it counts
-        full_at, tokens_s = self._times[place], self._interval_s
-        earlier_taken, earlier_full_at = self._looks.get(place, (taken, full_at))
-        owed_at = earlier_full_at + (taken - earlier_taken) * tokens_s
-        if owed_at > full_at + tokens_s / 2:
-            full_at = self._times[place] = owed_at
-        else:
-            self._looks[place] = (taken, full_at)
-        wait_s = full_at - now - self._depth_s
-        if wait_s > self._farthest_wait_s:
-            wait_s = tokens_s
-            self._times[place] = now + self._depth_s + wait_s
-        return build_refusal(wait_s)
+    async def _ask(self, exchange: Exchange, start: int, taken: Taken, longest_s: float = 0.0) -> Decision:
+        """Continue as `_take_all` from a limit whose store must be asked."""
+        for each in self._limits[start:]:
+            source = each.identify(exchange)
+            if source is None:
+                continue
+            wait_s = each.limiter.take(source)
+            if wait_s == ASK:
+                wait_s = await each.limiter.ask(source)
+            if wait_s > each.limiter.longest_wait_s:
+                _give_back(taken)
+                return self.refuse(exchange, wait_s)
+            taken.append((each.limiter, source))
+            longest_s = max(longest_s, wait_s)
+        return longest_s or None
 
-    def _find(self, source: str | bytes, now: float) -> tuple[int, int]:
-        key = build_key(self._name, source)
-        place = self._table.find(key, now)
-        found = (place, key)
-        self._looks.pop(place, None)
-        if len(source) <= REMEMBERED_LENGTH:
-            self._table.remember(self._remembered)
-            self._places[source] = found
-        return found
-
-
-def build_reader(source: str) -> Callable[[Exchange], bytes] | None:
-    """Build the function that identifies a client; None for its address. Requests without the header are one client."""
-    if source == "ip":
-        return None
-    if source == "host":
-        return attrgetter("host")
-    name = source.partition(":")[2].encode()
-    return lambda exchange: exchange.client_headers.get(name) or b""
+    def refuse(self, exchange: Exchange, wait_s: float) -> Response:
+        """Build the 429 (RFC 6585 section 4), with the time until the next token in Traefik's headers."""
+        return Response(status=429, reason="too many requests", headers=build_retry_fields(wait_s))
 
 
-def build_refusal(wait_s: float) -> Response:
-    """Build the 429 (RFC 6585 section 4), with the time until the next token in Traefik's headers."""
-    headers = ((b"Retry-After", b"%d" % math.ceil(wait_s)), (b"X-Retry-In", b"%.3fs" % wait_s))
-    return Response(status=429, reason="too many requests", headers=headers)
+class ReportingRateLimit(RateLimit):
+    """Limits that tell clients about themselves in the headers RateLimit and RateLimit-Policy."""
+
+    def __init__(self, settings: ServiceLimits, limits: Sequence[ActiveLimit]) -> None:
+        super().__init__(settings, limits)
+        self._policy = build_policy_field(settings.limits)
+
+    def refuse(self, exchange: Exchange, wait_s: float) -> Response:
+        """Build the 429 with all headers."""
+        fields = ((b"RateLimit-Policy", self._policy), (b"RateLimit", self._render(exchange)))
+        return Response(status=429, reason="too many requests", headers=(*build_retry_fields(wait_s), *fields))
+
+    def on_response(self, exchange: Exchange) -> None:
+        """Add the headers to a server's response; both are lists, so those of the server remain."""
+        exchange.response_headers.add(b"RateLimit-Policy", self._policy)
+        if limits := self._render(exchange):
+            exchange.response_headers.add(b"RateLimit", limits)
+
+    def _render(self, exchange: Exchange) -> bytes:
+        parts: list[bytes] = []
+        for each in self._limits:
+            source = each.identify(exchange)
+            if source is not None:
+                parts.append(render_limit(each.limit, each.limiter.count_missing(source)))
+        return b", ".join(parts)
+
+
+def _give_back(taken: Taken) -> None:
+    for limiter, source in taken:
+        limiter.give_back(source)
+
+
+def build_retry_fields(wait_s: float) -> tuple[tuple[bytes, bytes], ...]:
+    """Build the fields of a refusal: whole seconds (RFC 9110 section 10.2.3), and Traefik's with fractions."""
+    return ((b"Retry-After", b"%d" % math.ceil(wait_s)), (b"X-Retry-In", b"%.3fs" % wait_s))
 
 
 class RateLimitFactory:
-    """Builds the middleware of each service with a limit."""
+    """Builds the middleware of each service with limits; `stores` are those of this proxy, by name."""
 
     kind = "ratelimit"
-    settings_type = ServiceLimit
+    settings_type = ServiceLimits
 
-    def __init__(self, table: BucketTable) -> None:
-        self._table = table
+    def __init__(self, node: Node, stores: Mapping[str, Store]) -> None:
+        self._node, self._stores = node, stores
 
-    def build_middleware(self, settings: ServiceLimit, service: str) -> RateLimit:
-        """Build the middleware of one service."""
-        return RateLimit(settings, self._table, service)
+    def build_middleware(self, settings: ServiceLimits, service: str) -> RateLimit:
+        """Build the middleware of one service; raises ValueError for a source or store that this proxy lacks."""
+        limits = [self._activate(limit, service) for limit in settings.limits]
+        return ReportingRateLimit(settings, limits) if settings.shows_headers else RateLimit(settings, limits)
+
+    def _activate(self, limit: Limit, service: str) -> ActiveLimit:
+        store = self._stores.get(limit.store)
+        if store is None:
+            raise ValueError(f"this proxy has no store {limit.store!r} for rate limits")
+        return ActiveLimit(limit, store.build_limiter(limit, service), self._node.build_source_reader(limit.sources))
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Return the metrics of the stores."""
+        return [family for store in self._stores.values() for family in store.collect_metrics()]

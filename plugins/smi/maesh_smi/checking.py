@@ -29,7 +29,12 @@ class SplitChecker:
             hint = suggest(root.name, (each.name for each in known), cutoff=NAME_CUTOFF)
             return Findings(errors=(f"there is no service {root.name} in namespace {root.namespace}{hint}",))
         node = view.build_service(root)
-        reason = f"the mesh ignores service {root.name}" if node is None else f"service {root.name} has no port"
+        if node is None:
+            reason = f"the mesh ignores service {root.name}"
+        elif node.ports:
+            reason = f"another TrafficSplit of service {root.name} gets all of its requests"
+        else:
+            reason = f"service {root.name} has no port"
         return Findings(notices=(f"it has no effect: {reason}",))
 
 

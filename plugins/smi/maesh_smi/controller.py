@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from maesh_core.plugin import (
     Addition,
     ObjectChecker,
+    PolicyChecker,
     ResourceKind,
     ServiceNode,
     TopologyBuilder,
@@ -50,6 +51,13 @@ class ControllerHalf:
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Return the builder that resolves splits."""
         return [SplitBuilder()]
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return what `maesh check` reports about splits and route groups."""
+        from maesh_smi.policy import GroupPolicyChecker, SplitPolicyChecker  # only for this command
+
+        return [SplitPolicyChecker(), GroupPolicyChecker()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:

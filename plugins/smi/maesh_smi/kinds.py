@@ -8,7 +8,7 @@ read; acl has those of TrafficTarget.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Annotated
 
@@ -26,6 +26,7 @@ from maesh_core.plugin import (
     build_reference,
     decode_strictly,
     find_match_problem,
+    weigh_pattern,
 )
 
 _SUFFIXES = {
@@ -44,6 +45,10 @@ _SUFFIXES = {
 WEIGHT_LIMIT = 10**9
 MATCH_LIMIT = 1000
 """Maximum number of matches of one group."""
+PATTERN_LIMIT = 2000
+"""Maximum number of regular expressions of one group, as `weigh_pattern` counts them: large ones count several times.
+
+Every request may be compared with all of them."""
 _WEIGHT = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(n|u|m|k|M|G|Ki|Mi|Gi|)", re.ASCII).fullmatch
 
 
@@ -157,9 +162,15 @@ class HttpRouteGroup(CheckedResource, frozen=True):
         if len(chosen) > MATCH_LIMIT:
             raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name} has more than {MATCH_LIMIT} matches")
         try:
-            return tuple(match.build() for match in chosen)
+            built = tuple(match.build() for match in chosen)
         except ConfigurationError as error:
             raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name}: {error}") from error
+        if sum(weigh_pattern(pattern) for match in built for pattern in _list_patterns(match)) > PATTERN_LIMIT:
+            raise ConfigurationError(
+                f"HTTPRouteGroup {self.metadata.name} has more than {PATTERN_LIMIT} regular expressions; a large one"
+                " counts as several"
+            )
+        return built
 
 
 class RoutePorts(Part, frozen=True):
@@ -216,6 +227,11 @@ def parse_weight(value: int | float | str) -> Fraction:
     if weight > WEIGHT_LIMIT:
         raise ConfigurationError(f"weight {text} is over {WEIGHT_LIMIT}")
     return weight
+
+
+def _list_patterns(match: HttpMatch) -> Iterable[str]:
+    yield from match.paths
+    yield from (header.pattern for header in match.headers)
 
 
 def _anchor(pattern: str) -> str:

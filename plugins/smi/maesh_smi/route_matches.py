@@ -132,7 +132,8 @@ def arrange(rules: Sequence[Sequence[Match]]) -> Arrangement:
     """
     found = [list(dict.fromkeys(rule)) for rule in rules]
     differences: dict[str, None] = {}
-    while _arrange_once(found, differences):
+    covered: set[tuple[int, Match]] = set()
+    while _arrange_once(found, covered, differences):
         if sum(map(len, found)) > MATCH_LIMIT or any(len(rule) > RULE_MATCH_LIMIT for rule in found):
             raise InexpressibleError(f"it needs more than {RULE_MATCH_LIMIT} matches in a rule or {MATCH_LIMIT} in all")
     if sum(map(len, found)) > MATCH_LIMIT or any(len(rule) > RULE_MATCH_LIMIT for rule in found):
@@ -140,8 +141,11 @@ def arrange(rules: Sequence[Sequence[Match]]) -> Arrangement:
     return Arrangement(tuple(map(tuple, found)), tuple(differences))
 
 
-def _arrange_once(rules: list[list[Match]], differences: dict[str, None]) -> bool:
-    """Repair the first pair in the wrong order; False if there is none."""
+def _arrange_once(rules: list[list[Match]], covered: set[tuple[int, Match]], differences: dict[str, None]) -> bool:
+    """Repair the first pair in the wrong order; False if there is none.
+
+    `covered` has what was removed from the rules. It never decides, so it is not added again for another pair.
+    """
     for first, later in _list_reversed(rules):
         (rule, match), (later_rule, other) = first, later
         try:
@@ -153,8 +157,9 @@ def _arrange_once(rules: list[list[Match]], differences: dict[str, None]) -> boo
             continue
         if both == other:
             rules[later_rule].remove(other)
+            covered.add((later_rule, other))
             return True
-        if both not in rules[rule]:
+        if both not in rules[rule] and (rule, both) not in covered:
             rules[rule].append(both)
             return True
     return False

@@ -3,9 +3,9 @@
 from fractions import Fraction
 
 import pytest
-from maesh_smi.kinds import KINDS, HttpRouteGroup, TcpRoute, TrafficSplit, UdpRoute, parse_weight
+from maesh_smi.kinds import KINDS, PATTERN_LIMIT, HttpRouteGroup, TcpRoute, TrafficSplit, UdpRoute, parse_weight
 
-from maesh_core.plugin import ConfigurationError, HeaderMatch, HttpMatch, ObjectKey
+from maesh_core.plugin import ConfigurationError, HeaderMatch, HttpMatch, ObjectKey, weigh_pattern
 
 BY_TYPE = {kind.type: kind for kind in KINDS}
 
@@ -141,3 +141,13 @@ def test_matches_of_one_name_are_all_meant_and_too_many_are_refused():
     assert group.build_matches(("m",)) == (HttpMatch(methods=("PUT",)), HttpMatch(methods=("GET",)))
     with pytest.raises(ConfigurationError, match="more than 1000"):
         decode(HttpRouteGroup, matches=[{"name": "m"}] * 1001).build_matches()
+
+
+@pytest.mark.parametrize("pattern", ["/a.*", "/(a{100}){10}"])
+def test_regular_expressions_of_a_group_are_limited_by_their_size(pattern):
+    size = weigh_pattern(pattern)
+    headers = {"x": pattern, "y": pattern, "z": pattern}
+    matches = [{"name": "m", "pathRegex": pattern, "headers": headers}] * (PATTERN_LIMIT // (4 * size))
+    assert len(decode(HttpRouteGroup, matches=matches).build_matches()) == len(matches)
+    with pytest.raises(ConfigurationError, match="more than 2000 regular expressions"):
+        decode(HttpRouteGroup, matches=[*matches, *matches[:1]]).build_matches()

@@ -1,6 +1,8 @@
 """Matches of SMI in, matches of HTTPRoutes out, in an order that chooses alike."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from maesh_smi.route_matches import (
     MATCH_LIMIT,
     InexpressibleError,
@@ -110,6 +112,24 @@ def test_a_match_that_an_earlier_rule_covers_is_left_out():
     assert arrange([[BELOW], [EXACT, GET]]).rules == ((BELOW,), (GET,))
     assert arrange([[Match()], [EXACT]]).rules == ((Match(),), ())
     assert arrange([[EXACT], [EXACT]]).rules == ((EXACT,), ())
+
+
+def test_a_match_that_was_left_out_is_not_added_for_another_pair():
+    found = arrange([[BETA], [BETA], [GET]])
+    assert found.rules == ((BETA, Match(method="GET", headers=BETA.headers)), (), (GET,))
+
+
+PARTS = st.tuples(
+    st.sampled_from([None, ("PathPrefix", "/a"), ("Exact", "/a"), ("PathPrefix", "/a/b")]),
+    st.sampled_from(["", "GET"]),
+    st.sampled_from([(), BETA.headers]),
+)
+
+
+@given(st.lists(st.lists(PARTS, min_size=1, max_size=2), min_size=1, max_size=4))
+def test_arranging_ends_for_any_rules(rules):
+    found = arrange([[Match(*parts) for parts in rule] for rule in rules])
+    assert len(found.rules) == len(rules)
 
 
 def test_an_order_that_cannot_be_kept_is_reported():

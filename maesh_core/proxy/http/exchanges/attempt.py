@@ -12,6 +12,7 @@ from maesh_core.model.transport import ENCRYPTED
 from maesh_core.proxy.http.answers import ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, RESPONSE_TIMEOUT
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR
+from maesh_core.proxy.http.messages.forwarding import NO_FORWARDED
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -221,8 +222,11 @@ class Attempt(ResponseReceiver):
         if exchange.pending_body is not None:
             body, exchange.pending_body = exchange.pending_body, None
             self.has_sent_body = True
-        forwarded = client.forwarded.render(head.authority, head.forwarded)
+        server = self.server
+        forwarded = NO_FORWARDED if server.hides_client else client.forwarded.render(head.authority, head.forwarded)
         sent = exchange.rewritten or head
+        if server.authority and sent.authority == head.authority:  # a middleware may have chosen another host
+            sent = sent.rewrite(b"", server.authority)
         upstream.send_request(self, sent, exchange.changed_headers, forwarded, body)
         if sent.body == STREAMED and not exchange.has_body_left:
             upstream.end_body(exchange.trailers)

@@ -13,6 +13,7 @@ from maesh_core.proxy.http.copies import DENIED, DROPPED, FAILED, NO_SERVER
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.copy_attempt import CopyAttempt, build_copy_head
 from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.messages.forwarding import NO_FORWARDED
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
@@ -76,13 +77,17 @@ def send_copy(exchange: Exchange, chain: Chain, service: str, body: bytes, view:
             outcome = NO_SERVER if allowed is None or allowed else DENIED
             environment.copies.count(route.label, service, outcome)
             return False
-        head = exchange.rewritten or exchange.head
+        head, rendered = exchange.rewritten or exchange.head, exchange.client.forwarded
+        if server.authority and head.authority == exchange.head.authority:
+            head = head.rewrite(b"", server.authority)
         copy = CopyAttempt(
             environment,
             server,
             build_copy_head(head, exchange.changed_headers, len(body)),
             body,
-            forwarded=exchange.client.forwarded.render(exchange.head.authority, exchange.head.forwarded),
+            forwarded=NO_FORWARDED
+            if server.hides_client
+            else rendered.render(exchange.head.authority, exchange.head.forwarded),
             service=route.label,
             destination=service,
             client_address=exchange.client.address,

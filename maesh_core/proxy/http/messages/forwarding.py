@@ -15,6 +15,8 @@ from maesh_core.proxy.http.messages.syntax import parse_port
 
 CACHED_FORWARDED_FIELDS: Final = 1024
 """A client that sends requests to one host uses one entry, which all its connections share."""
+NO_FORWARDED: Final = b"\r\n"
+"""The end of a request head without any of these fields."""
 FindClient = Callable[[str], ClientEntry | None]
 _NOTHING: Final[Mapping[bytes, bytes]] = {}
 _NAMES: Final = {

@@ -31,6 +31,9 @@ class HttpServer(ConnectablePool):
     idle ones. Each HTTP/1.1 connection counts itself once, from its creation to its end or the end of its tunnel
     (upstream_connection.py). Of HTTP/2, each stream counts, and each receiver that waits for a connection.
 
+    `authority` is the Host to send if a middleware does not choose another; empty for the client's. With
+    `hides_client`, the server gets no fields that identify the client.
+
     `is_divided` means that it has other pools (guarded_server.py), and no connections itself. `is_fallen_back` means
     that there may be connections in clear, because its node could not be reached.
     """
@@ -41,10 +44,12 @@ class HttpServer(ConnectablePool):
         "_is_sharing",
         "_latest",
         "aside",
+        "authority",
         "environment",
         "errors",
         "failed_responses",
         "failures",
+        "hides_client",
         "idle",
         "is_divided",
         "is_fallen_back",
@@ -60,7 +65,9 @@ class HttpServer(ConnectablePool):
     def __init__(self, environment: Environment, key: ServerKey) -> None:
         self.environment = environment
         self.key = key
-        self.label = join_port(key.address, key.port)
+        self.label = join_port(key.name or key.address, key.port)
+        self.authority = key.authority.encode()
+        self.hides_client = key.hides_client
         self.responses = 0
         self.errors = 0
         self.failed_responses = 0

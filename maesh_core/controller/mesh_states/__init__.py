@@ -1,0 +1,1 @@
+"""States of a mesh that are built once, without proxies: what `maesh diff` and `maesh simulate` ask questions about."""

@@ -1,0 +1,64 @@
+"""A real redis-server for tests: on a free port of loopback, with or without a password, TLS and a persistent state."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+SERVER = shutil.which("redis-server") or shutil.which("valkey-server") or ""
+
+
+class RedisServer:
+    """A server that can be killed, started again, and stopped as by a partition of the network."""
+
+    def __init__(self, folder, *options, has_tls=False):
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            self.port = sock.getsockname()[1]
+        self._folder, self._options, self._process = folder, options, None
+        self._ports = ["--port", "0", "--tls-port", self.port] if has_tls else ["--port", self.port]
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self):
+        """Start it, and wait until it accepts connections."""
+        command = [SERVER, *self._ports, "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
+        self._process = subprocess.Popen(
+            [*map(str, command), *map(str, self._options)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(1000):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return self
+            assert self._process.poll() is None, "redis-server has ended"
+            time.sleep(0.02)
+        raise AssertionError("redis-server does not accept connections")
+
+    def freeze(self):
+        """Let connections stay open, and nothing be answered."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        """Let it answer again."""
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def kill(self):
+        """End it at once, with its state."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@contextlib.contextmanager
+def run_redis(folder, *options, has_tls=False):
+    """Run a server while the block runs."""
+    server = RedisServer(folder, *options, has_tls=has_tls)
+    try:
+        yield server.start()
+    finally:
+        server.kill()

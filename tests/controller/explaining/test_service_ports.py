@@ -1,0 +1,36 @@
+"""The port of a request is found by number, protocol or name, and its type and scheme are those of the topology."""
+
+import pytest
+
+from maesh_core.controller.explaining.service_ports import find_port, find_scheme_source, find_traffic_type, fits
+from maesh_core.errors import ConfigurationError
+
+SERVICE = {
+    "name": "dns",
+    "trafficType": "udp",
+    "annotations": {"maesh.containo.us/scheme": "h2c"},
+    "ports": [
+        {"port": 53, "protocol": "TCP", "name": "plain", "trafficType": "tcp"},
+        {"port": 53, "protocol": "UDP"},
+        {"port": 80, "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"},
+    ],
+}
+
+
+def test_a_port_is_found_by_number_protocol_or_name():
+    assert find_port(SERVICE, None)["protocol"] == "TCP"
+    assert find_port(SERVICE, "53/udp")["protocol"] == "UDP"
+    assert find_port(SERVICE, "plain")["trafficType"] == "tcp"
+    with pytest.raises(ConfigurationError, match=r"no port 54; its ports: 53/tcp \(plain\), 53/udp, 80/tcp"):
+        find_port(SERVICE, 54)
+
+
+def test_the_traffic_type_is_that_of_the_port_or_of_the_service():
+    assert [find_traffic_type(SERVICE, port) for port in SERVICE["ports"]] == ["tcp", "udp", "udp"]
+    assert [fits(SERVICE, port) for port in SERVICE["ports"]] == [True, True, False]
+
+
+def test_the_scheme_is_selected_by_an_annotation_or_by_the_port():
+    assert find_scheme_source(SERVICE, 80) == "annotation scheme"
+    assert find_scheme_source({**SERVICE, "annotations": {}}, 80) == "appProtocol kubernetes.io/h2c"
+    assert find_scheme_source({**SERVICE, "annotations": {}}, 53) == ""
