@@ -18,6 +18,7 @@ from maesh_core.model.addresses import join_port
 from maesh_core.model.annotations import (
     build_annotation_error,
     find_chosen_traffic_type,
+    parse_annotations,
     read_annotation,
     select_annotations,
 )
@@ -41,8 +42,10 @@ from maesh_core.model.path_changes import (
 from maesh_core.model.patterns import weigh_pattern
 from maesh_core.model.request_sources import describe_sources, parse_sources
 from maesh_core.model.resources import (
+    NAMESPACES,
     REFERENCES,
     CheckedResource,
+    Namespace,
     ObjectMeta,
     Pod,
     Resource,
@@ -171,6 +174,7 @@ from maesh_core.plugin_system.pages import (
 )
 from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding, PolicyView
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.reports import ProxyReport, ReportingFactory
 from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind, SourceReader
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
@@ -236,6 +240,7 @@ __all__ = [
     "GRPC_SERVER_ERRORS",
     "GRPC_STATUS_NAMES",
     "HOOK_API_VERSION",
+    "NAMESPACES",
     "POD_NAMES",
     "PROXY_ENDED",
     "REFERENCES",
@@ -316,6 +321,7 @@ __all__ = [
     "NameAddresses",
     "NamedServer",
     "NamesService",
+    "Namespace",
     "Node",
     "NodeReport",
     "NodeService",
@@ -358,6 +364,7 @@ __all__ = [
     "PreparedService",
     "Problem",
     "ProtocolHandler",
+    "ProxyReport",
     "QueryMatch",
     "Question",
     "ReadableHeaders",
@@ -366,6 +373,7 @@ __all__ = [
     "RefusalLog",
     "RemoteServer",
     "Replaced",
+    "ReportingFactory",
     "ReportingRules",
     "RequestSource",
     "Resource",
@@ -434,6 +442,7 @@ __all__ = [
     "is_subdomain",
     "join_port",
     "override",
+    "parse_annotations",
     "parse_sources",
     "parse_value",
     "plan_rules",
