@@ -63,6 +63,7 @@ CHANGES = {
     "plugins.otel": True,
     "plugins.fault": True,
     "plugins.compress": True,
+    "plugins.jwt": True,
     "plugins.extra": ["stamp"],
     "mtls.enabled": False,
     "mtls.mode": ("strict", ENCRYPTION),
