@@ -36,6 +36,7 @@ PAGES = {
             "timeout",
         )
     },
+    "plugins/egress/README.md": "plugins/egress.md",
     "plugins/mtls/README.md": "plugins/mtls.md",
     **{f"plugins/{name}/README.md": f"plugins/{name}.md" for name in ("dashboard", "otel", "smi", "udp", "access-log")},
     **{

@@ -21,7 +21,8 @@ from maesh_core.settings import InstalledPlugin
 
 COMMANDS = (
     *("up", "controller", "proxy", "prepare", "cleanup"),
-    *("check", "explain", "diff", "status", "top", "tap", "dashboard", "convert", "plugins", "version"),
+    *("check", "explain", "diff", "simulate", "status"),
+    *("top", "tap", "dashboard", "convert", "plugins", "version"),
 )
 """In the order of the help text. Each is a module in this package with a function `add_command`."""
 

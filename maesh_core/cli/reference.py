@@ -48,7 +48,7 @@ from maesh_core.settings import (
 )
 from maesh_core.settings.check import CheckSettings
 from maesh_core.settings.fields import SettingField, list_fields
-from maesh_core.settings.states import DiffSettings
+from maesh_core.settings.states import DiffSettings, SimulateSettings
 from maesh_core.settings.traffic import TapSettings, TopSettings
 
 _COMMANDS = {
@@ -58,6 +58,7 @@ _COMMANDS = {
     "check": CheckSettings,
     "explain": ExplainSettings,
     "diff": DiffSettings,
+    "simulate": SimulateSettings,
     "status": StatusSettings,
     "top": TopSettings,
     "tap": TapSettings,

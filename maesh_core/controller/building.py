@@ -32,7 +32,7 @@ from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.request_sources import CORE_SOURCES
-from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.resources import NAMESPACES, Resource, ResourceKind
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
     OPTIONAL_SECTIONS,
@@ -102,10 +102,11 @@ def collect_sections(plugins: Plugins) -> frozenset[str]:
 def collect_kinds(plugins: Plugins, *, has_transport: bool = False) -> tuple[ResourceKind, ...]:
     """Join the core's kinds of resources and the plugins'. Raises PluginError if two have the same name.
 
-    A transport also reads Namespaces.
+    A transport also reads Namespaces, and so does a plugin that declares their kind.
     """
     given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may return the same one
-    kinds = (*(watch_namespaces(CORE_KINDS) if has_transport else CORE_KINDS), *given.values())
+    reads_namespaces = given.pop(id(NAMESPACES), None) is not None or has_transport
+    kinds = (*(watch_namespaces(CORE_KINDS) if reads_namespaces else CORE_KINDS), *given.values())
     _refuse_duplicates("kind of resources", kinds, plugins.describe, names=[kind.label for kind in kinds])
     return kinds
 
@@ -128,14 +129,20 @@ def collect_sources(
     *,
     enabled: Sequence[str] = (),
     describe: Describe = describe_type,
+    makes_pods: bool = False,
 ) -> tuple[Source, ...]:
-    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none."""
+    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none.
+
+    `makes_pods`: each workload in the manifests counts as a pod.
+    """
     sources = list(given)
     if cluster is not None:
         sources.append(cluster.source)
     if settings.paths:
         switches = find_kind_switches(enabled)
-        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive, switches=switches)
+        manifests = ManifestSource(
+            settings.paths, is_recursive=settings.recursive, switches=switches, makes_pods=makes_pods
+        )
         manifests.check_paths()
         sources.append(manifests)
     if not sources:
@@ -156,12 +163,17 @@ async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     return (await build_with_origins(settings, plugins))[0]
 
 
-async def build_with_origins(settings: ControllerSettings, plugins: Plugins) -> tuple[Engine, Origins]:
-    """Build everything as `build_once` does; also return where the objects are defined."""
+async def build_with_origins(
+    settings: ControllerSettings, plugins: Plugins, *, makes_pods: bool = False
+) -> tuple[Engine, Origins]:
+    """Build everything as `build_once` does; also return where the objects are defined.
+
+    `makes_pods`: each workload in the manifests counts as a pod.
+    """
     transport = collect_transport(plugins)
     kinds = collect_kinds(plugins, has_transport=transport is not None)
     given = plugins.collect("maesh_sources")
-    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe)
+    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe, makes_pods=makes_pods)
     engine = build_engine(
         settings, plugins, kinds=kinds, sources=sources, transport=transport, mapping_file=PortMappingFile(None)
     )

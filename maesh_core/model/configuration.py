@@ -145,8 +145,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     `tls_name` is the name that the server's certificate may have besides the address; only https uses it. `node` is the
     name of the server's node; empty if it is unknown, or no transport is enabled.
 
-    Proxies set the last three fields for the servers of a `NamedServer`: `authority` is the Host to send, `is_named`
-    means that the certificate must be for `tls_name`, as the address is from DNS.
+    Proxies set the last three fields for the servers of a `NamedServer`. `name` is its name: what is counted of the
+    server is shown for the name, and a certificate must be for it, as the address is from DNS. `authority` is the Host
+    to send; empty for the client's.
     """
 
     address: str
@@ -154,8 +155,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     weight: int = 1
     tls_name: str = ""
     node: str = ""
+    name: str = ""
     authority: str = ""
-    is_named: bool = False
     hides_client: bool = False
 
 

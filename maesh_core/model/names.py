@@ -75,8 +75,8 @@ def _build_servers(named: NamedServer, resolved: NameAddresses, scheme: str, sha
             port=named.port,
             weight=share // len(addresses),
             tls_name=named.name if scheme == "https" else "",
+            name=named.name,
             authority=_render_authority(named, scheme),
-            is_named=True,
             hides_client=named.hides_client,
         )
 

@@ -12,6 +12,7 @@ import pytest
 
 from maesh_testing.api_server import ApiServer
 from maesh_testing.commands import MAESH, PATIENCE_S, Command, build_environment
+from maesh_testing.policy import Policy
 from maesh_testing.ports import find_free_port
 from maesh_testing.running_mesh import SERVICE, Manifests, RunningMesh, build_service
 from maesh_testing.upstream import Upstream
@@ -101,6 +102,12 @@ def start_mesh(
         return RunningMesh(command, ports, manifests, servers, account=account)
 
     return start
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """Give what builds meshes from manifests, without a cluster, to test who may call whom and where requests go."""
+    return Policy()
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ left out. Only flags that differ from the defaults are set, because `--smi` is t
 - --no-{{ . }}
 {{- end }}
 {{- end }}
-{{- range list "acl" "otel" "fault" "compress" "jwt" }}
+{{- range list "acl" "otel" "fault" "compress" "egress" "jwt" }}
 {{- if include "maesh.isOn" (list $root .) }}
 - --{{ . }}
 {{- end }}

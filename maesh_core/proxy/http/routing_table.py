@@ -375,14 +375,14 @@ def _build_server_key(service: Service, server: Server, paths: Paths | None, *, 
 
     A server outside of the mesh has no node, and the TLS to it is its encryption.
     """
-    if service.encryption == OFF or (server.is_named and service.scheme == "https"):
+    if service.encryption == OFF or (server.name and service.scheme == "https"):
         return ServerKey(
             service.scheme,
             server.address,
             server.port,
             server.tls_name,
+            name=server.name,
             authority=server.authority,
-            is_named=server.is_named,
             hides_client=server.hides_client,
         )
     is_local = paths is not None and paths.is_local(server.node)
@@ -394,8 +394,8 @@ def _build_server_key(service: Service, server: Server, paths: Paths | None, *, 
         node=server.node,
         mode=service.encryption,
         is_guarded=is_guarded and not is_local,
+        name=server.name,
         authority=server.authority,
-        is_named=server.is_named,
         hides_client=server.hides_client,
     )
 

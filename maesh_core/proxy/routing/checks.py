@@ -175,6 +175,8 @@ def _check_server(origin: str, server: Server) -> None:
         raise UpdateRejectedError(f"{origin}: a weight is out of range")
     if server.tls_name and not _match_host(server.tls_name):
         raise UpdateRejectedError(f"{origin}: {server.tls_name[:64]!r} is not a host")
+    if server.name and not is_subdomain(server.name):
+        raise UpdateRejectedError(f"{origin}: {server.name[:64]!r} is not a DNS name")
     if server.authority and not _match_host(server.authority):
         raise UpdateRejectedError(f"{origin}: {server.authority[:64]!r} is not a host")
     if server.node and not is_node_name(server.node):

@@ -14,8 +14,8 @@ from maesh_egress.lookup import MISSING, NO_ADDRESS, Answer, Failure, Lookup, Na
 NAMES_LIMIT = 2000
 """Names that one proxy resolves; each is looked up at least every hour."""
 LONGEST_NEGATIVE_S = 60.0
-"""A negative answer is used for at most this long: a name that was just created must not stay unknown for hours. If it has
-addresses of the other family, the usual limits apply."""
+"""A negative answer is used for at most this long: a name that was just created must not stay unknown for hours. If the
+name has addresses of the other family, the usual limits apply."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Pauses between lookups that fail."""
 TOO_MANY = f"is not resolved: there are more than {NAMES_LIMIT} names"

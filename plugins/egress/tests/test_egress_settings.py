@@ -34,7 +34,9 @@ def test_a_resolver_is_an_address_with_a_port_or_without(text: str, expected: tu
     assert parse_resolver(text) == ResolverAddress(*expected)
 
 
-@pytest.mark.parametrize("text", ["", "a", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:x", "[::1]x", "fe80::1%lo"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:x", "[::1]x", "fe80::1%lo"]
+)
 def test_other_texts_are_no_resolver(text: str) -> None:
     with pytest.raises(ValueError, match="resolvers"):
         parse_resolver(text)

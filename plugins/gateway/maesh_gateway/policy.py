@@ -4,10 +4,19 @@ The errors themselves are found where routes are read and attached (checking.py,
 The core compares the rules of all routes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from maesh_core.plugin import FindingKind, PolicyFinding, PolicyView
+from maesh_gateway.filters import REDIRECT
+from maesh_gateway.kinds import ROUTE_TYPES
+from maesh_gateway.routes import Route
+from maesh_gateway.rules import SESSION
 from maesh_gateway.shapes import GROUP
+
+NO_WEIGHT = "MSH305"
+"""A code of the core."""
+_WITHOUT_WEIGHT = (REDIRECT, SESSION)
+"""Rules with these filters may do without weights: they redirect, or keep sessions at backends of weight 0."""
 
 ROUTES = ("HTTPRoute", "GRPCRoute", f"TCPRoute.{GROUP}", f"UDPRoute.{GROUP}")
 
@@ -112,11 +121,22 @@ KINDS = (
 
 
 class RoutePolicyChecker:
-    """Names the kinds of findings; it finds nothing by itself."""
+    """Finds rules whose backends all have the weight 0: the answer of such a rule replaces its backends."""
 
     finding_kinds: Sequence[FindingKind] = KINDS
 
-    def check(self, view: PolicyView) -> Sequence[PolicyFinding]:
-        """Find nothing: the core compares rules."""
-        del view
-        return ()
+    def check(self, view: PolicyView) -> Iterator[PolicyFinding]:
+        """Check the rules of all routes."""
+        for type_ in ROUTE_TYPES:
+            for route in view.list_objects(type_):
+                yield from _check_weights(route) if not route.faults else ()
+
+
+def _check_weights(route: Route) -> Iterator[PolicyFinding]:
+    for rule in route.rules:
+        is_without = bool(rule.backends) and not any(backend.weight for backend in rule.backends)
+        if is_without and rule.problem is None and not any(each.name in _WITHOUT_WEIGHT for each in rule.filters):
+            field = f"rules[{rule.index}]"
+            text = f"{field}: no backend has a weight above 0"
+            place = f"spec.{field}"
+            yield PolicyFinding(code=NO_WEIGHT, type=type(route), key=route.key, text=text, place=place)

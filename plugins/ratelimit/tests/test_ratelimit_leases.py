@@ -6,12 +6,15 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maesh_ratelimit.redis_store import leases
+from maesh_ratelimit.buckets import BucketTable
+from maesh_ratelimit.node_store import NodeStore
 from maesh_ratelimit.redis_store.leases import BATCH_LIMIT, LEASE_S, LEASES_LIMIT, Lease, LeaseBook, Terms
 from maesh_ratelimit.redis_store.limiter import LocalShare, RedisLimiter
 from maesh_ratelimit.redis_store.script import parse_answer
 from maesh_ratelimit.settings import Limit
 from maesh_ratelimit.store import ASK, Limiter
+
+from maesh_testing import FakeNode
 
 from .redis_model import ModelRedis
 
@@ -174,8 +177,7 @@ def test_tokens_that_a_worker_does_not_use_return_after_a_second(world):
     assert (worker.book.granted - worker.book.returned, len(worker.book)) == (20, 0)
 
 
-def test_leases_are_limited_and_the_oldest_is_given_up(world, monkeypatch):
-    monkeypatch.setattr(leases, "LEASES_LIMIT", LEASES_LIMIT)
+def test_leases_are_limited_and_the_oldest_is_given_up(world):
     worker = world.start_worker()
     for number in range(LEASES_LIMIT + 5):
         worker.request(str(number))
@@ -269,37 +271,31 @@ def test_ten_times_the_limit_over_eight_workers_is_admitted_within_one_percent(w
     assert 0.99 * (100 * 30 + 100) <= admitted <= 100 * 30 + 100
 
 
-class FakeLimiter(Limiter):
-    def take(self, source):
-        return 7.0
+def build_limiter(world, worker, *, nodes, limit):
+    """Build a limiter whose node has buckets of its own."""
+    node = FakeNode()
+    share = LocalShare(NodeStore(BucketTable(node), time=node.read_time), lambda: nodes)
+    return RedisLimiter(limit, "shop/cart", worker.book, share, lambda: world.now)
 
 
-class FakeStore:
-    """The node's own buckets."""
-
-    def __init__(self):
-        self.limits = []
-
-    def build_limiter(self, limit, service):
-        self.limits.append(limit)
-        return FakeLimiter(limit)
-
-    def collect_metrics(self):
-        return []
-
-
-def build_limiter(world, worker, *, nodes=4, average=100, burst=100):
-    store = FakeStore()
-    limit = Limit(name="a", average=average, burst=burst)
-    limiter = RedisLimiter(limit, "shop/cart", worker.book, LocalShare(store, lambda: nodes), lambda: world.now)
-    return limiter, store
-
-
-def test_without_redis_a_node_limits_by_its_share(world):
-    worker = world.start_worker()
-    limiter, store = build_limiter(world, worker, average=100, burst=10, nodes=4)
+def test_a_client_without_a_lease_must_be_asked_for(world):
+    limiter = build_limiter(world, world.start_worker(), nodes=4, limit=Limit(name="a", average=100, burst=9))
     assert limiter.take("a") == ASK
+
+
+@pytest.mark.parametrize(("burst", "nodes", "share"), [(9, 4, 2), (9, 1, 9), (2, 100, 1)])
+def test_without_redis_a_node_limits_by_its_share(world, burst, nodes, share):
+    worker = world.start_worker()
+    limiter = build_limiter(world, worker, nodes=nodes, limit=Limit(name="a", average=1, burst=burst, period_s=60.0))
     worker.book.fail(None)
-    assert limiter.take("a") == 7.0
-    (limit,) = store.limits
-    assert (limit.average / limit.period_s, limit.burst, limit.store) == (25, 2, "node")
+    assert [limiter.take("a") <= 0 for _ in range(20)].count(True) == share
+    assert limiter.take("a") == pytest.approx(60.0 * nodes, rel=0.01)
+
+
+def test_what_limits_say_of_a_bucket_is_what_redis_said_last(world):
+    worker = world.start_worker()
+    limiter = build_limiter(world, worker, nodes=4, limit=Limit(name="a", average=100, burst=9))
+    assert limiter.count_missing("a") == 0
+    worker.book.fail(None)
+    limiter.take("a")
+    assert limiter.count_missing("a") == pytest.approx(1, abs=0.01)

@@ -1,39 +1,129 @@
-"""Limits in a real mesh: accounts of clients, several limits, and what responses say."""
+"""Real proxies and a real Redis: buckets that nearly never refill, so that counts do not depend on time."""
 
-import re
+import contextlib
+import http.client
 
 import pytest
 
-from maesh_testing import build_pod
+from maesh_testing import build_service, find_free_port, send_request, wait_until
 
-pytestmark = pytest.mark.integration
+from .redis_servers import SERVER, run_redis
 
-LIMITS = """
-account: 2/1h source=account
-login: 1/1h source=ip,path:/login
-"""
-PODS = [build_pod("web-1", "127.0.1.1", "web"), build_pod("web-2", "127.0.1.2", "web")]
-
-
-def read_left(response):
-    """Read how many tokens a response says are left, by limit."""
-    return {name: int(left) for name, left in re.findall(r'"(\w+)";r=(\d+);t=\d+', response.headers["RateLimit"])}
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.peer,
+    pytest.mark.slow,
+    pytest.mark.skipif(not SERVER, reason="neither redis-server nor valkey-server is installed"),
+]
+LIMIT = {"ratelimit-average": "1", "ratelimit-burst": "12", "ratelimit-period": "1h", "ratelimit-source": "host"}
 
 
-def test_pods_of_one_account_share_a_limit_and_responses_say_what_is_left(start_mesh):
-    annotations = {"ratelimit-limits": LIMITS, "ratelimit-headers": "true"}
-    mesh = start_mesh("--set", "ratelimit.accounts=true", annotations=annotations, objects=PODS)
-    first = mesh.get("/login", client="127.0.1.1")
-    assert (first.status, first.headers["RateLimit-Policy"]) == (200, '"account";q=2;w=3600, "login";q=1;w=3600')
-    assert read_left(first) == {"account": 1, "login": 0}
-    assert mesh.get("/login", client="127.0.1.1").status == 429
-    second = mesh.get("/", client="127.0.1.2")
-    assert (second.status, read_left(second)) == (200, {"account": 0})
-    assert mesh.get("/", client="127.0.1.1").status == 429
-    assert mesh.get("/", client="127.0.1.3").status == 200
+class Proxy:
+    """A proxy on an address of its own."""
+
+    def __init__(self, command, address, port, admin_port):
+        self.command, self._address, self._port, self._admin_port = command, address, port, admin_port
+
+    def count_admitted(self, requests):
+        """Send requests, and count those that are answered."""
+        statuses = [self._send() for _ in range(requests)]
+        assert set(statuses) <= {200, 429}
+        return statuses.count(200)
+
+    def _send(self):
+        connection = http.client.HTTPConnection(self._address, self._port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("GET", "/", headers={"Host": "app.test.maesh"})
+            return connection.getresponse().status
+
+    def read_metric(self, line):
+        """Return the value of a metric, None if there is none."""
+        text = send_request(self._admin_port, path="/metrics").text
+        found = [row.rpartition(" ")[2] for row in text.splitlines() if row.startswith(line + " ")]
+        return float(found[0]) if found else None
+
+    def wait_for(self, line, value):
+        """Wait until a metric has a value."""
+        wait_until(lambda: self.read_metric(line) == value, f"{line} {value}")
 
 
-def test_the_account_needs_the_setting(start_mesh):
-    mesh = start_mesh(annotations={"ratelimit-average": "1", "ratelimit-source": "account"})
-    (error,) = mesh.describe_service()["errors"]
-    assert "needs the accounts of clients: --set ratelimit.accounts=true" in error
+NODES = "maesh_ratelimit_redis_nodes"
+AWAY = 'maesh_ratelimit_redis_workers{state="away"}'
+
+
+@pytest.fixture
+def start_proxies(start_maesh, start_upstream, manifests):
+    """Start a controller with a limited service, and proxies that share one Redis."""
+
+    def start(url, count=2, *flags):
+        upstream = start_upstream("app")
+        manifests.write("app.json", build_service("app", [(upstream.address, upstream.port)], annotations=LIMIT))
+        port, api_port = find_free_port(), find_free_port()
+        store = ["--set", "ratelimit.store=redis"]
+        ports = ["--api-host", "127.0.0.1", "--api-port", api_port, "--http-port", port]
+        start_maesh("controller", *ports, *store, manifests.path)
+        return [start_proxy(f"127.0.0.{number + 2}", port, api_port, url, *flags) for number in range(count)]
+
+    def start_proxy(address, port, api_port, url, *flags):
+        admin_port = find_free_port()
+        command = start_maesh(
+            *("proxy", "--endpoint", f"http://127.0.0.1:{api_port}", "--bind", address, "--workers", "1"),
+            *("--admin-host", "127.0.0.1", "--admin-port", admin_port, "--set", f"ratelimit.redis-url={url}"),
+            *("--set", "ratelimit.redis-timeout=1s", *flags),
+        )
+        wait_until(lambda: is_ready(admin_port), "the proxy")
+        return Proxy(command, address, port, admin_port)
+
+    return start
+
+
+def is_ready(admin_port):
+    return send_request(admin_port, path="/ready").status == 200
+
+
+def test_proxies_share_a_limit_and_each_has_its_part_of_it_while_redis_is_killed(start_proxies, tmp_path):
+    with run_redis(tmp_path) as redis:
+        first, second = start_proxies(redis.url)
+        assert [first.count_admitted(8), second.count_admitted(8), first.count_admitted(4)] == [8, 4, 0]
+        for proxy in (first, second):
+            proxy.wait_for(NODES, 2)
+        redis.kill()
+        for proxy in (first, second):
+            proxy.wait_for(AWAY, 1)
+            assert proxy.count_admitted(10) == 6
+            assert "is away" in proxy.command.stderr
+        redis.start()
+        for proxy in (first, second):
+            proxy.wait_for(AWAY, 0)
+        assert first.count_admitted(20) + second.count_admitted(20) == 12
+
+
+def test_a_redis_that_stands_still_delays_requests_no_longer_than_the_time_out(start_proxies, tmp_path):
+    with run_redis(tmp_path) as redis:
+        (proxy,) = start_proxies(redis.url, 1)
+        assert proxy.count_admitted(2) == 2
+        redis.freeze()
+        assert proxy.count_admitted(20) == 12
+        assert proxy.read_metric(AWAY) == 1
+        redis.thaw()
+        proxy.wait_for(AWAY, 0)
+        assert proxy.count_admitted(20) in (9, 10)  # the answer that came too late had a token
+
+
+def test_a_wrong_password_is_told_and_each_node_limits_for_itself(start_proxies, tmp_path):
+    password = tmp_path / "password"
+    password.write_text("wrong")
+    with run_redis(tmp_path, "--requirepass", "right") as redis:
+        flags = ["--set", f"ratelimit.redis-password-file={password}", "--set", "ratelimit.nodes=3"]
+        (proxy,) = start_proxies(redis.url, 1, *flags)
+        assert proxy.count_admitted(20) == 4
+        assert "the server refuses the user or the password" in proxy.command.stderr
+        assert "wrong" not in proxy.command.stderr
+        password.write_text("right")
+        proxy.wait_for(AWAY, 0)
+        assert proxy.count_admitted(20) == 12
+
+
+def test_a_proxy_without_the_address_of_redis_refuses_the_routes(start_mesh):
+    mesh = start_mesh("--set", "ratelimit.store=redis", annotations=LIMIT)
+    assert mesh.get().status == 503

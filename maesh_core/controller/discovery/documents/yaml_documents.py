@@ -59,6 +59,11 @@ class YamlBody:
     def __init__(self, value: Any) -> None:
         self._value = value
 
+    @property
+    def value(self) -> Any:
+        """The document itself, for readers of files that are no manifests."""
+        return self._value
+
     def read_head(self) -> Head:
         """Read apiVersion and kind."""
         return msgspec.convert(self._value, Head)

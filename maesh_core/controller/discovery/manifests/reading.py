@@ -10,7 +10,10 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from maesh_core.controller.discovery.documents.parsing import KindTable, Manifest, parse_manifest
+from maesh_core.controller.discovery.documents.workloads import WORKLOAD_KINDS, PodMaker
 from maesh_core.controller.discovery.manifests.files import (
     SUFFIXES,
     Root,
@@ -24,9 +27,9 @@ from maesh_core.controller.discovery.manifests.files import (
 from maesh_core.controller.discovery.manifests.merging import MergedManifests
 from maesh_core.controller.discovery.manifests.settling import Settling
 from maesh_core.errors import ManifestError
-from maesh_core.model.events import Event, Problem
+from maesh_core.model.events import Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.resources import Pod, Resource, ResourceKind
 
 SEARCHED_LIMIT = 1000
 """With more files than this, folders are not checked for being useless."""
@@ -40,7 +43,8 @@ Hints = Mapping[str, bool]
 class ManifestReader:
     """The files below some roots, and the objects in them. Times are the caller's monotonic seconds.
 
-    `switches` explains how to enable the plugin of a kind that no enabled plugin reads.
+    `switches` explains how to enable the plugin of a kind that no enabled plugin reads. With `makes_pods`, workloads
+    count as pods, unless their namespace has real ones.
     """
 
     __slots__ = (
@@ -49,6 +53,7 @@ class ManifestReader:
         "_known",
         "_merged",
         "_noticed",
+        "_pods",
         "_roots",
         "_settle_s",
         "_settling",
@@ -63,10 +68,13 @@ class ManifestReader:
         *,
         settle_s: float,
         switches: Mapping[str, str] | None = None,
+        makes_pods: bool = False,
     ) -> None:
         self._roots = Roots(roots)
         self._kinds = kinds
-        self._table = KindTable(kinds, switches)
+        pod_kind = next((kind for kind in kinds if kind.type is Pod), None) if makes_pods else None
+        self._pods = PodMaker(pod_kind) if pod_kind is not None else None
+        self._table = KindTable((*kinds, *WORKLOAD_KINDS) if self._pods else kinds, switches)
         self._settle_s = settle_s
         self._settling = Settling(settle_s)
         self._merged = MergedManifests()
@@ -124,7 +132,8 @@ class ManifestReader:
     def collect_lists(self) -> list[Event]:
         """Return everything."""
         self._note_useless_folders()
-        return self._merged.collect_lists(self._kinds)
+        lists = self._merged.collect_lists(self._kinds)
+        return lists if self._pods is None else [_drop_made_pods(each, self._pods) for each in lists]
 
     def list_origins(self) -> Mapping[tuple[type[Resource], ObjectKey], str]:
         """List where the objects are defined."""
@@ -179,6 +188,9 @@ class ManifestReader:
             self._merged.set_manifest(path, Manifest(errors=(emptied,)))
             return
         manifest = parse_manifest(content, self._table, path=shown)
+        if self._pods is not None:
+            resources, faults = self._pods.replace(manifest.resources)
+            manifest = msgspec.structs.replace(manifest, resources=resources, faults=(*manifest.faults, *faults))
         self._notice(path, shown, manifest.unread_kinds)
         self._merged.set_manifest(path, manifest)
         self._note_useless_file(path, shown, manifest)
@@ -230,3 +242,12 @@ class ManifestReader:
             if (path, kind) not in self._noticed:
                 self._noticed.add((path, kind))
                 logger.warning("%s: skipped %s, which neither the mesh nor an enabled plugin reads", shown, kind)
+
+
+def _drop_made_pods(event: Event, pods: PodMaker) -> Event:
+    """Drop the pods that were made of workloads in namespaces with real pods: these are the pods of the workloads."""
+    if not isinstance(event, Replaced) or event.type is not Pod:
+        return event
+    real = {each.metadata.namespace for each in event.resources if not pods.is_made(each.key)}
+    kept = [each for each in event.resources if not pods.is_made(each.key) or each.metadata.namespace not in real]
+    return Replaced(event.type, kept)

@@ -32,7 +32,8 @@ FIRST_WAIT_S = 1.0
 class ManifestSource:
     """A `hookspecs.Source` of files and folders. A folder is read without its sub-folders unless `is_recursive`.
 
-    `switches` explains how to enable the plugin of a kind that no enabled plugin reads.
+    `switches` explains how to enable the plugin of a kind that no enabled plugin reads. `makes_pods`: the first list
+    has a pod for each workload, such as a Deployment, of namespaces without pods; changes are not followed so.
     """
 
     name = "manifests"
@@ -44,11 +45,13 @@ class ManifestSource:
         is_recursive: bool = False,
         settle_s: float = SETTLE_S,
         switches: Mapping[str, str] | None = None,
+        makes_pods: bool = False,
     ) -> None:
         self._paths = tuple(dict.fromkeys(os.fspath(path) for path in paths))
         self._is_recursive = is_recursive
         self._settle_s = settle_s
         self._switches = switches
+        self._makes_pods = makes_pods
         self.origins: Mapping[tuple[type[Resource], ObjectKey], str] = {}
         """Where the objects of the first list are defined, as `path document 2 line 10`."""
 
@@ -64,7 +67,9 @@ class ManifestSource:
     async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncGenerator[Sequence[Event], None]:
         """Yield events of these kinds, forever, in batches; the first one lists every kind."""
         roots = [build_root(path, is_recursive=self._is_recursive) for path in self._paths]
-        reader = ManifestReader(roots, kinds, settle_s=self._settle_s, switches=self._switches)
+        reader = ManifestReader(
+            roots, kinds, settle_s=self._settle_s, switches=self._switches, makes_pods=self._makes_pods
+        )
         watch = FolderWatch(roots)
         try:
             await watch.renew()  # before the first read, so that no change is missed

@@ -234,7 +234,7 @@ class PendingConnection:
         """Continue with TLS, and with the protocol that the server chooses."""
         server = self._server
         name, tls = server.key.tls_name, server.environment.tls
-        address = "" if server.key.is_named else server.key.address  # DNS, which chose the address, is not trusted
+        address = "" if server.key.name else server.key.address  # DNS, which chose the address, is not trusted
         context = tls.get_context(offers_http2=self._offers_http2)
         timeout_s = server.environment.settings.connect_timeout + 1.0  # that of _connect() ends first
         host = name or address  # an address is not sent (RFC 6066 section 3)

@@ -65,7 +65,7 @@ class HttpServer(ConnectablePool):
     def __init__(self, environment: Environment, key: ServerKey) -> None:
         self.environment = environment
         self.key = key
-        self.label = join_port(key.address, key.port)
+        self.label = join_port(key.name or key.address, key.port)
         self.authority = key.authority.encode()
         self.hides_client = key.hides_client
         self.responses = 0

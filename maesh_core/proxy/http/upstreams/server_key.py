@@ -12,8 +12,9 @@ class ServerKey(NamedTuple):
     that of the service's encryption, and empty for `off`; the node is only set with a mode. So a strict and a
     permissive service never share connections. `is_guarded` means that each connection belongs to one client.
 
-    The last three fields are those of a server outside of the mesh: the Host to send if it is not the client's, whether
-    its certificate must be for the name, and whether it gets no fields that identify the client.
+    The last three fields are those of a server outside of the mesh: the DNS name that was resolved to the address, for
+    which its certificate must be; the Host to send if it is not the client's; and whether it gets no fields that
+    identify the client.
     """
 
     scheme: str
@@ -23,8 +24,8 @@ class ServerKey(NamedTuple):
     node: str = ""
     mode: str = ""
     is_guarded: bool = False
+    name: str = ""
     authority: str = ""
-    is_named: bool = False
     hides_client: bool = False
 
     def __str__(self) -> str:

@@ -1,0 +1,121 @@
+"""How long `maesh check` takes: services with endpoints, pods, routes, splits and access rules, one file a service.
+
+Every tenth service has a mistake, so that findings are classified and their lines looked for. Prints the wall time and
+the CPU time of whole commands, and the number of findings.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from scale import render_file
+
+LIMIT_S = 3.0
+"""What 2,000 services may take."""
+NAMESPACES = 50
+MISTAKES = (
+    {"maesh.containo.us/retry-atempts": "3"},
+    {"maesh.containo.us/retry-attempts": "three"},
+    {"maesh.containo.us/81.scheme": "h2c"},
+)
+
+
+def build_documents(number: int) -> list[dict[str, Any]]:
+    """Build a service with two pods, an access rule and, for each second one, a route."""
+    name, namespace = f"service-{number}", f"team-{number % NAMESPACES}"
+    annotations = MISTAKES[number // 10 % len(MISTAKES)] if number % 10 == 0 else {}
+    metadata = {"name": name, "namespace": namespace, "annotations": annotations}
+    ports = [{"name": "web", "port": 80, "targetPort": 8080}]
+    documents = [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": {"app": name}, "ports": ports},
+        },
+        *(_build_pod(name, namespace, number, index) for index in range(2)),
+        _build_target(name, namespace, number),
+    ]
+    return [*documents, _build_route(name, namespace)] if number % 2 else documents
+
+
+def _build_pod(name: str, namespace: str, number: int, index: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{name}-{index}", "namespace": namespace, "labels": {"app": name}},
+        "spec": {"serviceAccountName": name, "containers": [{"name": "web", "ports": [{"containerPort": 8080}]}]},
+        "status": {
+            "podIP": f"10.{index}.{number // 250}.{number % 250}",
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+def _build_target(name: str, namespace: str, number: int) -> dict[str, Any]:
+    client = max(number - NAMESPACES, number % NAMESPACES)
+    return {
+        "apiVersion": "access.smi-spec.io/v1alpha3",
+        "kind": "TrafficTarget",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "destination": {"kind": "ServiceAccount", "name": name, "namespace": namespace},
+            "sources": [{"kind": "ServiceAccount", "name": f"service-{client}", "namespace": namespace}],
+        },
+    }
+
+
+def _build_route(name: str, namespace: str) -> dict[str, Any]:
+    rules = [
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": f"/{word}"}, "method": method}],
+            "backendRefs": [{"name": name, "port": 80}],
+        }
+        for word in ("orders", "carts", "items")
+        for method in ("GET", "POST")
+    ]
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": name, "port": 80}], "rules": rules},
+    }
+
+
+def measure(folder: Path) -> tuple[float, float, int]:
+    """Run the command once; return its wall time, its CPU time, and the number of findings."""
+    command = [sys.executable, "-m", "maesh_core.cli", "check", "--acl", "--json", str(folder)]
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    output = subprocess.run(command, check=False, stdout=subprocess.PIPE, env=os.environ).stdout
+    taken, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return taken, cpu, len(json.loads(output)["findings"])
+
+
+def main() -> None:
+    """Write the manifests, and check them several times."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--services", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--kind", choices=("yaml", "json"), default="yaml")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number in range(options.services):
+            (folder / f"{number:05}.{options.kind}").write_text(render_file(build_documents(number), options.kind))
+        time.sleep(0.1)  # files that have just been written are waited for
+        runs = [measure(folder) for _ in range(options.runs)]
+    wall, cpu = (statistics.median(run[index] for run in runs) for index in (0, 1))
+    print(f"{options.services} services, {options.kind}: {wall:.2f} s, {cpu:.2f} s CPU, {runs[0][2]} findings")
+
+
+if __name__ == "__main__":
+    main()
