@@ -4,11 +4,18 @@ What a request costs is that of the engine alone, without the kernel's part (eng
 """
 
 import asyncio
+import time
 from itertools import count, cycle
 
 import pytest
 from access import THREE
 from engine import Engine, build_request
+from maesh_ratelimit.buckets import BucketTable
+from maesh_ratelimit.node_store import NodeStore
+from maesh_ratelimit.redis_store.leases import LeaseBook
+from maesh_ratelimit.redis_store.limiter import LocalShare, RedisLimiter
+from maesh_ratelimit.redis_store.script import Grant
+from maesh_ratelimit.settings import Limit
 from policies import POLICIES, build_policies, build_policy_request
 
 from maesh_core.model.configuration import HttpOrder, HttpRouter, Section, Server, Service
@@ -21,6 +28,7 @@ from maesh_core.proxy.http.rules import CompiledOrder
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.settings import ProxySettings
+from maesh_testing import FakeNode
 
 SERVICES, SERVERS = 5000, 10
 
@@ -170,3 +178,22 @@ def test_choose_the_rule_of_a_large_request_among_128_with_32_conditions(benchma
     order = CompiledOrder([HttpOrder(rule=index, match=match) for index in range(128)])
     head = parse_request_head(b"GET %b HTTP/1.1\r\nHost: a.b.maesh\r\n%b\r\n" % (target, fields))
     assert benchmark(order._find, head) == -1
+
+
+@pytest.mark.parametrize("store", ["node", "redis"])
+async def test_take_a_token(benchmark, store):
+    """Of a bucket in the node's memory, or of those that a worker has leased from Redis."""
+    node = FakeNode()
+    local = NodeStore(BucketTable(node))
+    limit = Limit(name="default", average=10**9, burst=10**9)
+    if store == "node":
+        limiter = local.build_limiter(limit, "team/service")
+    else:
+        book = LeaseBook(lambda: None, lambda: None)
+        limiter = RedisLimiter(limit, "team/service", book, LocalShare(local, lambda: 1), time.monotonic)
+        asked = asyncio.ensure_future(limiter.ask("10.0.0.1"))
+        await asyncio.sleep(0)
+        batch = book.build_batch()
+        book.accept(batch, [Grant(10**9, 0.0, 0.0, 10**9)], time.monotonic())
+        await asked
+    assert benchmark(limiter.take, "10.0.0.1") <= 0

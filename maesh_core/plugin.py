@@ -18,6 +18,7 @@ from maesh_core.model.addresses import join_port
 from maesh_core.model.annotations import (
     build_annotation_error,
     find_chosen_traffic_type,
+    parse_annotations,
     read_annotation,
     select_annotations,
 )
@@ -35,13 +36,16 @@ from maesh_core.model.path_changes import (
     PathChanger,
     PathModifier,
     build_path_change,
+    describe_path_change,
     read_path_change,
 )
 from maesh_core.model.patterns import weigh_pattern
 from maesh_core.model.request_sources import describe_sources, parse_sources
 from maesh_core.model.resources import (
+    NAMESPACES,
     REFERENCES,
     CheckedResource,
+    Namespace,
     ObjectMeta,
     Pod,
     Resource,
@@ -170,6 +174,7 @@ from maesh_core.plugin_system.pages import (
 )
 from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding, PolicyView
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.reports import ProxyReport, ReportingFactory
 from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind, SourceReader
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
@@ -235,6 +240,7 @@ __all__ = [
     "GRPC_SERVER_ERRORS",
     "GRPC_STATUS_NAMES",
     "HOOK_API_VERSION",
+    "NAMESPACES",
     "POD_NAMES",
     "PROXY_ENDED",
     "REFERENCES",
@@ -315,6 +321,7 @@ __all__ = [
     "NameAddresses",
     "NamedServer",
     "NamesService",
+    "Namespace",
     "Node",
     "NodeReport",
     "NodeService",
@@ -357,6 +364,7 @@ __all__ = [
     "PreparedService",
     "Problem",
     "ProtocolHandler",
+    "ProxyReport",
     "QueryMatch",
     "Question",
     "ReadableHeaders",
@@ -365,6 +373,7 @@ __all__ = [
     "RefusalLog",
     "RemoteServer",
     "Replaced",
+    "ReportingFactory",
     "ReportingRules",
     "RequestSource",
     "Resource",
@@ -420,6 +429,7 @@ __all__ = [
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "describe_path_change",
     "describe_sources",
     "find_chosen_traffic_type",
     "find_header_problem",
@@ -432,6 +442,7 @@ __all__ = [
     "is_subdomain",
     "join_port",
     "override",
+    "parse_annotations",
     "parse_sources",
     "parse_value",
     "plan_rules",

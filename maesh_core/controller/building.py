@@ -32,7 +32,7 @@ from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.request_sources import CORE_SOURCES
-from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.resources import NAMESPACES, Resource, ResourceKind
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
     OPTIONAL_SECTIONS,
@@ -102,10 +102,11 @@ def collect_sections(plugins: Plugins) -> frozenset[str]:
 def collect_kinds(plugins: Plugins, *, has_transport: bool = False) -> tuple[ResourceKind, ...]:
     """Join the core's kinds of resources and the plugins'. Raises PluginError if two have the same name.
 
-    A transport also reads Namespaces.
+    A transport also reads Namespaces, and so does a plugin that declares their kind.
     """
     given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may return the same one
-    kinds = (*(watch_namespaces(CORE_KINDS) if has_transport else CORE_KINDS), *given.values())
+    reads_namespaces = given.pop(id(NAMESPACES), None) is not None or has_transport
+    kinds = (*(watch_namespaces(CORE_KINDS) if reads_namespaces else CORE_KINDS), *given.values())
     _refuse_duplicates("kind of resources", kinds, plugins.describe, names=[kind.label for kind in kinds])
     return kinds
 

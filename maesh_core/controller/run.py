@@ -184,7 +184,7 @@ async def _build_parts(
         is_cluster=cluster is not None,
     )
     stack.push_async_callback(api.close)
-    added.host.attach_proxies(nodes, api.finder)
+    added.host.attach_proxies(nodes, api.finder, api.reports)
     for collect in [*([] if cluster is None else [cluster.collect_metrics]), *list_collectors(added.services)]:
         metrics.add(collect)
     return _Parts(engine, kinds, sources, cluster, api, counts, added)

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.mesh_proxies.finder import Finder, Registry
+from maesh_core.controller.proxy_reports import ReportGatherer
+from maesh_core.controller.resources.kinds import ADDRESS_INDEX
 from maesh_core.errors import ConfigurationError, StartupError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import NodeReport
 from maesh_core.model.resources import Pod
 from maesh_core.plugin_system.controllers import ControllerService
+from maesh_core.plugin_system.reports import ProxyReport
 from maesh_core.process.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -37,7 +40,17 @@ _log = logging.getLogger(__name__)
 class ControllerHost:
     """The controller as plugins see it: a `ControllerNode`. `attach` what is created after the plugins' parts."""
 
-    __slots__ = ("_engine", "_finder", "_membership", "_registry", "cluster", "name", "problems", "settings")
+    __slots__ = (
+        "_engine",
+        "_finder",
+        "_membership",
+        "_registry",
+        "_reports",
+        "cluster",
+        "name",
+        "problems",
+        "settings",
+    )
 
     def __init__(self, settings: Any, name: str, cluster: "PluginCluster | None" = None) -> None:
         self.settings = settings
@@ -49,6 +62,7 @@ class ControllerHost:
         self._membership: Cluster | None = None
         self._registry: Registry | None = None
         self._finder: Finder | None = None
+        self._reports: ReportGatherer | None = None
 
     def __repr__(self) -> str:
         return f"<ControllerHost {self.name}>"
@@ -65,10 +79,11 @@ class ControllerHost:
         self._engine = engine
         self._membership = membership
 
-    def attach_proxies(self, registry: Registry, finder: Finder) -> None:
-        """Use the registry of this controller, and the finder that also asks the other controllers."""
+    def attach_proxies(self, registry: Registry, finder: Finder, reports: ReportGatherer | None = None) -> None:
+        """Use the registry of this controller, the finder that also asks the other controllers, and the gatherer."""
         self._registry = registry
         self._finder = finder
+        self._reports = reports
 
     @property
     def mesh_nodes(self) -> Mapping[str, Any]:
@@ -85,6 +100,14 @@ class ControllerHost:
     def list_own_proxies(self) -> Sequence[NodeReport]:
         """List what proxies report to this controller."""
         return () if self._registry is None else self._registry.list_reports()
+
+    async def gather_reports(self, name: str, add: Callable[[ProxyReport], None]) -> bool:
+        """Call `add` with the report of each proxy; return whether all controllers named theirs."""
+        return self._reports is not None and await self._reports.gather(name, add)
+
+    def find_pods(self, address: str) -> Sequence[Pod]:
+        """Find the pods that have an address now, without those that have ended."""
+        return () if self._engine is None else self._engine.objects.find(Pod, ADDRESS_INDEX, address)
 
     def refresh_transport(self) -> None:
         """Publish what the transport's rules describe differently now."""

@@ -25,6 +25,7 @@ from maesh_core.controller.engine import Engine
 from maesh_core.controller.mesh_proxies.finder import ProxyFinder
 from maesh_core.controller.mesh_proxies.mesh_pods import MeshPods
 from maesh_core.controller.metrics import MetricsPage
+from maesh_core.controller.proxy_reports import ReportGatherer
 from maesh_core.controller.tap.mesh_tap import MeshTaps
 from maesh_core.controller.traffic.gathering import TrafficGatherer, TrafficSource
 from maesh_core.controller.traffic.prometheus import PrometheusSource
@@ -48,12 +49,14 @@ class ApiService:
         "_explanations",
         "_node_client",
         "_protection",
+        "_report_client",
         "_server",
         "_taps",
         "_traffic",
         "api",
         "finder",
         "is_open",
+        "reports",
     )
 
     def __init__(
@@ -74,6 +77,8 @@ class ApiService:
         self.finder = ProxyFinder(nodes, PeerClient(protection.secure_peer), mesh_pods if is_cluster else None)
         self._node_client = NodeClient(secure=protection.secure_node)
         self._traffic = TrafficGatherer(engine, _build_traffic_source(self.finder, prometheus, protection))
+        self._report_client = NodeClient(timeout_s=TIMEOUT_S, connections=CONCURRENCY, secure=protection.secure_node)
+        self.reports = ReportGatherer(self.finder, self._report_client)
         tap_client = HttpTapClient(connections_limit=choose_stream_limit(open_files), secure=protection.secure_node)
         self._taps = MeshTaps(self.finder, tap_client, engine)
         self._explanations = Explanations(engine)
@@ -133,6 +138,7 @@ class ApiService:
         if self._server is not None:
             await self._server.close(grace_s=STOP_S)
         await self._node_client.close()
+        await self._report_client.close()
         await self._traffic.close()
         await self._taps.close()
         await self.finder.close()

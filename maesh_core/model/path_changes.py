@@ -73,6 +73,13 @@ class PathChanger:
         return (self._replacement + rest or b"/") + mark + query
 
 
+def describe_path_change(change: PathChange) -> str:
+    """Describe a change, to follow a verb: `path /new`, or `prefix /old by /new`."""
+    if change.full:
+        return f"path {change.full}"
+    return f"prefix {change.prefix or '/'} by {change.replacement or '/'}"
+
+
 def build_path_change(modifier: PathModifier, matches: Sequence[HttpMatch]) -> PathChange:
     """Build the change of a filter from its modifier and the matches of its rule. Raises ConfigurationError."""
     if modifier.type == "ReplaceFullPath":

@@ -302,3 +302,9 @@ REFERENCES = "references"
 def build_reference(kind: str, key: ObjectKey) -> str:
     """Build the value of an object in the index `references`: `kind namespace/name`."""
     return f"{kind} {key.namespace}/{key.name}"
+
+
+NAMESPACES = ResourceKind(
+    name="Namespace", plural="namespaces", api_versions=("v1",), type=Namespace, is_namespaced=False
+)
+"""The kind of Namespaces: the core watches them if a transport is enabled, or if a plugin declares this kind."""

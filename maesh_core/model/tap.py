@@ -79,6 +79,7 @@ class TappedRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     path: str = ""
     server_path: str = ""
     server_node: str = ""
+    would_deny: str = ""
 
 
 _CUT_NAMES: Final[tuple[str, ...]] = (
@@ -94,6 +95,7 @@ _CUT_NAMES: Final[tuple[str, ...]] = (
     "host",
     "server_path",
     "server_node",
+    "would_deny",
 )
 
 
@@ -214,6 +216,7 @@ def build_tapped(record: "TrafficRecord") -> TappedRecord:
         path=read_path(record.target),
         server_path=record.server_path,
         server_node=record.server_node,
+        would_deny=record.would_deny[:TEXT_LIMIT],
     )
 
 

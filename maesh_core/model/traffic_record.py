@@ -51,6 +51,7 @@ LISTED: Final = (
     "status",
     "grpc_status",
     "reason",
+    "would_deny",
 )
 """The fields that `TrafficRecord.list_values` returns. What changes with each request comes first, then what depends on
 where it went, and last its outcome, so that slices are keys of caches."""
@@ -87,6 +88,7 @@ class TrafficRecord:
         "status",
         "target",
         "upstream_s",
+        "would_deny",
     )
 
     def __init__(
@@ -114,6 +116,7 @@ class TrafficRecord:
         head: Any = None,
         server_path: str = "",
         server_node: str = "",
+        would_deny: str = "",
     ) -> None:
         self.kind = kind
         self.started_at = started_at
@@ -147,6 +150,8 @@ class TrafficRecord:
         self.method = method
         self.host = host
         self.target = target
+        self.would_deny = would_deny
+        """Why access control would have denied it if it were not in audit mode; empty if it was allowed, or denied."""
         self._headers = headers
         self._head = head
         """What has the headers as `client_headers`, unless they were passed."""
@@ -185,4 +190,5 @@ class TrafficRecord:
             self.status,
             self.grpc_status,
             self.reason,
+            self.would_deny,
         )

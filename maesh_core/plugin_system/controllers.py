@@ -11,6 +11,7 @@ from maesh_core.model.messages import NodeReport as NodeReport
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import Pod, Resource, ResourceKind
 from maesh_core.model.token_identity import TokenIdentity as TokenIdentity
+from maesh_core.plugin_system.reports import ProxyReport as ProxyReport
 
 # --- controller services ---------------------------------------------------------------------------------------------
 
@@ -82,6 +83,15 @@ class ControllerNode(Protocol):
 
         There may be several reports of a name: of two proxies of one node, or an old one of another controller.
         """
+
+    async def gather_reports(self, name: str, add: Callable[[ProxyReport], None]) -> bool:
+        """Call `add` with the report of this name of each proxy, as it arrives; `ReportingFactory` makes reports.
+
+        A proxy that does not answer has an error. Returns whether all controllers named their proxies.
+        """
+
+    def find_pods(self, address: str) -> Sequence[Pod]:
+        """Find the pods that have an address now, in canonical form, without those that have ended."""
 
     def list_own_proxies(self) -> Sequence[NodeReport]:
         """List what proxies report to this controller."""

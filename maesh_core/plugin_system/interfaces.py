@@ -205,13 +205,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The decision of a middleware about a request, with the reasons, each a line of text.
 
     `servers` are the only ones to which the request may be sent; None allows all. `status` is that of the middleware's
-    own response to a request that it does not pass on; 0 means that access is denied.
+    own response to a request that it does not pass on; 0 means that access is denied. `would_deny` has the reasons for
+    which access control would deny a request that it admits only because it is in audit mode.
     """
 
     is_admitted: bool
     reasons: tuple[str, ...] = ()
     servers: tuple[tuple[str, int], ...] | None = None
     status: int = 0
+    would_deny: tuple[str, ...] = ()
 
 
 class Exchange(Protocol):
@@ -332,6 +334,9 @@ class Exchange(Protocol):
     allowed_servers: Collection[tuple[str, int]] | None
     """The only servers, by address and port, to which the request may be sent; None allows all of the destination."""
 
+    would_deny: str
+    """Why access control would deny the request if it were not in audit mode; empty if it allows the request."""
+
     timeout_s: float
     """The time-out of the whole exchange, from the end of `on_request` to the last byte of its response; 0: only the
     proxy's own limits.
@@ -445,6 +450,9 @@ class Connection(Protocol):
 
     allowed_servers: Collection[tuple[str, int]] | None
     """The only servers, by address and port, that may be chosen; None allows all of the service."""
+
+    would_deny: str
+    """Why access control would deny it if it were not in audit mode; empty if it is allowed."""
 
     @property
     def exchange(self) -> Exchange | None:

@@ -47,7 +47,7 @@ class ApiPage(Protocol):
     """A page of the controller's API.
 
     It answers GET and HEAD requests for `path`, which begins with `/` and is compared with the decoded path of a
-    request. The path must be unique. Paths below `/api` belong to the core.
+    request. The path must be unique. Paths below `/api` belong to the core, except for those below `/api/PLUGIN/`.
     """
 
     path: str
@@ -76,3 +76,9 @@ class OpenPage(ApiPage, Protocol):
     """A page that checks itself who sends a request, so that a protected API lets every request through to it."""
 
     is_open: bool
+
+
+class CostlyPage(ApiPage, Protocol):
+    """A page that starts costly work, so that no web site may make a browser ask for it."""
+
+    is_costly: bool

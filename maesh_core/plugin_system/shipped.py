@@ -22,6 +22,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 
 ANNOTATIONS: Mapping[str, str] = {
     "access-log": "access-log",
+    "acl-mode": "acl",
     "backend-request-timeout": "timeout",
     "circuit-breaker-expression": "circuitbreaker",
     "cors-allow-credentials": "cors",

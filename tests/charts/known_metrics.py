@@ -1,7 +1,7 @@
 """The metrics that dashboards and alerts may query, with their labels, as the documentation lists them.
 
-Reads the tables of docs/metrics.md, docs/encryption.md, docs/tunnel.md, docs/tcp-services.md and docs/udp-services.md,
-which other tests compare with what a proxy and a controller serve.
+Reads the tables of docs/metrics.md, docs/encryption.md, docs/tunnel.md, docs/tcp-services.md, docs/udp-services.md and
+the plugin ratelimit, which other tests compare with what a proxy and a controller serve.
 """
 
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ROW = re.compile(r"^\| (`[a-z_]+`(?:, `[a-z_]+`)*) \| (?:([^|]*)\| )?([^|]*) \|$", re.MULTILINE)
+RATE_LIMIT = DOCS.parent / "plugins" / "ratelimit" / "README.md"
 STREAMS = ("tcp-services.md", "udp-services.md")
 TARGET_LABELS = frozenset({"instance", "job", "namespace", "pod"})
 """Labels that Prometheus itself adds."""
@@ -21,6 +22,7 @@ def read_pages():
     """Read the labels of each metric of the pages; a histogram has `le`."""
     rows = ROW.findall((DOCS / "metrics.md").read_text())
     rows += [row for row in ROW.findall((DOCS / "encryption.md").read_text()) if row[0].startswith("`maesh_")]
+    rows += [row for row in ROW.findall(RATE_LIMIT.read_text()) if row[0].startswith("`maesh_")]
     rows += [(name_sample(*row), *row[1:]) for row in ROW.findall((DOCS / "tunnel.md").read_text())]
     for page in STREAMS:
         found = ROW.findall((DOCS / page).read_text())

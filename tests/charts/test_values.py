@@ -43,6 +43,8 @@ TOLERATION = {"operator": "Exists"}
 SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
 AFFINITY = {"nodeAffinity": {}}
 
+REDIS = {"redis": {"url": "rediss://redis.example"}}
+
 # Another value for each path, and what else must be set for it to matter.
 CHANGES = {
     "image.name": "other",
@@ -65,6 +67,10 @@ CHANGES = {
     "plugins.compress": True,
     "plugins.egress": True,
     "plugins.extra": ["stamp"],
+    "redis.url": "redis://redis.example:6379/0",
+    "redis.passwordSecret": ("redis", REDIS),
+    "redis.caSecret": ("redis-ca", REDIS),
+    "redis.certificateSecret": ("redis-client", REDIS),
     "mtls.enabled": False,
     "mtls.mode": ("strict", ENCRYPTION),
     "mtls.proxies": (False, {"mtls": {"enabled": True, "apiClear": True}}),
@@ -311,6 +317,8 @@ def test_what_is_gone_is_refused_by_the_schema_with_what_to_do_instead(path, val
 @pytest.mark.parametrize(
     ("path", "value", "text"),
     [
+        ("redis", {"passwordSecret": "redis"}, "redis has Secrets, but no redis.url"),
+        ("redis", {"url": "redis://a", "caSecret": "b"}, "redis.url must begin with rediss://"),
         ("settings", {"acl.a": 1}, "settings.acl.a belongs to a disabled plugin: set plugins.acl"),
         ("settings", {"stamp": {"a": 1}}, "settings.stamp belongs to a disabled plugin"),
         ("settings", {"udp.limit": 5}, "settings contains udp.limit: set limits.udp instead"),

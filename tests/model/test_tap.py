@@ -156,6 +156,7 @@ def test_the_json_has_the_fields_of_a_record_in_camel_case() -> None:
         "startedAt": 1000.5,
         "serverPath": "",
         "serverNode": "",
+        "wouldDeny": "",
         "durationS": 0.25,
         "client": "10.0.0.1",
         "source": "",

@@ -25,6 +25,7 @@ FIELDS: dict[str, Any] = {
     "target": b"/",
     "server_path": "encrypted",
     "server_node": "node-b",
+    "would_deny": "no rule",
 }
 
 

@@ -19,6 +19,17 @@
     {{- $problems = append $problems "settings contains udp.limit: set limits.udp instead" -}}
   {{- end -}}
 {{- end -}}
+{{- with .Values.redis -}}
+  {{- if and .url (not (include "maesh.isOn" (list $root "ratelimit"))) -}}
+    {{- $problems = append $problems "redis.url has no effect without the plugin ratelimit: set plugins.ratelimit" -}}
+  {{- end -}}
+  {{- if and (or .passwordSecret .caSecret .certificateSecret) (not .url) -}}
+    {{- $problems = append $problems "redis has Secrets, but no redis.url" -}}
+  {{- end -}}
+  {{- if and (or .caSecret .certificateSecret) (not (hasPrefix "rediss://" .url)) -}}
+    {{- $problems = append $problems "redis.caSecret and redis.certificateSecret are for TLS: redis.url must begin with rediss://" -}}
+  {{- end -}}
+{{- end -}}
 {{- if eq .Release.Namespace "kube-system" -}}
   {{- $problems = append $problems "the namespace is kube-system, which the mesh ignores: install the chart into another namespace" -}}
 {{- end -}}

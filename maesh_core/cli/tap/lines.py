@@ -105,7 +105,7 @@ class LinePrinter:
 
 
 def _list_details(record: TappedRecord) -> list[str]:
-    """List what only some records have: the branch, the server, further attempts, the mesh's reason."""
+    """List what only some records have: the branch, the server, further attempts, the mesh's reasons."""
     details = []
     if record.destination and record.destination != record.service:
         details.append(f"to {record.destination}")
@@ -115,6 +115,8 @@ def _list_details(record: TappedRecord) -> list[str]:
         details.append(f"{record.attempts} attempts")
     if record.reason:
         details.append(record.reason)
+    if record.would_deny:
+        details.append(f"would-deny: {record.would_deny}")
     return details
 
 

@@ -18,7 +18,14 @@ from maesh_core.controller.api.authentication import Authentication, Caller
 from maesh_core.controller.api.browser_guard import BrowserGuard
 from maesh_core.controller.api.long_poll import Waiters
 from maesh_core.controller.api.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
-from maesh_core.controller.api.pages import answer_page, answer_post, find_post_page, is_open_page, list_body_limits
+from maesh_core.controller.api.pages import (
+    answer_page,
+    answer_post,
+    find_post_page,
+    is_costly_page,
+    is_open_page,
+    list_body_limits,
+)
 from maesh_core.controller.api.paths import LIVENESS_PATH, PULL_PATH, READINESS_PATH, REPORTS_PATH
 from maesh_core.controller.api.queries import WAIT_LIMIT_S, parse_port, parse_wait, read_path, read_query
 from maesh_core.controller.api.request_counts import CLIENT_LEFT, OTHER_PATH, PAGE_PATH, RequestCounts
@@ -238,20 +245,21 @@ class Api:
     ) -> Response:
         """Answer one request; an internal error is logged and answered with 500, without details."""
         is_pull = path == PULL_PATH and b"?" in request.target  # may add a proxy, which the controller then asks
+        page = self._pages.get(path)
         caller = await self._admission.admit(
             request,
             path,
             node=read_query(request).get("node") if is_pull else None,
-            is_page=path in self._pages,
-            is_costly=is_pull or path in COSTLY_PATHS or route == self._get_of_node,
-            is_open=is_open_page(self._pages.get(path)),
+            is_page=page is not None,
+            is_costly=is_pull or path in COSTLY_PATHS or route == self._get_of_node or is_costly_page(page),
+            is_open=is_open_page(page),
         )
         if not isinstance(caller, Caller):
             return caller
         if route is None:
             paths = ", ".join((*self._routes, NODE_PATH, NODE_STATUS_PATH))
             return build_text(HTTPStatus.NOT_FOUND, f"not found; the paths are {paths}\n")
-        post_page = find_post_page(self._pages.get(path)) if request.method == b"POST" else None
+        post_page = find_post_page(page) if request.method == b"POST" else None
         if request.method not in (b"GET", b"HEAD") and post_page is None:
             return build_text(
                 HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are supported\n", {"Allow": "GET, HEAD"}

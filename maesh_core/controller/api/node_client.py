@@ -81,6 +81,11 @@ class NodeClient:
         address = find_admin_address(proxy)
         return await self._getter.get(address, "/traffic", limit_bytes=min(limit_bytes, self._limit_bytes))
 
+    async def fetch_report(self, proxy: NodeReport, name: str, *, limit_bytes: int) -> bytes:
+        """Fetch a plugin's report of the proxy's workers; raises NodeUnreachableError."""
+        address = find_admin_address(proxy)
+        return await self._getter.get(address, f"/reports/{name}", limit_bytes=min(limit_bytes, self._limit_bytes))
+
     async def close(self) -> None:
         """Close the connections."""
         await self._getter.close()

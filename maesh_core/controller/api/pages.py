@@ -15,7 +15,11 @@ from maesh_core.plain_http.messages import Request, Response
 from maesh_core.plugin_system.pages import ApiPage, PageRequest, PageResponse, PostPage, PostRequest
 
 CORE_PREFIXES = ("/api", "/metrics")
-"""Paths that begin with one of these, as a whole segment, belong to the core."""
+"""Paths that begin with one of these, as a whole segment, belong to the core, except for `/api/PLUGIN/...`."""
+CORE_NAMES = frozenset(
+    {"configuration", "topology", "services", "pods", "objects", "traffic", "explain", "tap", "status"}
+)
+"""Names after `/api/` that belong to the core, even if a plugin has one of them."""
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,12 +41,21 @@ def index_pages(pages: Sequence[ApiPage], describe: Callable[[object], str]) -> 
         path = page.path
         if _PATH.fullmatch(path) is None:
             raise PluginError(f"page {path!r} of {describe(page)} does not have a plain path that begins with /")
-        if any(path == prefix or path.startswith(f"{prefix}/") for prefix in CORE_PREFIXES):
+        if _is_core_path(path, describe(page)):
             raise PluginError(f"page {path!r} of {describe(page)}: this path belongs to the controller itself")
         if path in found:
             raise PluginError(f"page {path!r} is claimed by both {describe(found[path])} and {describe(page)}")
         found[path] = page
     return found
+
+
+def _is_core_path(path: str, owner: str) -> bool:
+    """Whether a path belongs to the core, and not to the plugin that `owner` describes (`InstalledPlugin.label`)."""
+    api, _, rest = path.removeprefix("/").partition("/")
+    name, slash, _ = rest.partition("/")
+    if api == "api" and slash and name not in CORE_NAMES and owner.startswith(f"plugin {name!r} ("):
+        return False
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in CORE_PREFIXES)
 
 
 async def answer_page(page: ApiPage, request: PageRequest) -> Response:
@@ -58,6 +71,11 @@ def find_post_page(page: ApiPage | None) -> PostPage | None:
 def is_open_page(page: ApiPage | None) -> bool:
     """Whether a page checks itself who sends a request."""
     return getattr(page, "is_open", False) is True
+
+
+def is_costly_page(page: ApiPage | None) -> bool:
+    """Whether a browser may not ask for a page on behalf of another site, because it starts costly work."""
+    return getattr(page, "is_costly", False) is True
 
 
 def list_body_limits(pages: Mapping[str, ApiPage]) -> dict[bytes, int]:

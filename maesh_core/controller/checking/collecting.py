@@ -172,5 +172,5 @@ class _Collector:
 
 def _is_repeated(text: str, others: dict[tuple[str, str], list[str]]) -> bool:
     """Whether a text of a Service repeats one of another object, which it names."""
-    named = ((match[1].partition(".")[0], match[2]) for match in _find_others(text))
-    return any(known in text for subject in named for known in others.get(subject, ()))
+    named = (((match[1].partition(".")[0], match[2]), text[match.end() :]) for match in _find_others(text))
+    return any(known in text or rest in known for subject, rest in named for known in others.get(subject, ()))

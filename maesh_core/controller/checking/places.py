@@ -12,7 +12,7 @@ import yaml
 
 from maesh_core.controller.discovery.manifests.files import read_content
 from maesh_core.errors import ManifestError
-from maesh_core.model.annotations import PREFIXES
+from maesh_core.model.annotations import PREFIXES, TRAFFIC_TYPE
 
 DOCUMENT_LIMIT_BYTES = 256 * 1024
 """Larger documents are not composed: it takes about a second for each 4 MiB."""
@@ -23,6 +23,7 @@ _find_separator = re.compile(rb"^---(?=\s|\Z)", re.MULTILINE).search
 _find_steps = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]").finditer
 _find_field = re.compile(r"(?<![\w.])([a-z]\w*(?:\[\d+\]|\.[a-z]\w*)+)(?=[: ])").finditer
 """Finds paths of fields with at least one dot or index, such as `spec.backend` and `rules[0].filters`."""
+_TYPE_TEXT = "no enabled plugin supports traffic type"
 _find_annotation = re.compile(r"annotations? (\S+?)(?=[: ])").search
 
 
@@ -54,7 +55,8 @@ class PlaceFinder:
         node = _find_item(self._read_document(place), items) if items or fields else None
         if node is None:
             return place
-        found = next(filter(None, (_find_line(node, each) for each in fields)), 0)
+        lines = [_find_line(node, each) for each in fields]
+        found = next((line for line, is_exact in lines if is_exact), 0) or next((line for line, _ in lines if line), 0)
         return Place(place.file, place.line + (found or node.start_mark.line))
 
     def _read_document(self, place: Place) -> Any:
@@ -88,9 +90,9 @@ def _list_fields(text: str, field: str) -> Iterator[tuple[str, ...]]:
     if field:
         yield _split(field)
     annotation = _find_annotation(text)
-    if annotation is not None:
-        for prefix in ("", *PREFIXES):
-            yield ("metadata", "annotations", f"{prefix}{annotation[1]}")
+    name = TRAFFIC_TYPE if _TYPE_TEXT in text else annotation[1] if annotation is not None else ""
+    for prefix in ("", *PREFIXES) if name else ():
+        yield ("metadata", "annotations", f"{prefix}{name}")
     for match in _find_field(text):
         steps = _split(match[1])
         yield steps
@@ -110,21 +112,23 @@ def _find_item(node: Any, items: list[int]) -> Any:
     return node
 
 
-def _find_line(node: Any, steps: tuple[str, ...]) -> int:
-    """Find the line of a field in a document, from 0; 0 if there is none."""
+def _find_line(node: Any, steps: tuple[str, ...]) -> tuple[int, bool]:
+    """Find the line of a field in a document, from 0, and whether it is there; else its owner's, and 0 without one."""
     line = 0
-    for count, step in enumerate(steps):
-        if isinstance(node, yaml.MappingNode):
-            key = next((key for key, _ in node.value if key.value == step), None)
-            if key is None:
-                return line if count > 1 else 0  # the field is missing: its owner is shown
-            line = int(key.start_mark.line)
+    for step in steps:
+        is_item = isinstance(node, yaml.SequenceNode)
+        key = None if is_item else _find_key(node, step)
         node = _step(node, step)
         if node is None:
-            return line if count > 1 else 0
-        if isinstance(node, yaml.Node) and not isinstance(node, yaml.ScalarNode):
-            line = max(line, int(node.start_mark.line))
-    return line
+            return line, False
+        line = int(node.start_mark.line if key is None else key.start_mark.line)
+    return line, True
+
+
+def _find_key(node: Any, name: str) -> Any:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((key for key, _ in node.value if key.value == name), None)
 
 
 def _step(node: Any, step: str) -> Any:

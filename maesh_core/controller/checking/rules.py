@@ -4,7 +4,7 @@ Takes the nodes of all services; returns findings about the objects that define 
 port is not reported for another one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from maesh_core.controller.checking.core_kinds import (
@@ -42,15 +42,19 @@ class _Place(NamedTuple):
 
 
 class _Verdicts:
-    """What was found about rules and matches on all ports: what applies somewhere is not reported."""
+    """What was found about rules and matches on all ports: what applies on one port is not reported for another."""
 
     def __init__(self) -> None:
         self.reached: set[_Place] = set()
-        self.covered: dict[_Place, tuple[str, str]] = {}
+        self.hidden_rules: dict[_Place, tuple[str, ...]] = {}
+        """By rule: what gets its requests."""
+        self.hidden_matches: dict[_Place, str] = {}
+        """By match of a rule that is reached: what gets its requests."""
         self.texts: dict[_Place, dict[str, str]] = {}
         self.comparisons = 0
 
     def note(self, place: _Place, code: str, text: str) -> None:
+        """Note a text once."""
         self.texts.setdefault(place, {}).setdefault(text, code)
 
 
@@ -62,61 +66,55 @@ def check_rules(policy: EnginePolicy) -> Iterator[PolicyFinding]:
             for table in (*([port.rules] if port.rules else []), *port.consumers.values()):
                 _check_order(table, verdicts)
                 _check_table(table, verdicts)
-    for place, (code, text) in verdicts.covered.items():
+    for place, names in verdicts.hidden_rules.items():
         if place not in verdicts.reached:
-            yield _build(place, code, text)
+            verb = "get" if len(names) > 1 else "gets"
+            text = f"it is never reached: {' and '.join(names)} {verb} all of its requests"
+            yield _build(place, NEVER_REACHED.code, text)
+    for place, name in verdicts.hidden_matches.items():
+        if place not in verdicts.reached:
+            yield _build(place, REDUNDANT_MATCH.code, f"it adds nothing: {name} gets all of its requests")
     for place, texts in verdicts.texts.items():
-        for text, code in texts.items():
-            yield _build(place, code, text)
+        yield from (_build(place, code, text) for text, code in texts.items())
 
 
 def _build(place: _Place, code: str, text: str) -> PolicyFinding:
     type_, key = place.owner
-    return PolicyFinding(code=code, type=type_, key=key, text=f"{place.shown}: {text}", place=place.field)
+    shown = f"{place.shown}: {text}" if place.field else text
+    return PolicyFinding(code=code, type=type_, key=key, text=shown, place=place.field)
 
 
 def _check_order(table: RuleTable, verdicts: _Verdicts) -> None:
     """Find the matches and rules whose requests earlier ones get."""
     earlier: list[tuple[HttpMatch, int]] = []
-    waiting: set[int] = set()
+    matches: dict[int, dict[_Place, int | None]] = {}
+    """By rule: each of its matches, and the rule that gets its requests."""
     for each in table.order:
-        rule = table.rules[each.rule]
-        place = _find_place(rule)
-        if place is None:
-            earlier.append((each.match, each.rule))
-            continue
-        found = _find_covering(each.match, earlier, verdicts)
-        match_place = _locate_match(place, rule, each.match)
-        if found is None:
-            waiting.add(each.rule)
-            verdicts.reached |= {match_place, place}
-            earlier.append((each.match, each.rule))
-        else:
-            name = "an earlier match of the rule" if found == each.rule else _name(table.rules[found], place)
-            text = f"it adds nothing: {name} gets all of its requests"
-            verdicts.covered.setdefault(match_place, (REDUNDANT_MATCH.code, text))
-    covered = {each.rule for each in table.order} - waiting
-    for index in sorted(covered):
-        rule = table.rules[index]
+        rule, found = table.rules[each.rule], _find_covering(each.match, earlier, verdicts)
         place = _find_place(rule)
         if place is not None:
-            _cover_rule(table, index, place, verdicts)
+            at = _locate_match(place, rule, each.match, is_again=(each.match, each.rule) in earlier)
+            matches.setdefault(each.rule, {})[at] = found
+        if found is None:
+            earlier.append((each.match, each.rule))
+    for index, found_matches in matches.items():
+        place = _find_place(table.rules[index])
+        if place is not None:
+            _judge(table, place, found_matches, verdicts)
 
 
-def _cover_rule(table: RuleTable, index: int, place: _Place, verdicts: _Verdicts) -> None:
-    """Report a rule of which no match is reached, in place of its matches."""
-    rule = table.rules[index]
-    names: dict[str, None] = {}
-    for each in table.order:
-        if each.rule == index:
-            text = verdicts.covered.pop(_locate_match(place, rule, each.match), None)
-            if text is not None:
-                names[text[1].removeprefix("it adds nothing: ").removesuffix(" gets all of its requests")] = None
-    others = " and ".join(names) or "earlier rules"
-    verb = "get" if len(names) > 1 else "gets"
-    verdicts.covered.setdefault(
-        place, (NEVER_REACHED.code, f"it is never reached: {others} {verb} all of its requests")
-    )
+def _judge(table: RuleTable, place: _Place, matches: Mapping[_Place, int | None], verdicts: _Verdicts) -> None:
+    """Note that a rule is reached, with its matches that add nothing, or that it is never reached."""
+    names = {at: _name(table.rules[index], at, place) for at, index in matches.items() if index is not None}
+    if len(names) == len(matches):
+        verdicts.hidden_rules.setdefault(place, tuple(dict.fromkeys(names.values())))
+        return
+    verdicts.reached.add(place)
+    for at in matches:
+        if at in names:
+            verdicts.hidden_matches.setdefault(at, names[at])
+        else:
+            verdicts.reached.add(at)
 
 
 def _find_covering(match: HttpMatch, earlier: Iterable[tuple[HttpMatch, int]], verdicts: _Verdicts) -> int | None:
@@ -140,7 +138,7 @@ def _check_table(table: RuleTable, verdicts: _Verdicts) -> None:
                 verdicts.note(
                     _locate_match(place, rule, match), IMPOSSIBLE_MATCH.code, f"it holds for no request: {reason}"
                 )
-        for problem in find_weight_problems(rule.backends, has_answer=not rule.backends):
+        for problem in find_weight_problems(rule.backends, has_answer=not rule.backends or rule.keeps_idle):
             verdicts.note(place, *problem)
 
 
@@ -152,17 +150,21 @@ def _find_place(rule: BranchNode) -> _Place | None:
     return _Place(rule.origin, f"spec.rules[{index}]" if index.isdecimal() else "")
 
 
-def _locate_match(place: _Place, rule: BranchNode, match: HttpMatch) -> _Place:
-    index = rule.matches.index(match) if match in rule.matches else -1
-    if index < 0 or not place.field or len(rule.matches) == 1:
+def _locate_match(place: _Place, rule: BranchNode, match: HttpMatch, *, is_again: bool = False) -> _Place:
+    """Locate a match in its rule; `is_again`: the second one, if the rule has it twice."""
+    indexes = [index for index, each in enumerate(rule.matches) if each == match]
+    if not indexes or not place.field or len(rule.matches) == 1:
         return place
+    index = indexes[min(int(is_again), len(indexes) - 1)]
     return place._replace(field=f"{place.field}.matches[{index}]", match=index)
 
 
-def _name(rule: BranchNode, place: _Place) -> str:
-    """Name a rule for a finding about a rule of the same or of another object."""
+def _name(rule: BranchNode, at: _Place, place: _Place) -> str:
+    """Name the rule that gets the requests of a match, which is `at` in the rule at `place`."""
     found = _find_place(rule)
     if found is None or rule.origin is None:
         return "an earlier rule"
+    if found == place:
+        return "an earlier match of the rule" if at != place else found.shown
     type_, key = rule.origin
     return found.shown if found.owner == place.owner else f"{found.shown} of {name_kind(type_)} {key}"

@@ -56,7 +56,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     `undecided` are middlewares that do not explain themselves: one of them may refuse an admitted request. `objects`
     are the examined objects with errors or notices; `problems` is what the controller could not read. `decided_by` are
     the steps that decide, without those that do not apply. `limits` describes the middlewares of the request, `KIND:
-    LINE`, whether they let it pass or not.
+    LINE`, whether they let it pass or not. `would_deny` has the reasons for which access control would deny it without
+    audit mode.
     """
 
     client: str
@@ -73,6 +74,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     outcome: Outcome = "allowed"
     decided_by: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    would_deny: tuple[str, ...] = ()
 
 
 class _Headers:
@@ -129,6 +131,7 @@ class _Outcome(NamedTuple):
     undecided: Sequence[str] = ()
     decided: Sequence[str] = ()
     limits: Sequence[str] = ()
+    would_deny: Sequence[str] = ()
 
 
 class _Passage(NamedTuple):
@@ -202,6 +205,7 @@ class Explainer:
             outcome=first.kind,
             decided_by=(*first.decided, *first.reasons),
             limits=tuple(first.limits),
+            would_deny=tuple(first.would_deny),
         )
 
     def _name_problem(self) -> str:
@@ -261,6 +265,7 @@ class Explainer:
             destinations=found,
             undecided=passage.undecided,
             decided=[*decided, *passage.reasons],
+            would_deny=passage.verdict.would_deny,
             limits=passage.limits,
         )
         if not any(each.servers for each in found):
@@ -293,6 +298,7 @@ class Explainer:
             destinations=found,
             undecided=passage.undecided,
             decided=[*decided, *passage.reasons],
+            would_deny=passage.verdict.would_deny,
             limits=[*passage.limits, *self._describe_parts(chosen, place.section)],
         )
         if any(each.servers for each in found):
@@ -362,6 +368,7 @@ class Explainer:
         undecided: list[str] = []
         reasons: dict[str, Sequence[str]] = {}
         refusal: Verdict | None = None
+        would_deny: list[str] = []
         for key in middlewares:
             middleware = section.middlewares[key]
             verdict, failure = _explain_middleware(
@@ -377,14 +384,18 @@ class Explainer:
                 refusal = verdict
                 break
             reasons[key] = verdict.reasons
-            steps += [f"{middleware.kind}: {text}" for text in verdict.reasons]
+            denials = [f"{middleware.kind}: would deny: {text}" for text in verdict.would_deny]
+            would_deny += denials
+            steps += [*(f"{middleware.kind}: {text}" for text in verdict.reasons), *denials]
             servers = verdict.servers if verdict.servers is not None else servers
         lines = describe_middlewares(middlewares, section.middlewares, self._middleware_builders, reasons)
         limits = tuple(dict.fromkeys(lines))
         if refusal is not None:
             return _Passage(refusal, limits=limits)
         said = [f"{section.middlewares[key].kind}: {text}" for key, texts in reasons.items() for text in texts]
-        return _Passage(Verdict(is_admitted=True, servers=servers), undecided, said, limits)
+        return _Passage(
+            Verdict(is_admitted=True, servers=servers, would_deny=tuple(would_deny)), undecided, said, limits
+        )
 
 
 def _refuse(passage: _Passage, steps: Sequence[str], decided: Sequence[str], *, is_http: bool) -> _Outcome:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from maesh_core.controller.building import (
     build_engine,
-    build_once,
+    build_with_origins,
     collect_kinds,
     collect_transport,
 )
@@ -31,8 +31,9 @@ Batch = Sequence[Event]
 
 
 async def build_manifest_state(settings: ControllerSettings, plugins: GuardedPlugins, label: str) -> MeshState:
-    """Build the state of the manifests at `settings.paths`."""
-    return MeshState(await build_once(settings, plugins), plugins, label=label)
+    """Build the state of the manifests at `settings.paths`; each workload without pods there counts as a pod."""
+    engine, _ = await build_with_origins(settings, plugins, makes_pods=True)
+    return MeshState(engine, plugins, label=label)
 
 
 class RecordedObjects:
@@ -55,7 +56,7 @@ class RecordedObjects:
         Other objects stay. Raises StartupError for a path that does not exist.
         """
         engine, kinds = self._build()
-        manifests = ManifestSource(paths, is_recursive=is_recursive)
+        manifests = ManifestSource(paths, is_recursive=is_recursive, makes_pods=True)
         manifests.check_paths()
         async with aclosing(manifests.watch_events(kinds)) as batches:
             async for batch in batches:

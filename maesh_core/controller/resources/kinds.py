@@ -11,7 +11,16 @@ import msgspec
 
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import Endpoints, EndpointSlice, Namespace, Pod, ResourceKind, Service, ServiceAccount
+from maesh_core.model.resources import (
+    NAMESPACES,
+    Endpoints,
+    EndpointSlice,
+    Namespace,
+    Pod,
+    ResourceKind,
+    Service,
+    ServiceAccount,
+)
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """The label of an EndpointSlice with the name of its Service in the same namespace (Kubernetes API)."""
@@ -47,7 +56,7 @@ _ENDED = frozenset({"Succeeded", "Failed"})
 
 
 def watch_namespaces(kinds: Iterable[ResourceKind]) -> tuple[ResourceKind, ...]:
-    """Return the kinds with Namespaces watched, whose annotations only transports read."""
+    """Return the kinds with Namespaces watched, whose annotations only transports and some plugins read."""
     return tuple(msgspec.structs.replace(kind, is_watched=True) if kind.type is Namespace else kind for kind in kinds)
 
 
@@ -124,14 +133,7 @@ CORE_KINDS: tuple[ResourceKind, ...] = (
             TUNNEL_INDEX: _index_pod_by_tunnel,
         },
     ),
-    ResourceKind(
-        name="Namespace",
-        plural="namespaces",
-        api_versions=("v1",),
-        type=Namespace,
-        is_namespaced=False,
-        is_watched=False,
-    ),
+    msgspec.structs.replace(NAMESPACES, is_watched=False),
     ResourceKind(
         name="ServiceAccount", plural="serviceaccounts", api_versions=("v1",), type=ServiceAccount, is_watched=False
     ),

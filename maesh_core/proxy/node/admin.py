@@ -1,9 +1,10 @@
-"""The pages of the admin port: /ping, /ready, /metrics, /traffic, /tap, /status and /configuration.
+"""The pages of the admin port: /ping, /ready, /metrics, /traffic, /reports/NAME, /tap, /status and /configuration.
 
 Takes a request's method and target, reads the node's state, and returns a Response or an awaitable of one.
 maesh_core/plain_http serves the port.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -21,6 +22,11 @@ PROBE_PAGES = frozenset({b"/ping", b"/ready"})
 _NOT_FOR_BROWSERS = frozenset({b"/tap", b"/traffic"})
 """A web site could make a browser follow live traffic, under a name of the site that points to this port, or keep all
 taps in use; only the controller needs these pages."""
+
+
+REPORTS = b"/reports/"
+"""The beginning of the paths of plugins' reports, which only the controller needs."""
+_is_report_name = re.compile(rb"[a-z0-9-]{1,64}").fullmatch
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +69,7 @@ class AdminPages:
 
     `read_status` and the functions that render are called per request for their page. `render_metrics` takes the field
     Accept, and returns the page and its content type. `render_traffic` returns a `ProxyTraffic` as JSON,
+    `render_report` returns a plugin's report as JSON, or None if there is no report of this name;
     `render_configuration` returns None before the first configuration. `open_tap` takes a query and a client's address,
     and returns a stream; it raises ValueError with a reason, and TooManyTapsError.
     """
@@ -74,6 +81,7 @@ class AdminPages:
         "_read_status",
         "_render_configuration",
         "_render_metrics",
+        "_render_report",
         "_render_traffic",
     )
 
@@ -84,6 +92,7 @@ class AdminPages:
         read_status: Callable[[], ProxyStatus],
         render_metrics: Callable[[str], Awaitable[tuple[bytes, str]]],
         render_traffic: Callable[[], Awaitable[bytes]],
+        render_report: Callable[[str], Awaitable[bytes | None]],
         render_configuration: Callable[[], bytes | None],
         open_tap: Callable[[bytes, str], BodyStream],
     ) -> None:
@@ -91,6 +100,7 @@ class AdminPages:
         self._read_status = read_status
         self._render_metrics = render_metrics
         self._render_traffic = render_traffic
+        self._render_report = render_report
         self._render_configuration = render_configuration
         self._open_tap = open_tap
         self._pages: dict[bytes, Callable[[Request], Response | Awaitable[Response]]] = {
@@ -106,12 +116,13 @@ class AdminPages:
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
         path = request.target.partition(b"?")[0]
-        page = self._pages.get(path)
+        is_report = path.startswith(REPORTS) and _is_report_name(path.removeprefix(REPORTS)) is not None
+        page = self._answer_report if is_report else self._pages.get(path)
         if page is None:
             return build_text(404, "no such page")
         if request.method not in {b"GET", b"HEAD"}:
             return build_text(405, "only GET and HEAD are supported", (b"Allow", b"GET, HEAD"))
-        if path in _NOT_FOR_BROWSERS and is_from_browser(request.fields):
+        if (is_report or path in _NOT_FOR_BROWSERS) and is_from_browser(request.fields):
             return build_text(403, "not for browsers: the controller shows this traffic")
         return page(request)
 
@@ -129,6 +140,11 @@ class AdminPages:
 
     async def _answer_traffic(self, _: Request) -> Response:
         return _build_page(await self._render_traffic(), b"application/json")
+
+    async def _answer_report(self, request: Request) -> Response:
+        name = request.target.partition(b"?")[0].removeprefix(REPORTS).decode("ascii")
+        body = await self._render_report(name)
+        return build_text(404, "no such report") if body is None else _build_page(body, b"application/json")
 
     def _answer_tap(self, request: Request) -> Response:
         try:

@@ -36,6 +36,7 @@ from maesh_core.proxy.worker.memory_settings import settle_memory
 from maesh_core.proxy.worker.parent_watch import follow_parent
 from maesh_core.proxy.workers.link import WorkerLink
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
+from maesh_core.proxy.workers.messages import CollectReport, Failed, Report, Reported
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
 from maesh_core.proxy.workers.spawning import WorkerSpawner
 from maesh_core.settings import ProxySettings
@@ -293,11 +294,15 @@ class Node:
             await self._collect()
             return self._traffic.render()
 
+        async def render_report(name: str) -> bytes | None:
+            return join_reports(await self._pool.ask_in_time(CollectReport(name=name), SCRAPE_LIMIT_S))
+
         return AdminPages(
             is_ready=lambda: self.is_ready,
             read_status=self._read_status,
             render_metrics=render_metrics,
             render_traffic=render_traffic,
+            render_report=render_report,
             render_configuration=self._configuration.render,
             open_tap=self._taps.open,
         )
@@ -321,6 +326,18 @@ def _choose_admin_clients() -> int:
     """Return the client limit of the admin port: at most a quarter of the descriptors."""
     open_files = find_open_files_limit()
     return ADMIN_CLIENTS if open_files is None else min(ADMIN_CLIENTS, max(1, open_files // 4))
+
+
+def join_reports(answers: Sequence[Report | None]) -> bytes | None:
+    """Join the workers' reports to a document; None if no worker makes such a report.
+
+    An answer is None if the worker did not report in time.
+    """
+    found = [answer.body for answer in answers if isinstance(answer, Reported)]
+    if not found and any(isinstance(answer, Failed) for answer in answers):
+        return None
+    missing = len(answers) - len(found)
+    return msgspec.json.encode({"workers": [msgspec.Raw(body) for body in found], "missing": missing})
 
 
 def describe_connections(counts: Mapping[str, int]) -> str:

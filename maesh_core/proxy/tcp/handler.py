@@ -89,7 +89,7 @@ class TcpHandler:
         route = self._streams.routes.get(relay.entrypoint)
         if route is relay.route:
             return
-        relay.allowed_servers = None
+        relay.allowed_servers, relay.would_deny = None, ""
         if route is None:
             relay.route.counters.refused += 1
             relay.abort(UNROUTED)

@@ -67,6 +67,7 @@ class Relay(TunnelUser):
         "entrypoint",
         "route",
         "service",
+        "would_deny",
     )
 
     exchange = None
@@ -102,6 +103,7 @@ class Relay(TunnelUser):
         self.entrypoint = entrypoint
         self.active_at = environment.clock.now
         self.allowed_servers: Collection[tuple[str, int]] | None = None
+        self.would_deny = ""
         environment.relays.add(self)
 
     def __repr__(self) -> str:
@@ -425,6 +427,7 @@ class Relay(TunnelUser):
             sent_bytes=self._sent_bytes,
             server_path=self._choice.kind if self._choice is not None else "",
             server_node=self._last_server.node if self._last_server is not None else "",
+            would_deny=self.would_deny,
         )
 
     def _drop_upstream(self) -> None:

@@ -1,7 +1,8 @@
 """Executes the parent's orders in one worker, and sends the reports.
 
-Takes the worker's end of a channel and a runtime. Orders are executed in sequence, except that counters are reported,
-taps changed and payloads handed over at once. Ends when an ordered drain is complete, or when the parent is gone.
+Takes the worker's end of a channel and a runtime. Orders are executed in sequence, except that counters and reports
+are sent, taps changed and payloads handed over at once. Ends when an ordered drain is complete, or when the parent is
+gone.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from maesh_core.proxy.workers.messages import (
     Applied,
     ApplyUpdate,
     Collect,
+    CollectReport,
     Counted,
     Done,
     Drain,
@@ -28,6 +30,7 @@ from maesh_core.proxy.workers.messages import (
     HandOver,
     Listen,
     Report,
+    Reported,
     Started,
     StartTap,
     StopTap,
@@ -75,6 +78,8 @@ class OrderExecutor:
     def _on_order(self, order: AnyOrder, payload: bytes, descriptors: Sequence[int]) -> None:
         if isinstance(order, Collect):
             self._channel.send(Counted(number=order.number, families=self._runtime.collect_metrics()))
+        elif isinstance(order, CollectReport):
+            self._channel.send(self._build_report(order))
         elif isinstance(order, StartTap):
             self._taps.start(order)
         elif isinstance(order, StopTap):
@@ -83,6 +88,16 @@ class OrderExecutor:
             self._runtime.receive(order.name, payload)
         else:
             self._orders.put_nowait((order, payload, descriptors))
+
+    def _build_report(self, order: CollectReport) -> Report:
+        try:
+            body = self._runtime.build_report(order.name)
+        except Exception:  # a plugin's code may raise anything
+            logger.exception("report %s failed", order.name)
+            body = None
+        if body is None:
+            return Failed(number=order.number, text=f"there is no report {order.name}")
+        return Reported(number=order.number, body=body)
 
     def _on_parent_gone(self, reason: str) -> None:
         logger.debug("the channel to the parent ended: %s", reason)
@@ -111,7 +126,7 @@ class OrderExecutor:
                 await self._runtime.listen(order.entrypoint, descriptors)
             except OSError as error:
                 return Failed(number=number, text=describe_reason(error))
-        elif not isinstance(order, Drain | Collect | StartTap | StopTap | HandOver):
+        elif not isinstance(order, Drain | Collect | CollectReport | StartTap | StopTap | HandOver):
             await self._runtime.unlisten(order.entrypoint)
         return Done(number=number)
 

@@ -70,6 +70,7 @@ class WorkerRuntime:
         "_memory",
         "_node",
         "_observer_settings",
+        "_reporting",
         "_serving",
         "configuration",
         "loop_watch",
@@ -118,6 +119,9 @@ class WorkerRuntime:
             node.observers.add(observer)
         self._observer_settings = ObserverSettings(observers)
         self._counting: list[Any] = [each for each in factories.values() if getattr(each, "collect_metrics", None)]
+        named = [(getattr(each, "report_name", ""), each) for each in factories.values()]
+        reporting = [(name, each) for name, each in named if name]
+        self._reporting: Mapping[str, Any] = _index("report", reporting, plugins.describe)
         self._serving: Mapping[str, Any] = self._handlers
         self.configuration = RoutingConfiguration(
             self._handlers,
@@ -226,6 +230,11 @@ class WorkerRuntime:
             *self.loop_watch.collect_metrics(),
             *collect_worker_metrics(node.slot),
         ]
+
+    def build_report(self, name: str) -> bytes | None:
+        """Return the report of this name as JSON; None if no plugin makes it."""
+        factory = self._reporting.get(name)
+        return None if factory is None else bytes(factory.build_report())
 
     async def drain(self, on_waiting: Callable[[Mapping[str, int]], None]) -> None:
         """Accept all waiting clients, then stop accepting, and wait until all connections have ended.

@@ -42,6 +42,12 @@ class Collect(Order, frozen=True):
     """Send the counters. Report: Counted."""
 
 
+class CollectReport(Order, frozen=True):
+    """Make the report of this name. Report: Reported, or Failed if no plugin makes it."""
+
+    name: str
+
+
 class Drain(Order, frozen=True):
     """Stop accepting, finish open connections, and end.
 
@@ -114,6 +120,12 @@ class Counted(Report, frozen=True):
     families: Sequence[MetricFamily]
 
 
+class Reported(Report, frozen=True):
+    """A report of a plugin, as JSON."""
+
+    body: bytes
+
+
 class Draining(Report, frozen=True):
     """The number of connections and sessions that a drain waits for, by protocol."""
 
@@ -128,5 +140,5 @@ class Tapped(Report, frozen=True):
     dropped: int
 
 
-AnyOrder: TypeAlias = ApplyUpdate | Listen | Unlisten | Collect | Drain | StartTap | StopTap | HandOver
-AnyReport: TypeAlias = Started | NotStarted | Applied | Done | Failed | Counted | Draining | Tapped
+AnyOrder: TypeAlias = ApplyUpdate | Listen | Unlisten | Collect | CollectReport | Drain | StartTap | StopTap | HandOver
+AnyReport: TypeAlias = Started | NotStarted | Applied | Done | Failed | Counted | Reported | Draining | Tapped

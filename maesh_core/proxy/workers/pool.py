@@ -143,6 +143,18 @@ class WorkerPool:
             found[link] = answer
         return found
 
+    async def ask_in_time(self, order: Order, timeout_s: float) -> list[Report | None]:
+        """Send an order to all joined workers; None for each that has not reported after `timeout_s`, or has ended."""
+
+        async def ask(link: WorkerLink) -> Report | None:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await self.ask(link, order)
+            except (TimeoutError, WorkerGoneError):
+                return None
+
+        return list(await asyncio.gather(*map(ask, self.joined)))
+
     async def collect(self, timeout_s: float) -> None:
         """Ask all workers for their counters; keep the last counters of those that do not report in time."""
         with contextlib.suppress(TimeoutError):

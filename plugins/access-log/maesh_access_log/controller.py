@@ -5,6 +5,8 @@ It also asks for the names of pods, if the format shows them.
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from maesh_access_log import AccessLogSettings, ServiceAccessLog
 from maesh_core.plugin import (
     POD_NAMES,
@@ -30,6 +32,11 @@ class AccessLogBuilder:
         """Read the annotation; None without it, which leaves the decision to the proxy's setting `services`."""
         is_logged = read_annotation(annotations, ANNOTATION, bool)
         return None if is_logged is None else ServiceAccessLog(is_logged=is_logged)
+
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say whether the service is logged."""
+        is_logged = msgspec.convert(settings, ServiceAccessLog).is_logged
+        return ["logged" if is_logged else "not logged"]
 
 
 class ControllerHalf:

@@ -200,14 +200,16 @@ class Renderer:
         status: int,
         grpc_status: int | None,
         reason: str,
+        would_deny: str,
     ) -> str:
         """Build the part of a JSON line that repeats for each outcome."""
         messages, names = self._messages, self._names
+        audit = f',"WouldDeny":"{names[would_deny]}"' if would_deny else ""
         return (
             f',"Kind":"{names[kind]}","RequestProtocol":"{names[protocol]}","RequestMethod":"{messages[method]}"'
             f',"Attempts":{attempts},"RetryAttempts":{attempts - 1 if attempts > 1 else 0}'
             f',"DownstreamStatus":{status},"GrpcStatus":{"null" if grpc_status is None else grpc_status}'
-            f',"Reason":"{names[reason]}","RequestContentSize":'
+            f',"Reason":"{names[reason]}"{audit},"RequestContentSize":'
         )
 
     def _set_second(self, second: int, form: str) -> None:
@@ -259,6 +261,7 @@ class Renderer:
             "DownstreamStatus": lambda record: str(record.status),
             "GrpcStatus": lambda record: _NONE if record.grpc_status is None else str(record.grpc_status),
             "Reason": lambda record: names[record.reason] or _NONE,
+            "WouldDeny": lambda record: names[record.would_deny] or _NONE,
             "RequestContentSize": lambda record: str(record.received_bytes),
             "DownstreamContentSize": lambda record: str(record.sent_bytes),
             "Duration": lambda record: str(int(record.duration_s * 1e9 + 0.5)),

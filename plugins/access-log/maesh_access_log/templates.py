@@ -57,6 +57,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "DownstreamStatus": Field("RESPONSE_CODE", "the status; 499 if the client left first, 0 without HTTP"),
     "GrpcStatus": Field("GRPC_STATUS_NUMBER", "the status of a gRPC call"),
     "Reason": Field("RESPONSE_CODE_DETAILS", "why the mesh itself answered, refused or ended it"),
+    "WouldDeny": Field("", "in audit mode: why access control would have denied it"),
     "RequestContentSize": Field("BYTES_RECEIVED", "bytes of the request's body, or bytes that the client sent"),
     "DownstreamContentSize": Field("BYTES_SENT", "bytes of the response's body, or bytes that were sent to the client"),
     "Duration": Field("", "nanoseconds until it ended"),

@@ -48,7 +48,7 @@ def test_json_has_traefiks_names():
 
 
 def test_json_has_the_fields_of_the_table():
-    record = build_record(server_path="encrypted", server_node="node-b")
+    record = build_record(server_path="encrypted", server_node="node-b", would_deny="no rule")
     assert list(render_json(record)) == [name for name in FIELDS if name not in TEMPLATE_ONLY]
 
 
@@ -56,6 +56,11 @@ def test_json_has_the_path_and_the_node_of_a_server_only_with_encryption():
     found = render_json(build_record(server_path="clear", server_node='"n"'))
     assert (found["ServerPath"], found["ServerNode"]) == ("clear", '"n"')
     assert "ServerNode" not in render_json(build_record())
+
+
+def test_json_has_why_a_request_would_be_denied_only_in_audit_mode():
+    assert render_json(build_record(would_deny='no "rule"'))["WouldDeny"] == 'no "rule"'
+    assert "WouldDeny" not in render_json(build_record())
 
 
 def test_a_refusal_has_its_reason_and_a_call_its_status():
@@ -169,6 +174,7 @@ def test_a_template_has_every_field():
         "DownstreamStatus": "200",
         "GrpcStatus": "14",
         "Reason": "slow",
+        "WouldDeny": "-",
         "RequestContentSize": "3",
         "DownstreamContentSize": "124",
         "Duration": "1250000",

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from maesh_acl.report_command import ReportCommand
 from maesh_acl.suggest_command import SuggestCommand
 
-COMMANDS: Final = (SuggestCommand(),)
+COMMANDS: Final = (ReportCommand(), SuggestCommand())

@@ -9,10 +9,16 @@ from maesh_acl import AccessSettings, AclSettings
 from maesh_acl.checking import TargetChecker
 from maesh_acl.destinations import OUTSIDE_ACCOUNT, check_outside_account
 from maesh_acl.explaining import explain_access
+from maesh_acl.gathering import DenialPage
 from maesh_acl.grants import GrantFinder
 from maesh_acl.kinds import KINDS
+from maesh_acl.modes import MODE, read_mode
+from maesh_acl.suggestion_page import SuggestionPage
 from maesh_core.plugin import (
+    NAMESPACES,
     Addition,
+    ApiPage,
+    ControllerNode,
     MiddlewareBuilder,
     ObjectChecker,
     PolicyChecker,
@@ -54,12 +60,16 @@ class AclBuilder:
 
     kind = "acl"
     stage = Stage.ADMISSION
-    annotations: tuple[str, ...] = (OUTSIDE_ACCOUNT,)
+    annotations: tuple[str, ...] = (MODE, OUTSIDE_ACCOUNT)
     closed_status = 403
     has_stream_annotations = True
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> AclSettings:
-        """Return the settings that were found for the service; without them, no client is allowed."""
+        """Return the settings that were found for the service; without them, no client is allowed.
+
+        Raises ConfigurationError for an annotation with an invalid value.
+        """
+        read_mode(annotations)
         check_outside_account(annotations.get(OUTSIDE_ACCOUNT))
         found = service.additions.get("acl")
         return _select(found, service.traffic_type) if isinstance(found, AclSettings) else AclSettings()
@@ -75,9 +85,12 @@ class AclBuilder:
 
 def _select(found: AclSettings, traffic_type: str | None) -> AclSettings:
     """Select the settings of a traffic type: UDP has its own ones if its destinations have the names of others."""
-    if isinstance(found.datagrams, msgspec.UnsetType):
-        return found
-    return AclSettings(destinations=found.datagrams if traffic_type == "udp" else found.destinations)
+    destinations = found.destinations
+    if traffic_type == "udp" and not isinstance(found.datagrams, msgspec.UnsetType):
+        destinations = found.datagrams
+    return AclSettings(
+        destinations=destinations, traffic_type=msgspec.UNSET if traffic_type in (None, "http") else traffic_type
+    )
 
 
 class ControllerHalf:
@@ -88,8 +101,8 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
-        """Watch TrafficTargets, and the routes that they name."""
-        return KINDS
+        """Watch TrafficTargets, the routes that they name, and Namespaces if their annotations have an effect."""
+        return KINDS if self._settings.audit_by_annotation == "none" else (*KINDS, NAMESPACES)
 
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
@@ -109,6 +122,12 @@ class ControllerHalf:
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
         """Return the checkers for targets that grant nothing and invalid route groups."""
         return [TargetChecker(), GroupChecker()]
+
+    @hookimpl
+    def maesh_api_pages(self, controller: ControllerNode) -> Sequence[ApiPage]:
+        """Return the page of the denials of all proxies, and that of the rules that would allow them."""
+        denials = DenialPage(controller)
+        return [denials, SuggestionPage(controller, denials)]
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:

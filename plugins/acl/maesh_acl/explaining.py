@@ -1,7 +1,7 @@
 """Explains in text lines why access control allows or denies a client, for `maesh explain`.
 
-Decides as the proxy does, by addresses. Reads targets that grant nothing from the topology. Suggests a new target only
-if no target names the client, and only for a client that a target can name.
+Decides as the proxy does, by addresses and modes. Reads targets that grant nothing from the topology. Suggests a new
+target only if no target names the client, and only for a client that a target can name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +36,7 @@ def explain_access(settings: AclSettings, question: Question) -> Verdict:
             dict.fromkeys(reason for verdict in verdicts if not verdict.is_admitted for reason in verdict.reasons)
         )
         return Verdict(is_admitted=False, reasons=denied)
+    would_deny = tuple(dict.fromkeys(reason for verdict in verdicts for reason in verdict.would_deny))
     servers: tuple[tuple[str, int], ...] | None = None
     if any(verdict.servers is not None for verdict in verdicts):
         found = [
@@ -44,10 +45,38 @@ def explain_access(settings: AclSettings, question: Question) -> Verdict:
             for server in (leaf.servers if verdict.servers is None else verdict.servers)
         ]
         servers = tuple(dict.fromkeys(found))
-    return Verdict(is_admitted=True, reasons=reasons, servers=servers)
+    return Verdict(is_admitted=True, reasons=reasons, servers=servers, would_deny=would_deny)
 
 
 def _explain_leaf(leaf: LeafGrants, question: Question) -> Verdict:
+    """Explain what the grants of a leaf say, and what its mode, or that of a target, makes of it."""
+    verdict = _explain_grants(leaf, question)
+    if leaf.is_audited:
+        if verdict.is_admitted:  # in audit mode, it may go to all servers
+            return Verdict(is_admitted=True, reasons=verdict.reasons)
+        reason = f"service {leaf.service} is in audit mode: it passes, and is recorded"
+        return Verdict(is_admitted=True, reasons=(reason,), would_deny=verdict.reasons)
+    audited = [
+        grant
+        for grant in leaf.grants
+        if grant.is_audited and question.is_http and question.client_address in grant.sources
+    ]
+    if verdict.is_admitted or not audited:
+        return verdict
+    reasons = tuple(
+        f"TrafficTarget {grant.target} is in audit mode: it passes, and is recorded" for grant in audited[:SHOWN_GRANTS]
+    )
+    return Verdict(is_admitted=True, reasons=reasons, servers=_join_servers(audited), would_deny=verdict.reasons)
+
+
+def _join_servers(grants: Sequence[Grant]) -> tuple[tuple[str, int], ...] | None:
+    """Join the servers of several grants; None means all servers."""
+    if any(grant.servers is None for grant in grants):
+        return None
+    return tuple(dict.fromkeys(each for grant in grants for each in grant.servers or ()))
+
+
+def _explain_grants(leaf: LeafGrants, question: Question) -> Verdict:
     mine = [grant for grant in leaf.grants if question.client_address in grant.sources]
     if not mine:
         return Verdict(is_admitted=False, reasons=tuple(_describe_stranger(leaf, question)))
@@ -59,15 +88,10 @@ def _explain_leaf(leaf: LeafGrants, question: Question) -> Verdict:
             is_admitted=False,
             reasons=(f"TrafficTarget {names} allows the client, but not this request: {why}",),
         )
-    servers = (
-        None
-        if any(grant.servers is None for grant in held)
-        else [each for grant in held for each in grant.servers or ()]
-    )
     return Verdict(
         is_admitted=True,
         reasons=tuple(f"TrafficTarget {grant.target} allows it" for grant in held[:SHOWN_GRANTS]),
-        servers=None if servers is None else tuple(dict.fromkeys(servers)),
+        servers=_join_servers(held),
     )
 
 

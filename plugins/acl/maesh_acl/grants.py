@@ -15,6 +15,7 @@ from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
 from maesh_acl import AccessSettings, AclSettings, Grant, LeafGrants
 from maesh_acl.destinations import OUTSIDE_ACCOUNT, find_outside_account, group_servers
 from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget
+from maesh_acl.modes import ModeFinder, is_audited_target
 from maesh_core.plugin import (
     BackendNode,
     ConfigurationError,
@@ -60,6 +61,15 @@ class _Rules(msgspec.Struct, frozen=True):
     opens_udp: bool
 
 
+class _Leaf(msgspec.Struct, frozen=True):
+    """A service at the end of a route, with the grants and the mode of the port that is reached."""
+
+    key: ObjectKey
+    port: PortNode
+    grants: tuple[Grant, ...]
+    is_audited: bool
+
+
 class GrantFinder:
     """The grants of one service, for one build."""
 
@@ -67,6 +77,7 @@ class GrantFinder:
         self._view = view
         self._service = service
         self._settings = settings
+        self._modes = ModeFinder(view, settings)
         self._grants: dict[tuple[ObjectKey, int, str | None], tuple[Grant, ...]] = {}
         self._sources: dict[ObjectKey, Pod] = {}
         self._rules: dict[ObjectKey, _Rules] = {}
@@ -103,7 +114,7 @@ class GrantFinder:
         if isinstance(unread, UnreadSplits):
             names = ", ".join(unread.names)
             self.notices.append(f"acl: no client is allowed while TrafficSplit {names} cannot be read")
-            return AclSettings()
+            return AclSettings()  # also in audit mode: a leaf that the split names may be in another mode
         streams: dict[str, tuple[LeafGrants, ...]] = {}
         datagrams: dict[str, tuple[LeafGrants, ...]] = {}
         for port in filter(self._is_routed, self._service.ports):
@@ -112,6 +123,7 @@ class GrantFinder:
             destinations |= self._build_destinations(port)
         self._note_outside()
         self.notices += [f"TrafficTarget {target}: {text}" for target, text in self._list_useless()]
+        self.notices += self._modes.notices
         if streams.keys() & datagrams.keys():
             return AclSettings(destinations=streams, datagrams=datagrams)
         return AclSettings(destinations={**streams, **datagrams})
@@ -128,7 +140,7 @@ class GrantFinder:
         server at all, the service's own grants decide who gets its answer.
         """
         key = build_port_key(self._service.key, port.number)
-        own = _build_leaves(self._service.key, [(self._service.key, port, self._find_grants(self._service, port))])
+        own = self._build_leaves([self._build_leaf(self._service, port)])
         destinations = {key: own}
         for branch in port.branches:
             weighted = [backend for backend in branch.backends if backend.weight > 0]
@@ -145,13 +157,8 @@ class GrantFinder:
         return destinations
 
     def _build_backends(self, backends: Sequence[BackendNode]) -> tuple[LeafGrants, ...]:
-        return _build_leaves(
-            self._service.key,
-            [
-                (backend.service, backend.port, self._find_leaf_grants(backend.service, backend.port))
-                for backend in backends
-                if backend.port is not None
-            ],
+        return self._build_leaves(
+            [self._build_named_leaf(backend.service, backend.port) for backend in backends if backend.port is not None]
         )
 
     def list_objects(self) -> tuple[ObjectFindings, ...]:
@@ -169,9 +176,26 @@ class GrantFinder:
     def _list_useless(self) -> list[tuple[ObjectKey, str]]:
         return [(place[0], text) for place, text in sorted(self._useless.items()) if place not in self._granting]
 
-    def _find_leaf_grants(self, key: ObjectKey, port: PortNode) -> tuple[Grant, ...]:
+    def _build_named_leaf(self, key: ObjectKey, port: PortNode) -> _Leaf:
         node = self._service if key == self._service.key else self._view.build_service(key)
-        return self._find_grants(node, port) if node is not None else ()
+        return _Leaf(key, port, (), is_audited=False) if node is None else self._build_leaf(node, port)
+
+    def _build_leaf(self, node: ServiceNode, port: PortNode) -> _Leaf:
+        return _Leaf(node.key, port, self._find_grants(node, port), is_audited=self._modes.is_audited(node, port))
+
+    def _build_leaves(self, leaves: Sequence[_Leaf]) -> tuple[LeafGrants, ...]:
+        """Add the servers of all leaves if a grant is limited to some: those of other leaves must be known then too."""
+        is_limited = any(grant.servers is not None for leaf in leaves for grant in leaf.grants)
+        called = self._service.key
+        return tuple(
+            LeafGrants(
+                service=leaf.key.name if leaf.key.namespace == called.namespace else str(leaf.key),
+                grants=leaf.grants,
+                servers=tuple((server.address, server.port) for server in leaf.port.servers) if is_limited else (),
+                is_audited=leaf.is_audited,
+            )
+            for leaf in leaves
+        )
 
     def _find_grants(self, node: ServiceNode, port: PortNode) -> tuple[Grant, ...]:
         place = (node.key, port.number, self._traffic_type)
@@ -206,6 +230,7 @@ class GrantFinder:
         """
         if target.faults:
             raise ConfigurationError("; ".join(target.faults))
+        is_audited_target(target)
         namespace = target.called_key.namespace
         if self._settings.own_namespace_only and namespace != target.metadata.namespace:
             raise ConfigurationError(
@@ -257,6 +282,7 @@ class GrantFinder:
             sources=sources,
             matches=() if HttpMatch() in matches else matches,
             servers=addresses,
+            is_audited=bool(matches) and is_audited_target(target),
         )
 
     def _read_rules(self, target: TrafficTarget) -> _Rules:
@@ -369,21 +395,6 @@ class GrantFinder:
             errors=errors,
             notices=notices,
         )
-
-
-def _build_leaves(
-    called: ObjectKey, leaves: Sequence[tuple[ObjectKey, PortNode, tuple[Grant, ...]]]
-) -> tuple[LeafGrants, ...]:
-    """Add the servers of all leaves if a grant is limited to some: those of other leaves must be known then too."""
-    is_limited = any(grant.servers is not None for _, _, grants in leaves for grant in grants)
-    return tuple(
-        LeafGrants(
-            service=key.name if key.namespace == called.namespace else str(key),
-            grants=grants,
-            servers=tuple((server.address, server.port) for server in port.servers) if is_limited else (),
-        )
-        for key, port, grants in leaves
-    )
 
 
 def _describe_sharing(address: str, pod: Pod, pods: Iterable[Pod]) -> str:

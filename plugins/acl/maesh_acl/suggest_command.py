@@ -86,9 +86,9 @@ class SuggestCommand:
         options = PathOptions(
             evidence=0 if values["exact"] else EVIDENCE, templates=tuple(map(parse_template, _list(values, "template")))
         )
-        services = frozenset(map(_parse_service, _list(values, "service")))
-        api, body = await _fetch_first(apis, TOPOLOGY_PATH)
-        topology = _decode_topology(body)
+        services = frozenset(map(parse_service, _list(values, "service")))
+        api, body = await fetch_first(apis, TOPOLOGY_PATH)
+        topology = decode_topology(body)
         observations, remarks = await self._observe(api, topology, values)
         if services:
             observations = [each for each in observations if each.service.partition(":")[0] in services]
@@ -123,7 +123,7 @@ def _list(values: CommandValues, name: str) -> tuple[str, ...]:
     return found if isinstance(found, tuple) else ()
 
 
-async def _fetch_first(apis: Sequence[CommandApi], path: str) -> tuple[CommandApi, bytes]:
+async def fetch_first(apis: Sequence[CommandApi], path: str) -> tuple[CommandApi, bytes]:
     """Fetch a path of the first controller that can be reached, and return that controller, too."""
     for api in apis[:-1]:
         try:
@@ -133,7 +133,7 @@ async def _fetch_first(apis: Sequence[CommandApi], path: str) -> tuple[CommandAp
     return apis[-1], await apis[-1].fetch(path)
 
 
-def _decode_topology(body: bytes) -> Mapping[str, Any]:
+def decode_topology(body: bytes) -> Mapping[str, Any]:
     """Decode the topology. Raises ConfigurationError if it is none, or access control is disabled."""
     try:
         topology = msgspec.json.decode(body, type=dict[str, Any])
@@ -254,7 +254,7 @@ async def _fetch_pods(api: CommandApi, pod: str) -> _Pods:
     )
 
 
-def _parse_service(text: str) -> str:
+def parse_service(text: str) -> str:
     """Read the name of a service: `name.namespace`, `namespace/name` or `name@namespace`. Raises ConfigurationError."""
     if "/" in text:
         namespace, _, name = text.partition("/")

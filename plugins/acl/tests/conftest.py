@@ -187,6 +187,7 @@ class Cluster:
             service=router.service,
             exchange=None,
             allowed_servers=None,
+            would_deny="",
             server=None,
         )
         return self.build_acl(service).on_connect(connection), connection.allowed_servers

@@ -4,12 +4,14 @@ import pytest
 
 from maesh_testing import PluginContract
 
-from .test_acl_mesh import allow
+from .test_acl_mesh import allow, build_group
 
 
 class TestContract(PluginContract):
     name = "acl"
-    settings = {"own-namespace-only": "false"}
+    settings = {"own-namespace-only": "false", "mode": "audit", "audit-by-annotation": "service"}
+    annotations = {"acl-mode": "enforce"}
+    bad_annotations = ({"acl-mode": "log"},)
 
     @pytest.fixture
     def start_mesh(self, start_mesh, start_upstream):
@@ -17,7 +19,9 @@ class TestContract(PluginContract):
 
         def start(*flags, servers=1, objects=(), **arguments):
             upstreams = [start_upstream(f"app-{number}", f"127.0.2.{number + 1}") for number in range(servers)]
-            granted = allow("127.0.0.1")
+            granted = [*allow("127.0.0.1", ("HTTPRouteGroup", "api")), build_group({"pathRegex": "/"})]
+            if objects:  # another service, which these grants do not concern
+                flags = (*flags, "--set", "acl.mode=audit")
             return start_mesh(*flags, servers=upstreams, account="server", objects=[*objects, *granted], **arguments)
 
         return start

@@ -27,6 +27,14 @@ class ControllerHalf:
         """Return the only builder of this plugin."""
         return [self]
 
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say when requests stop, and for how long."""
+        found = msgspec.convert(settings, ServiceBreaker)
+        return [
+            f"no requests for {found.fallback_duration:g} s after {found.expression},"
+            f" examined at most every {found.check_period:g} s, then {found.recovery_duration:g} s with a growing share"
+        ]
+
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceBreaker | None:
         """Check the expression; None for a service that has none."""
         text = annotations.get(ANNOTATION)

@@ -68,6 +68,13 @@ class CompressBuilder:
             types=_read_types(annotations.get(TYPES)),
         )
 
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say which responses are compressed, and how."""
+        found = msgspec.convert(settings, Compression)
+        codings = ", ".join(found.codings)
+        types = ", ".join(found.types)
+        return [f"responses of at least {found.min_bytes} bytes are compressed by {codings}, if they are {types}"]
+
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say which responses are compressed; no request is refused."""
         compression = msgspec.convert(settings, Compression)

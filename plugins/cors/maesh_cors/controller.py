@@ -95,6 +95,19 @@ class CorsBuilder:
             raise ConfigurationError(f"CORS: {name}: it {problem}")
         return policy
 
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say which pages may use the service, and how."""
+        found = msgspec.convert(settings, CorsPolicy)
+        lists = (
+            ("pages of {} may use it", found.origins),
+            ("pages may use methods {}", found.methods),
+            ("pages may send headers {}", found.headers),
+            ("pages may read headers {}", found.exposed),
+        )
+        lines = [text.format(", ".join(names)) for text, names in lists if names]
+        credentials = ["pages may send credentials"] if found.has_credentials else []
+        return [*lines, *credentials, f"browsers remember this for {found.max_age_s} s"]
+
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say which pages may use the service; only preflight requests are answered."""
         found = msgspec.convert(settings, CorsPolicy)

@@ -56,8 +56,8 @@ class FaultBuilder:
             abort_share=_read_share(annotations, ABORT_PERCENT),
         )
 
-    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """Describe the faults. Only those of all requests are certain; others are drawn at random."""
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Describe the faults, and the shares of the requests that they concern."""
         found = msgspec.convert(settings, Faults)
         delayed, failed = (f"{share * 100:.6g} % of the" for share in (found.delay_share, found.abort_share))
         reasons = [f"{delayed} requests are delayed by {found.delay_s:g} s"] if found.delay_s else []
@@ -65,6 +65,12 @@ class FaultBuilder:
             reasons.append(f"{failed} gRPC calls fail with {GRPC_STATUS_NAMES[found.grpc_status]}")
         elif found.status:
             reasons.append(f"{failed} requests fail with {found.status}")
+        return reasons
+
+    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
+        """Describe the faults. Only those of all requests are certain; others are drawn at random."""
+        found = msgspec.convert(settings, Faults)
+        reasons = self.describe(settings)
         is_failing = found.status > 0 and found.abort_share == 1
         return Verdict(is_admitted=not is_failing, status=found.status if is_failing else 0, reasons=tuple(reasons))
 

@@ -76,15 +76,18 @@ class HeadersBuilder:
             (request if each.name == REQUEST_FILTER else response).extend(_read_filter(each))
         return HeaderChanges(request=tuple(request), response=tuple(response))
 
-    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """List the changes; no request is refused."""
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """List the changes, in their order."""
         changes = msgspec.convert(settings, HeaderChanges)
-        reasons = [
+        return [
             f"{message}: {each.action} {each.name}" + (f"={each.value}" if each.value else "")
             for message, found in (("request", changes.request), ("response", changes.response))
             for each in found
         ]
-        return Verdict(is_admitted=True, reasons=tuple(reasons))
+
+    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
+        """List the changes; no request is refused."""
+        return Verdict(is_admitted=True, reasons=tuple(self.describe(settings)))
 
 
 def _read(annotations: Mapping[str, str], annotation: str) -> tuple[HeaderChange, ...]:

@@ -171,6 +171,14 @@ class MirrorBuilder:
         limit: int | None = read_annotation(annotations, LIMIT, Annotated[int, Meta(ge=0, le=BODY_LIMIT)])
         return self._settings.body_limit if limit is None else limit
 
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say which share of the requests is copied, and with which bodies."""
+        found = msgspec.convert(settings, Mirrors)
+        return [
+            f"copies {each.share * 100:g} % of the requests to {each.name}, with bodies up to {found.body_limit} bytes"
+            for each in found.mirrors
+        ]
+
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say which share of the requests is copied; none is refused."""
         mirrors = msgspec.convert(settings, Mirrors).mirrors

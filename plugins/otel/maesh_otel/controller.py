@@ -42,6 +42,11 @@ class TracingBuilder:
             return None
         return ServiceTracing(sample=sample)
 
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say which share of the requests starts a trace."""
+        sample = msgspec.convert(settings, ServiceTracing).sample
+        return ["traced, share of the proxy's setting" if sample is None else f"traced, share {sample:g} of requests"]
+
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say which share of the requests is traced; none is refused."""
         sample = msgspec.convert(settings, ServiceTracing).sample

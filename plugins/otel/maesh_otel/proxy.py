@@ -177,7 +177,7 @@ class Tracing(Middleware):
         if self._pods is not None:
             record.client_pod = self._pods.find(record.client_address, record.started_ns / 1e9)
         record.service, record.destination = exchange.service, exchange.destination
-        record.status = exchange.status
+        record.status, record.would_deny = exchange.status, exchange.would_deny
         record.is_grpc, record.grpc_status = exchange.is_grpc, exchange.grpc_status
 
     def _end_attempt(self, exchange: Exchange, attempt: AttemptRecord, now_ns: int) -> None:

@@ -103,6 +103,8 @@ def _build_server_span(record: RequestRecord, request: _Request) -> Span:
         attributes["user_agent.original"] = _show(record.user_agent)
     if record.reason:
         attributes["maesh.reason"] = record.reason[:TEXT_LIMIT]
+    if record.would_deny:
+        attributes["maesh.would_deny"] = record.would_deny[:TEXT_LIMIT]
     error = _add_outcome(attributes, record.status, record.grpc_status, first_error=500)
     if not error and record.reason == UPSTREAM_LOST:
         error = attributes["error.type"] = "reset"

@@ -42,6 +42,7 @@ class RequestRecord:
         self.status = 0
         self.grpc_status: int | None = None
         self.reason = ""
+        self.would_deny = ""
 
     def __repr__(self) -> str:
         return f"<RequestRecord {self.context.trace_id!r} {self.method!r} status={self.status} {self.reason!r}>"

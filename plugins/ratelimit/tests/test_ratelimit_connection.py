@@ -114,7 +114,7 @@ async def test_the_password_is_read_at_each_connection_and_a_wrong_one_is_said(t
         assert await link.connect() == 1
         await link.close()
         file.unlink()
-        with pytest.raises(StoreError, match="the password cannot be read"):
+        with pytest.raises(StoreError, match=r"a file cannot be used: .*password"):
             await link.connect()
 
 
@@ -138,6 +138,11 @@ def certificate(tmp_path):
     subject = ["-days", "2", "-subj", "/CN=elsewhere", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*command.split(), *subject], cwd=tmp_path, check=True, capture_output=True)
     return str(tmp_path / "ca.pem"), str(tmp_path / "key.pem")
+
+
+async def test_a_missing_file_of_an_authority_is_an_error(tmp_path):
+    with pytest.raises(StoreError, match="a file cannot be used"):
+        await build_link("rediss://127.0.0.1:1", ca_file=str(tmp_path / "no.pem")).connect()
 
 
 @pytest.mark.peer

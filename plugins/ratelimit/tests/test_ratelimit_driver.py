@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from maesh_ratelimit.buckets import BucketTable
@@ -15,6 +17,8 @@ from maesh_ratelimit.store import ASK
 from maesh_testing import FakeNode
 
 from .redis_model import ModelRedis
+
+README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 class FakeLink:
@@ -56,7 +60,9 @@ class World:
         self.pauses, self.may_go_on = [], asyncio.Event()
         self.may_go_on.set()
         local = NodeStore(BucketTable(self.node), time=self.node.read_time)
-        self.store = RedisStore(self.link, self.node, local, nodes=nodes, time=self.node.read_time, pause=self.pause)
+        self.store = RedisStore(
+            self.link, self.node, local, nodes=nodes, time=self.node.read_time, pause=self.pause, chance=lambda: 1.0
+        )
 
     async def pause(self, seconds):
         self.pauses.append(seconds)
@@ -164,6 +170,20 @@ async def test_redis_is_used_again_when_it_answers_and_pauses_grow_until_then(wo
     assert world.link.asked[-1][0] == 1
 
 
+async def test_pauses_go_on_growing_while_connections_do_not_last(world):
+    world.build_limiter()
+    for lasting_s in (0.0, 0.0, 0.0, 6.0):
+        await turn()
+        world.node.pass_time(lasting_s)
+        world.link.failure = "reset"
+        world.node.pass_time(HEARTBEAT_S)
+        while not world.store.book.is_away:  # noqa: ASYNC110 - nothing waits for time
+            await asyncio.sleep(0)
+        world.link.failure = ""
+    await turn()
+    assert [pause for pause in world.pauses if pause >= 0.1] == [0.1, 0.2, 0.4, 0.1]
+
+
 async def test_requests_that_wait_for_the_first_connection_are_decided_by_redis(world):
     world.link.gate.clear()
     limiter = world.build_limiter(burst=2)
@@ -213,3 +233,15 @@ async def test_long_sources_are_limited_and_hashed(world):
 
 def read_metrics(store):
     return {(family.name, *labels): value for family in store.collect_metrics() for labels, value in family.samples}
+
+
+async def test_the_readme_lists_the_metrics_with_their_labels(world):
+    world.build_limiter()
+    readme = README.read_text()
+    rows = re.findall(r"^\| `(maesh_\w+)` \| (?:`(\w+)`: ([^|]*) )?\|", readme, re.MULTILINE)
+    listed = {name: (label, set(re.findall(r"`(\w+)`", values))) for name, label, values in rows}
+    served = {
+        family.name: ("".join(family.labels), {label for labels, _ in family.samples for label in labels})
+        for family in world.store.collect_metrics()
+    }
+    assert listed == served

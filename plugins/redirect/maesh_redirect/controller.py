@@ -18,6 +18,7 @@ from maesh_core.plugin import (
     build_annotation_error,
     build_path_change,
     cut_port_key,
+    describe_path_change,
     hookimpl,
     is_subdomain,
     read_annotation,
@@ -99,6 +100,18 @@ class RedirectBuilder:
             port=found.port or 0,
             path=path,
         )
+
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say where requests are redirected, and with which status."""
+        found = msgspec.convert(settings, Redirect)
+        parts = [
+            *([f"scheme {found.scheme}"] if found.scheme else []),
+            *([f"host {found.host}"] if found.host else []),
+            *([f"port {found.port}"] if found.port else []),
+            *([describe_path_change(found.path)] if found.path is not None else []),
+        ]
+        passing = ", but not from there" if found.is_of_service else ""
+        return [f"redirects with {found.status} to {', '.join(parts) or 'the same address'}{passing}"]
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say where a request is redirected."""

@@ -101,6 +101,21 @@ class RetryBuilder:
             budget=self._settings.budget / 100,
         )
 
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say after which failures a request is sent again, and how often."""
+        found = msgspec.convert(settings, ServiceRetry)
+        names = {number: name for name, number in GRPC_STATUSES.items()}
+        statuses = [f"{first}" if first == last else f"{first}-{last}" for first, last in found.statuses]
+        grpc = [f"gRPC {names.get(number, number)}" for number in found.grpc_statuses]
+        reasons = ", ".join((*found.errors, *statuses, *grpc)) or "nothing"
+        least_s = found.backoff_least_s or found.backoff_s
+        lines = [
+            f"up to {found.attempts} attempts, after {reasons}",
+            f"pauses from {least_s:g} s to {found.backoff_limit_s:g} s, for at most {found.budget:.3%} of the requests",
+            f"keeps up to {found.body_limit} bytes of a body",
+        ]
+        return [*lines, *([f"all attempts within {found.timeout_s:g} s"] if found.timeout_s else [])]
+
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say how often a request may be sent; none is refused."""
         attempts = msgspec.convert(settings, ServiceRetry).attempts

@@ -17,6 +17,7 @@ from maesh_core.plugin import (
     Verdict,
     build_annotation_error,
     build_path_change,
+    describe_path_change,
     hookimpl,
     is_ambiguous,
     is_subdomain,
@@ -65,6 +66,12 @@ class RewriteBuilder:
             host = found.hostname or host
             path = path if found.path is None else _build_path(found.path, request)
         return Rewrite(host=host, path=path)
+
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say what is sent in place of the host and the path of requests."""
+        found = msgspec.convert(settings, Rewrite)
+        lines = [f"sends host {found.host}"] if found.host else []
+        return [*lines, *([f"replaces {describe_path_change(found.path)}"] if found.path is not None else [])]
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say what is sent for a request."""

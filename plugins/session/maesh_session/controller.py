@@ -124,6 +124,15 @@ class SessionBuilder:
             is_permanent=is_permanent,
         )
 
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say how a session is recognized, and how long it lasts."""
+        found = msgspec.convert(settings, ServiceSession)
+        kind = "permanent " if found.is_permanent else ""
+        lines = [f"sessions by the {kind}cookie {found.cookie} at {found.path}"] if found.cookie else []
+        lines += [f"sessions by the header {found.header}"] if found.header else []
+        lines += [f"a session lasts {found.lifetime_s:g} s"] if found.lifetime_s else []
+        return [*lines, *([f"a session ends after {found.idle_s:g} s without a request"] if found.idle_s else [])]
+
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say how a session is recognized; no request is refused."""
         found = msgspec.convert(settings, ServiceSession)

@@ -163,7 +163,8 @@ def _check_order(view: PolicyView, node: ServiceNode, splits: Iterable[TrafficSp
         if split.key in detached or matches is None:
             continue
         covering = [next((other for known, other in earlier if view.covers(known, each)), None) for each in matches]
-        if split.spec.matches and all(covering):  # of those without matches, checking.py reports all but the first
+        is_reported = not split.spec.matches and any(not other.spec.matches for _, other in earlier)  # by checking.py
+        if all(covering) and not is_reported:
             names = " and ".join(dict.fromkeys(str(each.key) for each in covering if each is not None))
             text = f"it is never reached: requests go by TrafficSplit {names}"
             yield PolicyFinding(code=HIDDEN_SPLIT.code, type=TrafficSplit, key=split.key, text=text)

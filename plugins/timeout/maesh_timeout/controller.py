@@ -64,16 +64,20 @@ class TimeoutBuilder:
             raise ConfigurationError(f"{request.name}: backendRequest is longer than request")
         return built
 
-    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """Say how long a request may take; none is refused before."""
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say how long a request may take."""
         built = msgspec.convert(settings, ServiceTimeout)
         limits = (("the request", built.request_s), ("each attempt", built.attempt_s))
-        reasons = tuple(
+        lines = [
             f"{what} may take {f'{seconds:g} s' if seconds else 'any time'}"
             for what, seconds in limits
             if seconds is not None
-        )
-        return Verdict(is_admitted=True, reasons=reasons or ("no time-out",))
+        ]
+        return lines or ["no time-out"]
+
+    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
+        """Say how long a request may take; none is refused before."""
+        return Verdict(is_admitted=True, reasons=tuple(self.describe(settings)))
 
 
 def _read(request: FilterRequest, field: str, text: str | None) -> float | None:

@@ -123,6 +123,7 @@ class Session:
         "sent_bytes",
         "stream_server",
         "tried",
+        "would_deny",
     )
 
     exchange = None
@@ -151,6 +152,7 @@ class Session:
         """Bytes of datagrams that were sent to the server, and of its answers."""
         self._counted_bytes = 0
         self.allowed_servers: Collection[tuple[str, int]] | None = None
+        self.would_deny = ""
         self.tried: tuple[StreamServer, ...] = ()
         """Unreachable servers to which the client's datagrams were sent before this one."""
         self.active_at = self.seen_at = handler.clock.now
@@ -183,7 +185,7 @@ class Session:
     def build_twin(self) -> "Session":
         """Build a session of the same client that is allowed to reach the same servers."""
         twin = Session(self._handler, self._listener, self.route, self.mark)
-        twin.allowed_servers = self.allowed_servers
+        twin.allowed_servers, twin.would_deny = self.allowed_servers, self.would_deny
         return twin
 
     def connect(self, server: StreamServer) -> None:
@@ -298,6 +300,7 @@ class Session:
             sent_bytes=self.sent_bytes,
             server_path=self.count_bytes(),
             server_node=self.stream_server.node if self.stream_server is not None else "",
+            would_deny=self.would_deny,
         )
 
     def detach(self, reason: str) -> None:

@@ -30,6 +30,10 @@ async def render_traffic() -> bytes:
     return b'{"now": []}'
 
 
+async def render_report(name: str) -> bytes | None:
+    return b'{"workers": []}' if name == "denials" else None
+
+
 class Stream:
     """A stream of a tap with no line."""
 
@@ -65,6 +69,7 @@ async def answer(
         read_status=lambda: status,
         render_metrics=render_metrics,
         render_traffic=render_traffic,
+        render_report=render_report,
         render_configuration=lambda: configuration,
         open_tap=open_tap,
     )
@@ -81,6 +86,10 @@ async def answer(
         (b"/ready", False, 503),
         (b"/metrics", False, 200),
         (b"/traffic", False, 200),
+        (b"/reports/denials?x", False, 200),
+        (b"/reports/other", True, 404),
+        (b"/reports/", True, 404),
+        (b"/reports/a/b", True, 404),
         (b"/tap", False, 200),
         (b"/tap?path=/", False, 200),
         (b"/tap?bad", False, 400),
@@ -106,7 +115,7 @@ async def test_other_methods_are_not_allowed(method: bytes) -> None:
     assert (b"Allow", b"GET, HEAD") in response.fields
 
 
-@pytest.mark.parametrize("target", [b"/tap?service=a/b", b"/traffic"])
+@pytest.mark.parametrize("target", [b"/tap?service=a/b", b"/traffic", b"/reports/denials"])
 @pytest.mark.parametrize("name", [b"accept-language", b"origin", b"sec-fetch-site"])
 async def test_browsers_cannot_follow_traffic(target: bytes, name: bytes) -> None:
     assert (await answer(target, fields=((b"host", b"evil.example"), (name, b"x")))).status == 403

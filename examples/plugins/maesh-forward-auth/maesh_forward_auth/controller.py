@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+import msgspec
+
 from maesh_core.plugin import (
     MiddlewareBuilder,
     ServiceNode,
@@ -50,6 +52,13 @@ class ForwardAuthBuilder:
             request_headers=self._settings.headers,
             response_headers=tuple(names),
         )
+
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say who decides, for `maesh explain` and `maesh diff`."""
+        found = msgspec.convert(settings, Guard)
+        return [
+            f"http://{found.host}:{found.port}{found.target} decides about each request within {found.timeout_s:g} s"
+        ]
 
 
 def _split_url(text: str) -> tuple[str, int, str]:

@@ -6,6 +6,8 @@ A bad annotation is found here, where it can be shown on the service, and never 
 import re
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from maesh_core.plugin import ConfigurationError, MiddlewareBuilder, ServiceNode, Stage, hookimpl
 from maesh_stamp import HeaderSettings, StampSettings
 
@@ -34,6 +36,11 @@ class StampBuilder:
         if not colon or not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise ConfigurationError(f'{ANNOTATION}: "{text}" is not a header such as "X-Team: payments"')
         return HeaderSettings(name=name, value=value)
+
+    def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
+        """Say which header is stamped, for `maesh explain` and `maesh diff`."""
+        found = msgspec.convert(settings, HeaderSettings)
+        return [f"stamps {found.name}: {found.value}"]
 
 
 class ControllerHalf:

@@ -44,6 +44,7 @@ class CountedExchange(AttemptUser):
         "sent_bytes",
         "started_at",
         "status",
+        "would_deny",
     )
 
     def __init__(self, client: ClientStream, head: RequestHead, route: Route | None, started_at: float) -> None:
@@ -70,6 +71,8 @@ class CountedExchange(AttemptUser):
         """The status of the response, once it has one."""
         self.received_bytes = 0
         self.sent_bytes = 0
+        self.would_deny = ""
+        """Why access control would deny it if it were not in audit mode."""
 
     @property
     def protocol(self) -> str:
@@ -215,5 +218,6 @@ class CountedExchange(AttemptUser):
                 head,
                 "" if path is None else path.kind,
                 "" if path is None else path.node,
+                self.would_deny,
             )
         )

@@ -159,6 +159,15 @@ class ExchangeView:
         return self._exchange.reason
 
     @property
+    def would_deny(self) -> str:
+        """Why access control would deny the request if it were not in audit mode."""
+        return self._exchange.would_deny
+
+    @would_deny.setter
+    def would_deny(self, reason: str) -> None:
+        self._exchange.would_deny = reason
+
+    @property
     def has_body(self) -> bool:
         """Whether the request has a body."""
         return self._exchange.head.body != 0

@@ -4,7 +4,7 @@ Takes the document of `/api/topology/current`. Ignores what it does not understa
 means that nothing is suggested for it. Decides nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -202,21 +202,23 @@ class Mesh:
                 self._groups[place] = self._find_groups(port.servers, service.outside_account)
         self.ports: dict[tuple[str, bool], ServicePort] = {}
         """By key, and whether it is a UDP port."""
+        self._by_account: dict[ObjectKey, list[tuple[ServicePort, Group]]] = {}
         for service in self._topology.services.values():
             for built in self._build_ports(service):
                 self.ports[built.key, built.traffic_type == UDP] = built
+                for group in built.groups:
+                    self._by_account.setdefault(group.account, []).append((built, group))
 
     def __repr__(self) -> str:
         return f"<Mesh of {len(self.ports)} ports>"
 
-    @property
-    def accounts(self) -> Mapping[str, ObjectKey]:
-        """The service account of each pod, by `name@namespace`."""
-        return self._accounts
-
     def find_port(self, key: str, traffic_type: str) -> ServicePort | None:
         """Find a service port."""
         return self.ports.get((key, traffic_type == UDP))
+
+    def find_served(self, account: ObjectKey) -> Sequence[tuple[ServicePort, Group]]:
+        """Find the service ports that pods of a service account serve, with the groups of these pods."""
+        return self._by_account.get(account, ())
 
     def names_source(self, grant: Grant, client: ObjectKey) -> bool:
         """Whether the target of a grant names a service account among its sources."""

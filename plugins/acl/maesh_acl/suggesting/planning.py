@@ -13,7 +13,7 @@ from maesh_acl import Grant
 from maesh_acl.suggesting.mesh import Group, Leaf, Mesh, ServicePort
 from maesh_acl.suggesting.observation import Observation
 from maesh_acl.suggesting.request_view import RequestView
-from maesh_acl.suggesting.routes import find_routes
+from maesh_acl.suggesting.routes import RouteFinder
 from maesh_core.plugin import ObjectKey, compile_matches, is_ambiguous
 
 HTTP = "http"
@@ -83,6 +83,7 @@ class Planner:
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
+        self._routes = RouteFinder()
         self._needs: dict[Purpose, Evidence] = {}
         self._left_out: dict[str, LeftOut] = {}
         self._paths: dict[Group, set[str]] = {}
@@ -97,7 +98,7 @@ class Planner:
             return
         port = self._mesh.find_port(observation.service, observation.traffic_type)
         assert port is not None and observation.client is not None  # noqa: S101, PT018 - or there was a problem
-        leaves = _select_leaves(port, observation)
+        leaves = self._select_leaves(port, observation)
         is_allowed = True
         for leaf in leaves:
             for group, servers in leaf.groups.items():
@@ -129,12 +130,22 @@ class Planner:
             return f"the mesh has no {observation.traffic_type} service port {observation.service}"
         if port.traffic_type != observation.traffic_type:
             return f"service port {port.key} is {port.traffic_type} now, and not {observation.traffic_type}"
-        leaves = _select_leaves(port, observation)
+        leaves = self._select_leaves(port, observation)
         if not leaves:
             return f"service port {port.key} has no route {observation.destination or port.key} now"
         if not any(leaf.groups for leaf in leaves):
             return f"service port {port.key} has no servers with a service account now, and rules apply to nothing else"
         return _find_request_problem(observation) if observation.traffic_type == HTTP else None
+
+    def _select_leaves(self, port: ServicePort, observation: Observation) -> Sequence[Leaf]:
+        """Select the leaves that the client must be allowed to reach."""
+        routes: Iterable[str] = self._routes.find(port, observation)
+        if not routes and observation.leaves:  # the report names them, although the route has changed
+            routes = port.destinations
+        found = [leaf for route in routes for leaf in port.destinations[route]]
+        if observation.leaves:
+            found = [leaf for leaf in found if str(leaf.service) in observation.leaves]
+        return list({(leaf.key, leaf.grants): leaf for leaf in found}.values())
 
     def _is_covered(
         self, grants: Iterable[Grant], observation: Observation, servers: frozenset[tuple[str, int]]
@@ -180,19 +191,6 @@ def describe(observation: Observation) -> str:
     if observation.traffic_type != HTTP:
         return f"{client} to {observation.service}"
     return f"{client} to {observation.service}: {observation.method} {observation.path}"
-
-
-def _select_leaves(port: ServicePort, observation: Observation) -> Sequence[Leaf]:
-    """Select the leaves that the client must be allowed to reach; without access control, those of the port itself."""
-    if not port.destinations:
-        return [Leaf(service=port.service, number=port.number, groups=port.groups, grants=())]
-    routes: Iterable[str] = find_routes(port, observation)
-    if not routes and observation.leaves:  # the report names them, although the route has changed
-        routes = port.destinations
-    found = [leaf for route in routes for leaf in port.destinations[route]]
-    if observation.leaves:
-        found = [leaf for leaf in found if str(leaf.service) in observation.leaves]
-    return list({(leaf.key, leaf.grants): leaf for leaf in found}.values())
 
 
 def _find_request_problem(observation: Observation) -> str | None:

@@ -98,12 +98,11 @@ def _build_rule(
     evidences = [evidence for _, evidence in members]
     clients = tuple(purpose.client for purpose, _ in members)
     leaves = tuple(sorted({leaf for each in evidences for leaf in each.leaves}))
-    others = {
+    others = [
         other
-        for port in mesh.ports.values()
-        for other in port.groups
-        if other.account == group.account and other.port != group.port and _is_opened(port.traffic_type, traffic_type)
-    }
+        for port, other in mesh.find_served(group.account)
+        if other.port != group.port and _is_opened(port.traffic_type, traffic_type)
+    ]
     is_narrowed = bool(others) or traffic_type != HTTP
     rule = Rule(
         clients=clients,
@@ -132,10 +131,10 @@ def _find_others(mesh: Mesh, rule: Rule) -> tuple[str, ...]:
     """Find the service ports that a rule opens although nobody called them."""
     found = {
         port.key
-        for port in mesh.ports.values()
+        for port, group in mesh.find_served(rule.group.account)
         if port.key not in rule.leaves
         and _is_opened(port.traffic_type, rule.traffic_type)
-        and any(_is_reached(rule, group) for group in port.groups)
+        and (not rule.is_narrowed or group.port == rule.group.port)
     }
     return tuple(sorted(found))
 
@@ -165,7 +164,3 @@ def _join(texts: Sequence[str]) -> str:
     """Join texts for a note, the first ones of many."""
     rest = len(texts) - SHOWN_TEXTS
     return ", ".join(texts[:SHOWN_TEXTS]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _is_reached(rule: Rule, group: Group) -> bool:
-    return group.account == rule.group.account and (not rule.is_narrowed or group.port == rule.group.port)

@@ -125,9 +125,9 @@ class RedisLink:
         """Connect, log in, and run the script without questions."""
         await self.close()
         try:
-            self._connection = self._build_connection()
-        except (OSError, ValueError) as error:
-            raise StoreError(f"the password cannot be read: {error}") from error
+            self._connection = await asyncio.to_thread(self._build_connection)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise StoreError(f"a file cannot be used: {_cut(error)}") from error
         await self._guard(self._connection.connect, CONNECT_TIMEOUT_S)
         nodes, _ = await self.ask((), is_heartbeat=True)
         return nodes
@@ -177,7 +177,7 @@ class RedisLink:
             raise StoreError(_cut(error)) from error
 
     def _build_connection(self) -> Connection:
-        """Build a connection that fails at once, instead of trying again. The password is read each time."""
+        """Build a connection that fails at once, instead of trying again; read all files anew, which may take long."""
         address = self._address
         options: dict[str, Any] = {
             "host": address.host,
@@ -192,7 +192,9 @@ class RedisLink:
         }
         if not address.has_tls:
             return _PlainConnection(**options)
-        return _TlsConnection(**options, **{name: path for name, path in self._tls.items() if path})
+        connection = _TlsConnection(**options, **{name: path for name, path in self._tls.items() if path})
+        connection.ssl_context.get()  # reads the certificates; the result is kept
+        return connection
 
 
 def _cut(error: Exception) -> str:

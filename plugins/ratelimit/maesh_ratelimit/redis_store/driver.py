@@ -6,6 +6,8 @@ with growing pauses, and each node limits by its own share.
 
 import asyncio
 import logging
+import math
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Final
@@ -25,7 +27,8 @@ HEARTBEAT_S: Final = 1.0
 """How often a worker says that its node is there; this also finds out that Redis is away when there is no traffic."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
-"""Pauses before a connection is tried again."""
+"""Pauses before a connection is tried again; each is twice as long, unless a connection has lasted `STEADY_S`."""
+STEADY_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +48,9 @@ class RedisStore:
         nodes: int = 1,
         time: Callable[[], float] = monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = lambda: random.uniform(0.5, 1.0),  # noqa: S311 - spreads the workers only
     ) -> None:
+        self._chance = chance
         self._link, self._node, self._time, self._pause = link, node, time, pause
         self._count = node.share("ratelimit/nodes", 8).view.cast("q")
         self._nodes = nodes
@@ -77,10 +82,11 @@ class RedisStore:
         """Ask as long as the worker runs."""
         pause_s = FIRST_PAUSE_S
         while True:
+            connected_at = math.inf
             batch: Batch | None = None
             try:
                 self._note_connected(await self._link.connect())
-                pause_s = FIRST_PAUSE_S
+                connected_at = self._time()
                 while True:
                     await self._wakened.wait()
                     batch = self._build_batch()
@@ -89,7 +95,9 @@ class RedisStore:
             except StoreError as error:
                 self._note_away(batch, str(error))
             await self._link.close()
-            await self._pause(pause_s)
+            if self._time() - connected_at >= STEADY_S:
+                pause_s = FIRST_PAUSE_S
+            await self._pause(pause_s * self._chance())
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _build_batch(self) -> Batch:

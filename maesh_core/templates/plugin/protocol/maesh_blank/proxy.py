@@ -44,6 +44,7 @@ class BlankConnection:
         self.service = route.service
         self.server: tuple[str, int] | None = None
         self.allowed_servers: Collection[tuple[str, int]] | None = None
+        self.would_deny = ""
 
     def may_use(self, server: StreamServer) -> bool:
         """Say whether the middlewares let this connection go to a server."""

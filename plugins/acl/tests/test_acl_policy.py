@@ -1,0 +1,88 @@
+"""Services without access rules, and targets that add nothing, for `maesh check`."""
+
+import pytest
+
+from maesh_core.cli.check.manifests import check_manifests
+from maesh_core.plugin_system.metadata import list_installed
+from maesh_core.settings.check import CheckSettings
+
+HEAD = "---\napiVersion: %s\nkind: %s\nmetadata: {name: %s, namespace: shop}\n"
+
+
+def write_service(name, number, *, ports="[{port: 80}]"):
+    pod = (HEAD % ("v1", "Pod", name)).replace("namespace: shop", f"namespace: shop, labels: {{app: {name}}}")
+    return (
+        HEAD % ("v1", "Service", name)
+        + f"spec: {{selector: {{app: {name}}}, ports: {ports}}}\n"
+        + pod
+        + f"spec: {{serviceAccountName: {name}, containers: [{{name: a}}]}}\n"
+        + f"status: {{podIP: 10.0.0.{number}, conditions: [{{type: Ready, status: 'True'}}]}}\n"
+    )
+
+
+def write_target(name, *sources, rules="[{kind: HTTPRouteGroup, name: group}]", destination="web"):
+    accounts = ", ".join(f"{{kind: ServiceAccount, name: {each}, namespace: shop}}" for each in sources)
+    return HEAD % ("access.smi-spec.io/v1alpha3", "TrafficTarget", name) + (
+        f"spec: {{destination: {{kind: ServiceAccount, name: {destination}, namespace: shop}},"
+        f" sources: [{accounts}], rules: {rules}}}\n"
+    )
+
+
+def write_group(*matches):
+    return (
+        HEAD % ("specs.smi-spec.io/v1alpha4", "HTTPRouteGroup", "group")
+        + f"spec: {{matches: [{', '.join(matches)}]}}\n"
+    )
+
+
+WEB, CLIENT, OTHER = write_service("web", 1), write_service("client", 2), write_service("other", 3)
+READ, ALL = "{name: read, pathRegex: /a, methods: [GET]}", "{name: all}"
+OPEN = write_target("open-client", "web", destination="client") + write_target("open-other", "web", destination="other")
+
+
+@pytest.fixture
+def check(tmp_path):
+    def run(*texts):
+        path = tmp_path / "a.yaml"
+        path.write_text("".join(texts))
+        plugins = tuple(each for each in list_installed() if each.name in ("smi", "acl"))
+        findings = check_manifests(CheckSettings(paths=(str(path),), plugins=plugins)).findings
+        return [(each.code, each.name, each.text) for each in findings]
+
+    return run
+
+
+def test_a_service_that_no_target_opens_is_reported(check):
+    text = "no TrafficTarget has the service account web@shop of its pods as destination, so no client may reach it"
+    assert check(WEB) == [("MSH510", "web", text)]
+
+
+def test_a_service_whose_traffic_goes_to_others_needs_no_rules_of_its_own(check):
+    split = HEAD % ("split.smi-spec.io/v1alpha4", "TrafficSplit", "split") + (
+        "spec: {service: web, backends: [{service: client, weight: 1}]}\n"
+    )
+    target = write_target("t", "web", destination="client")
+    assert check(WEB, CLIENT, split, write_group(READ), target) == []
+
+
+def test_a_target_for_other_clients_or_requests_adds_something(check):
+    targets = (
+        write_target("a", "client", rules="[{kind: HTTPRouteGroup, name: group, matches: [read]}]")
+        + write_target("b", "other")
+        + write_target("c", "client", "other", rules="[{kind: HTTPRouteGroup, name: group, matches: [write]}]")
+    )
+    groups = write_group(READ, "{name: write, pathRegex: /a, methods: [POST]}")
+    assert check(WEB, CLIENT, OTHER, OPEN, targets, groups) == []
+
+
+def test_a_target_that_a_wider_one_covers_adds_nothing(check):
+    targets = write_target("narrow", "client", rules="[{kind: HTTPRouteGroup, name: group, matches: [read]}]")
+    wide = write_target("wide", "client", "other", rules="[{kind: HTTPRouteGroup, name: group, matches: [all]}]")
+    assert check(WEB, CLIENT, OTHER, OPEN, targets, wide, write_group(READ, ALL)) == [
+        ("MSH511", "narrow", "it adds nothing: TrafficTarget wide@shop already allows all that it allows")
+    ]
+
+
+def test_of_two_equal_targets_the_second_adds_nothing(check):
+    found = check(WEB, CLIENT, OTHER, OPEN, write_target("b", "client"), write_target("a", "client"), write_group(READ))
+    assert [each[:2] for each in found] == [("MSH511", "b")]

@@ -1,0 +1,243 @@
+"""A case for each kind of finding of `maesh check`: manifests and flags, or the text of what is not easily provoked."""
+
+from typing import NamedTuple
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop%s}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+"""
+POD = """
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: %(name)s, namespace: shop, labels: {app: %(name)s}}
+spec: {serviceAccountName: %(name)s, containers: [{name: a, ports: [{containerPort: 8080}]}]}
+status: {podIP: %(address)s, conditions: [{type: Ready, status: "True"}]}
+---
+"""
+WEB_POD = POD % {"name": "web", "address": "10.0.0.1"}
+CLIENT_POD = POD % {"name": "client", "address": "10.0.0.2"}
+WEB = SERVICE % "" + WEB_POD
+BARE = "apiVersion: v1\nkind: Service\nmetadata: {name: bare, namespace: shop}\nspec: {ports: [{port: 80}]}\n---\n"
+
+
+def write_service(annotations: str) -> str:
+    """Write the Service `web` with annotations, and its pod."""
+    return SERVICE % f", annotations: {{{annotations}}}" + WEB_POD
+
+
+def write_route(rules: str, *, parent: str = '{group: "", kind: Service, name: web, port: 80}', more: str = "") -> str:
+    """Write an HTTPRoute of the Service `web`."""
+    return f"""---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: route, namespace: shop}}
+spec:
+  parentRefs: [{parent}]
+  rules: [{rules}]{more}
+"""
+
+
+def write_split(name: str, backends: str, *, service: str = "web", more: str = "") -> str:
+    """Write a TrafficSplit."""
+    return f"""---
+apiVersion: split.smi-spec.io/v1alpha4
+kind: TrafficSplit
+metadata: {{name: {name}, namespace: shop}}
+spec: {{service: {service}, backends: [{backends}]{more}}}
+"""
+
+
+def write_group(matches: str) -> str:
+    """Write an HTTPRouteGroup."""
+    return f"""---
+apiVersion: specs.smi-spec.io/v1alpha4
+kind: HTTPRouteGroup
+metadata: {{name: group, namespace: shop}}
+spec: {{matches: [{matches}]}}
+"""
+
+
+def write_target(
+    name: str = "target",
+    *,
+    source: str = "{kind: ServiceAccount, name: client, namespace: shop}",
+    destination: str = "{kind: ServiceAccount, name: web, namespace: shop}",
+    rules: str = "rules: [{kind: HTTPRouteGroup, name: group}]",
+) -> str:
+    """Write a TrafficTarget."""
+    return f"""---
+apiVersion: access.smi-spec.io/v1alpha3
+kind: TrafficTarget
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  destination: {destination}
+  sources: [{source}]
+  {rules}
+"""
+
+
+class Case(NamedTuple):
+    """Manifests in which a finding is; `line` is where, from 1, if it is checked."""
+
+    manifests: str
+    flags: tuple[str, ...] = ()
+    line: int = 0
+    subject: str = ""
+
+
+TO_WEB = "{name: web, port: 80}"
+GROUP = write_group("{name: read, pathRegex: /a, methods: [GET]}")
+ACL = ("--acl",)
+SPLIT_OF_WEB = "{service: web, weight: 1}"
+
+CASES: dict[str, Case] = {
+    "MSH102": Case("kind: [\n", line=2),
+    "MSH103": Case("- a list\n- of texts\n", line=1),
+    "MSH104": Case("apiVersion: v1\nkind: Service\nmetadata: {name: Web}\nspec: {ports: [{port: 80}]}\n"),
+    "MSH105": Case(WEB + SERVICE % "", subject="Service web@shop"),
+    "MSH106": Case(WEB + write_target(), subject="TrafficTarget target@shop"),
+    "MSH107": Case("# nothing\n"),
+    "MSH108": Case(WEB + write_split("split", SPLIT_OF_WEB, more=", extra: 1"), line=18),
+    "MSH110": Case(WEB + GROUP, subject="HTTPRouteGroup group@shop"),
+    "MSH201": Case(write_service('maesh.containo.us/retry-attempts: "three"'), line=4, subject="Service web@shop"),
+    "MSH202": Case(write_service('maesh.containo.us/retry-atempts: "3"'), line=4),
+    "MSH203": Case(write_service('mesh.containo.us/retry-attempts: "3"'), line=4),
+    "MSH204": Case(write_service('maesh.containo.us/81.scheme: "h2c"'), line=4),
+    "MSH205": Case(write_service("maesh.containo.us/traffic-type: tcp, maesh.containo.us/retry-attempts: '3'"), line=4),
+    "MSH206": Case(write_service("maesh.containo.us/traffic-type: http3"), line=4),
+    "MSH207": Case(write_service("maesh.containo.us/traffic-type: udp")),
+    "MSH208": Case(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {ports: ["
+        + ", ".join(f"{{name: p{number}, port: {number}}}" for number in range(1, 102))
+        + "]}\n"
+    ),
+    "MSH209": Case(WEB.replace("port: 80,", "port: 80, appProtocol: spdy,"), line=5),
+    "MSH210": Case(
+        WEB.replace("port: 80,", "port: 53, protocol: UDP, name: dns}, {port: 80,").replace("name: http, ", "")
+    ),
+    "MSH213": Case(SERVICE % "", line=5),
+    "MSH214": Case(
+        WEB
+        + """
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: other, port: 8080}]
+endpoints: [{addresses: [10.0.0.1]}]
+"""
+    ),
+    "MSH215": Case(
+        WEB.replace("selector:", "clusterIP: 10.1.0.1, selector:")
+        + (SERVICE % "").replace("name: web,", "name: other,").replace("selector:", "clusterIP: 10.1.0.1, selector:")
+    ),
+    "MSH301": Case(
+        WEB
+        + write_route(
+            f"{{matches: [{{path: {{value: /a}}}}], backendRefs: [{TO_WEB}]}},"
+            f" {{matches: [{{path: {{value: /a}}}}], backendRefs: [{TO_WEB}]}}"
+        ),
+        line=20,
+        subject="HTTPRoute route@shop",
+    ),
+    "MSH302": Case(
+        WEB
+        + write_route(
+            "{matches: [{path: {type: RegularExpression, value: '/a.*'}}, {path: {value: /ab}}],"
+            f" backendRefs: [{TO_WEB}]}}"
+        ),
+        line=20,
+    ),
+    "MSH303": Case(
+        WEB
+        + write_route(f"{{matches: [{{path: {{type: RegularExpression, value: 'api/.*'}}}}], backendRefs: [{TO_WEB}]}}")
+    ),
+    "MSH304": Case(WEB + BARE + write_route(f"{{backendRefs: [{TO_WEB}, {{name: bare, port: 80}}]}}")),
+    "MSH305": Case(WEB + BARE + write_split("split", "{service: bare, weight: 0}"), line=23),
+    "MSH306": Case(
+        WEB
+        + BARE.replace("spec: {", "spec: {selector: {app: web}, ")
+        + write_route("{backendRefs: [{name: web, port: 80, weight: 100000}, {name: bare, port: 80}]}")
+    ),
+    "MSH401": Case(WEB + write_split("split", SPLIT_OF_WEB, service="wbe")),
+    "MSH402": Case(WEB + write_split("split", SPLIT_OF_WEB, service="web.other.svc")),
+    "MSH403": Case(
+        WEB.replace("name: web, namespace: shop", "name: web, namespace: shop, labels: {app: maesh}", 1)
+        + write_split("split", SPLIT_OF_WEB)
+    ),
+    "MSH404": Case(WEB + BARE + write_split("split", "{service: web-v1, weight: 1}, {service: bare, weight: 1}")),
+    "MSH405": Case(WEB + BARE + write_split("split", "{service: bare, weight: 1}", more=", matches: [{name: x}]")),
+    "MSH406": Case(WEB + write_split("split", SPLIT_OF_WEB)),
+    "MSH408": Case(WEB + write_group("{name: read, pathRegex: '/a('}")),
+    "MSH409": Case(
+        WEB
+        + BARE
+        + GROUP
+        + write_split("a", "{service: bare, weight: 1}", more=", matches: [{name: group}]")
+        + write_split("b", "{service: bare, weight: 1}", more=", matches: [{name: group}]"),
+        subject="TrafficSplit b@shop",
+    ),
+    "MSH501": Case(
+        WEB + CLIENT_POD + GROUP + write_target(destination="{kind: ServiceAccount, name: wbe, namespace: shop}"), ACL
+    ),
+    "MSH502": Case(WEB + GROUP + write_target(), ACL, subject="TrafficTarget target@shop"),
+    "MSH503": Case(WEB + GROUP + write_target(source=""), ACL),
+    "MSH504": Case(WEB + CLIENT_POD + write_target(rules=""), ACL, subject="TrafficTarget target@shop"),
+    "MSH505": Case(write_service("maesh.containo.us/traffic-type: tcp") + CLIENT_POD + GROUP + write_target(), ACL),
+    "MSH506": Case(
+        WEB
+        + CLIENT_POD
+        + GROUP
+        + write_target().replace("name: target, namespace: shop", "name: target, namespace: other"),
+        ACL,
+        subject="TrafficTarget target@other",
+    ),
+    "MSH507": Case(WEB + CLIENT_POD + write_target(), ACL),
+    "MSH508": Case(WEB + CLIENT_POD + POD % {"name": "other", "address": "10.0.0.2"} + GROUP + write_target(), ACL),
+    "MSH509": Case(WEB + write_split("split", SPLIT_OF_WEB, more=", extra: 1"), ACL),
+    "MSH510": Case(WEB, ACL, line=2, subject="Service web@shop"),
+    "MSH511": Case(
+        WEB + CLIENT_POD + GROUP + write_target("a") + write_target("b"), ACL, subject="TrafficTarget b@shop"
+    ),
+    "MSH601": Case(WEB + write_route("{}", parent='{group: "", kind: Service, name: wbe}')),
+    "MSH602": Case(WEB + write_route("{}", parent="{kind: Service, name: web}")),
+    "MSH603": Case(
+        WEB + write_route(f"{{backendRefs: [{TO_WEB}]}}", parent='{group: "", kind: Service, name: web, port: 81}')
+    ),
+    "MSH604": Case(
+        WEB
+        + write_route(f"{{backendRefs: [{TO_WEB}]}}")
+        + write_route(f"{{backendRefs: [{TO_WEB}]}}").replace("HTTPRoute", "GRPCRoute")
+    ),
+    "MSH605": Case(
+        WEB.replace("{name: http, port: 80,", "{name: other, port: 81, targetPort: 8080}, {name: http, port: 80,")
+        + write_route(f"{{backendRefs: [{TO_WEB}]}}", parent='{group: "", kind: Service, name: web}')
+        + write_route(f"{{backendRefs: [{TO_WEB}]}}").replace("HTTPRoute", "GRPCRoute")
+    ),
+    "MSH606": Case(WEB + write_route("{backendRefs: [{name: wbe, port: 80}]}"), line=20),
+    "MSH607": Case(WEB + write_route(f"{{filters: [{{type: Foo}}], backendRefs: [{TO_WEB}]}}"), line=20),
+    "MSH608": Case(WEB + write_route(f"{{matches: [{{path: {{value: a}}}}], backendRefs: [{TO_WEB}]}}"), line=20),
+    "MSH609": Case(WEB + write_route(f"{{backendRefs: [{TO_WEB}]}}", more="\n  hostnames: [a.example]")),
+    "MSH610": Case(
+        WEB + BARE + write_route(f"{{backendRefs: [{TO_WEB}]}}") + write_split("split", "{service: bare, weight: 1}")
+    ),
+}
+
+TEXTS: dict[str, tuple[str, str, bool]] = {
+    "MSH109": ("", "has 3 more errors", True),
+    "MSH111": ("TrafficSplit", "it could not be checked: ValueError: no", True),
+    "MSH198": ("Widget", "it is broken", True),
+    "MSH199": ("Widget", "it is odd", False),
+    "MSH211": ("Service", "'a.b' is not a DNS label, which a namespace must be", True),
+    "MSH212": ("Service", "its mode is off, but its namespace shop requires strict encryption", True),
+    "MSH216": ("Service", "port 80 TCP appears twice", True),
+    "MSH217": ("Service", "the topology of this service could not be built: ValueError: no", True),
+    "MSH298": ("Service", "it is broken", True),
+    "MSH299": ("Service", "it is odd", False),
+    "MSH307": ("Widget", "rules[0]: there are more than 64 backends", True),
+    "MSH407": ("TrafficSplit", "with its nested splits it has more than 100 branches", True),
+}
+"""The kind of an object, a text about it, and whether it is an error."""

@@ -1,0 +1,78 @@
+"""Each kind of finding is in the documentation, and has a case in which it is found."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from maesh_core.cli.check.manifests import check_manifests
+from maesh_core.controller.checking.catalogue import FindingCatalogue
+from maesh_core.plugin_system.loading import load_plugins
+from maesh_core.plugin_system.metadata import SHIPPED, list_installed
+from maesh_core.settings.check import CheckSettings
+from tests.cli.check.cases import CASES, TEXTS
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "check.md").read_text()
+FALLBACKS = ("MSH198", "MSH199", "MSH298", "MSH299")
+BY_FILE = {"MSH101"}
+"""Codes about files, whose cases are tests of their own."""
+
+
+@pytest.fixture(scope="module")
+def catalogue():
+    own = tuple(each for each in list_installed() if each.name in SHIPPED)
+    plugins = load_plugins("controller", own, {})
+    return FindingCatalogue(plugins.collect("maesh_policy_checkers"), plugins.describe)
+
+
+def check(paths, *, is_acl=False):
+    shipped = [each for each in list_installed() if each.name in SHIPPED]
+    plugins = tuple(each for each in shipped if each.is_default or (is_acl and each.name == "acl"))
+    return check_manifests(CheckSettings(paths=tuple(map(str, paths)), plugins=plugins)).findings
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory):
+    """Check all cases at once, each in its own namespace and with its own addresses; gives findings by code of case."""
+    found = {code: [] for code in CASES}
+    for is_acl in (False, True):
+        folder = tmp_path_factory.mktemp("cases")
+        for number, (code, case) in enumerate(CASES.items()):
+            if ("--acl" in case.flags) == is_acl:
+                text = case.manifests.replace("shop", code.lower()).replace("10.0.0.", f"10.0.{number}.")
+                (folder / f"{code}.yaml").write_text(text.replace("10.1.0.", f"10.1.{number}."))
+        for each in check([folder], is_acl=is_acl):
+            found[each.file.rpartition("/")[2].removesuffix(".yaml")].append(each)
+    return found
+
+
+@pytest.mark.parametrize("code", sorted(CASES))
+def test_the_finding_is_made(findings, code):
+    case, found = CASES[code], findings[code]
+    mine = [each for each in found if each.code == code]
+    assert mine, [(each.code, each.text) for each in found]
+    if case.subject:
+        subjects = {f"{each.kind} {each.name}@{each.namespace}" for each in mine}
+        assert case.subject.replace("shop", code.lower()) in subjects
+    if case.line:
+        assert case.line in {each.line for each in mine}
+    assert [(each.code, each.text) for each in found if each.code in FALLBACKS] == []
+
+
+@pytest.mark.parametrize("code", sorted(TEXTS))
+def test_the_text_has_the_code(catalogue, code):
+    kind, text, is_error = TEXTS[code]
+    assert catalogue.classify(kind, text, is_error=is_error).code == code
+
+
+def test_a_file_that_cannot_be_read_is_a_finding(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"\xff")
+    assert [(each.code, each.text) for each in check([path])] == [("MSH101", "not UTF-8: byte 0xff in line 1")]
+
+
+def test_every_kind_has_a_case_and_its_place_in_the_documentation(catalogue):
+    codes = [kind.code for kind in catalogue.kinds]
+    assert sorted({*CASES, *TEXTS, *BY_FILE}) == codes
+    assert re.findall(r"^### (\w+)$", PAGE, re.MULTILINE) == codes
