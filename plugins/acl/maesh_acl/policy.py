@@ -7,8 +7,9 @@ resolved (checking.py, grants.py); here they get their codes.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from maesh_acl import AclSettings, Grant
+from maesh_acl.destinations import group_servers
 from maesh_acl.kinds import TARGETS_BY_DESTINATION, TrafficTarget
-from maesh_core.plugin import FindingKind, HttpMatch, ObjectKey, PolicyFinding, PolicyView, PortNode, ServiceNode
+from maesh_core.plugin import FindingKind, HttpMatch, PolicyFinding, PolicyView, PortNode, ServiceNode
 
 TARGET = ("TrafficTarget",)
 COMPARED_LIMIT = 1000
@@ -101,7 +102,9 @@ NO_ACCESS = FindingKind(
     code="MSH510",
     severity="warning",
     title="a Service has no access rules, so all of its requests are denied",
-    hint="add a TrafficTarget for the service account of its pods",
+    hint="add a TrafficTarget for the account of its pods; an annotation names that of servers outside of the mesh",
+    patterns=("acl: no client is allowed to reach its servers outside of the mesh; .*",),
+    kinds=("Service",),
 )
 REDUNDANT_TARGET = FindingKind(
     code="MSH511",
@@ -128,15 +131,15 @@ class AccessPolicyChecker:
 
 
 def _check_access(view: PolicyView, node: ServiceNode) -> Iterator[PolicyFinding]:
-    """Report a service whose own pods get traffic that no target could allow."""
+    """Report a service whose own servers get traffic that no target could allow."""
     ports = [port for port in node.ports if port.servers and _reaches_own_pods(port)]
-    accounts = {ObjectKey(pod.key.namespace, pod.service_account) for pod in node.pods}
+    accounts = {account for port in ports for account in group_servers(node, port)}
     if node.errors or not ports or not accounts:
         return
     if any(view.find(TrafficTarget, TARGETS_BY_DESTINATION, account) for account in accounts):
         return
     names = " or ".join(sorted(map(str, accounts)))
-    text = f"no TrafficTarget has the service account {names} of its pods as destination, so no client may reach it"
+    text = f"no TrafficTarget has the service account {names} of its servers as destination, so no client may reach it"
     yield PolicyFinding(code=NO_ACCESS.code, key=node.key, text=text)
 
 

@@ -53,7 +53,7 @@ def check(tmp_path):
 
 
 def test_a_service_that_no_target_opens_is_reported(check):
-    text = "no TrafficTarget has the service account web@shop of its pods as destination, so no client may reach it"
+    text = "no TrafficTarget has the service account web@shop of its servers as destination, so no client may reach it"
     assert check(WEB) == [("MSH510", "web", text)]
 
 
