@@ -12,7 +12,7 @@ from maesh_smi.kinds import HttpRouteGroup
 from maesh_acl import AclSettings, Grant
 from maesh_acl.destinations import group_servers
 from maesh_acl.kinds import TARGETS_BY_DESTINATION, TrafficTarget
-from maesh_core.plugin import FindingKind, HttpMatch, ObjectKey, PolicyFinding, PolicyView, PortNode, ServiceNode
+from maesh_core.plugin import FindingKind, HttpMatch, PolicyFinding, PolicyView, PortNode, ServiceNode
 
 TARGET = ("TrafficTarget",)
 _is_open_path = re.compile(r"\^?/?[A-Za-z0-9/_-]*[A-Za-z0-9](?:\.\*)?").fullmatch
@@ -106,7 +106,9 @@ NO_ACCESS = FindingKind(
     code="MSH510",
     severity="warning",
     title="a Service has no access rules, so all of its requests are denied",
-    hint="add a TrafficTarget for the service account of its pods",
+    hint="add a TrafficTarget for the account of its pods; an annotation names that of servers outside of the mesh",
+    patterns=("acl: no client is allowed to reach its servers outside of the mesh; .*",),
+    kinds=("Service",),
 )
 REDUNDANT_TARGET = FindingKind(
     code="MSH511",
@@ -140,7 +142,7 @@ class AccessPolicyChecker:
 
 
 def _check_access(view: PolicyView, node: ServiceNode) -> Iterator[PolicyFinding]:
-    """Report a service whose own pods get traffic that no target could allow."""
+    """Report a service whose own servers get traffic that no target could allow."""
     ports = [port for port in node.ports if port.servers and _reaches_own_pods(port)]
     accounts = {account for port in ports for account in group_servers(node, port)}
     if node.errors or not ports or not accounts:
