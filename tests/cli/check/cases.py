@@ -240,6 +240,8 @@ TEXTS: dict[str, tuple[str, str, bool]] = {
     "MSH298": ("Service", "it is broken", True),
     "MSH299": ("Service", "it is odd", False),
     "MSH307": ("Widget", "rules[0]: there are more than 64 backends", True),
+    "MSH701": ("Service", "externalName 'evil.test' is not allowed by the setting egress.allow", True),
+    "MSH702": ("Service", "EndpointSlice a@shop: 'evil.test' is not allowed by the setting; it is skipped", False),
     "MSH407": ("TrafficSplit", "with its nested splits it has more than 100 branches", True),
 }
 """The kind of an object, a text about it, and whether it is an error."""
