@@ -7,6 +7,7 @@ from maesh_core.controller.api.pages import (
     answer_post,
     find_post_page,
     index_pages,
+    is_browser_page,
     is_costly_page,
     list_body_limits,
 )
@@ -106,3 +107,10 @@ async def test_a_post_request_is_answered_with_the_same_headers():
     assert page.requests[-1].caller == ""
     assert (response.status, response.body) == (200, b"x")
     assert dict(response.fields)[b"X-Content-Type-Options"] == b"nosniff"
+
+
+def test_documents_below_api_are_for_programs_and_other_pages_for_browsers():
+    assert is_browser_page(Page("/"))
+    assert is_browser_page(Page("/apix"))
+    assert not is_browser_page(Page("/api/acl/denials"))
+    assert not is_browser_page(None)
