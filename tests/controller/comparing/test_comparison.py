@@ -174,6 +174,25 @@ def test_servers_of_another_account_behind_the_same_service_are_opened():
     assert (change.change, change.servers) == ("closes", ("shop/other",))
 
 
+def test_what_would_be_denied_in_audit_mode_is_a_change_that_closes_nothing():
+    old, new = (
+        build_state(build_shop(*more), settings={"acl": {"mode": "audit"}}, **GUARDED)
+        for more in ((build_target("one", "app", ["web"]),), ())
+    )
+    found = compare_states(old, new)
+    (change,) = [each for each in found.access if each.service == "shop/app"]
+    assert (change.change, change.clients, change.old.outcome, change.new.outcome) == (
+        "would-deny",
+        ("shop/web",),
+        "allowed",
+        "allowed",
+    )
+    assert change.new.would_deny
+    assert not found.closes_access
+    back = compare_states(new, old)
+    assert (back.access[0].change, back.opens_access) == ("would-allow", False)
+
+
 def test_what_cannot_be_read_is_reported_with_its_state():
     broken = build_object("TrafficTarget", "bad", "access.smi-spec.io/v1alpha3", spec={"unknown": 1})
     found = compare(build_shop(), build_shop(broken), **GUARDED)
