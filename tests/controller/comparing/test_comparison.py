@@ -154,13 +154,20 @@ def test_access_to_a_new_service_is_opened():
     assert (change.change, change.old.outcome, change.clients) == ("opens", "absent", ("shop/web",))
 
 
+def test_the_ends_of_a_class_and_of_a_repetition_are_examined():
+    rules = build_target("one", "app", ["web"], "group")
+    for old, new in (("/[a-y]{9}$", "/[a-z]{9}$"), ("/a[0-9]{1,8}$", "/a[0-9]{1,9}$"), ("/(a|b)$", "/(a|b|c)$")):
+        states = [build_shop(rules, build_group("group", (pattern,))) for pattern in (old, new)]
+        assert [each.change for each in compare(*states, **GUARDED).access] == ["opens"], new
+
+
 def test_a_pattern_whose_difference_no_example_shows_may_open_access():
     rules = build_target("one", "app", ["web"], "group")
-    old, new = (build_shop(rules, build_group("group", (pattern,))) for pattern in ("/[a-y]{9}$", "/[a-z]{9}$"))
+    old, new = (build_shop(rules, build_group("group", (pattern,))) for pattern in ("/[^x]{9}$", "/[^xq]{9}$"))
     found = compare(old, new, **GUARDED)
     assert not found.access
     (unclear,) = found.unclear
-    assert unclear.text == "access rules differ: pattern /[a-y]{9}$ is gone and pattern /[a-z]{9}$ is new"
+    assert unclear.text == "access rules differ: pattern /[^x]{9}$ is gone and pattern /[^xq]{9}$ is new"
     assert found.opens_access
     assert found.closes_access
 
