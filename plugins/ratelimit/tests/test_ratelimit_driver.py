@@ -205,6 +205,12 @@ async def test_the_number_of_nodes_is_the_settings_until_redis_tells_one_and_wor
     await world.close()
 
 
+async def test_a_store_that_no_limit_uses_does_not_connect(world):
+    assert read_metrics(world.store)["maesh_ratelimit_redis_workers", "connected"] == 0
+    world.build_limiter()
+    assert read_metrics(world.store)["maesh_ratelimit_redis_workers", "connected"] == 1
+
+
 async def test_a_client_that_leaves_while_it_waits_costs_nobody_else_anything(world):
     world.link.gate.clear()
     limiter = world.build_limiter(burst=1)

@@ -299,3 +299,46 @@ def test_what_limits_say_of_a_bucket_is_what_redis_said_last(world):
     worker.book.fail(None)
     limiter.take("a")
     assert limiter.count_missing("a") == pytest.approx(1, abs=0.01)
+
+
+STEP = st.one_of(
+    st.tuples(st.just("request"), st.integers(0, 4)),
+    st.tuples(st.just("leave"), st.integers(0, 50)),
+    st.tuples(st.just("pass"), st.floats(0, 1.5)),
+    st.tuples(st.sampled_from(["build", "accept", "fail", "return", "expire"]), st.none()),
+)
+
+
+@given(burst=st.integers(1, 20), steps=st.lists(STEP, max_size=60))
+def test_whatever_happens_nobody_waits_for_ever_and_no_token_is_made(burst, steps):
+    world = World()
+    worker = world.start_worker(average=50, burst=burst)
+    book, on_its_way, everybody = worker.book, None, []
+    for name, value in steps:
+        if name == "request" and not book.is_away:
+            everybody += [waiter] if (waiter := worker.request(f"{value}", local=lambda source: 9.0)) else []
+        elif name == "leave" and everybody:
+            waiter = everybody[value % len(everybody)]
+            waiter.is_cancelled = waiter.result is None
+        elif name == "pass":
+            world.pass_time(value)
+        elif name == "build" and on_its_way is None and not book.is_away:
+            on_its_way = book.build_batch()
+        elif name == "accept" and on_its_way is not None:
+            book.accept(on_its_way, world.send(on_its_way), world.now)
+            on_its_way = None
+        elif name == "fail":
+            book.fail(on_its_way)
+            on_its_way = None
+        elif name == "return":
+            book.is_away = False
+        elif name == "expire":
+            book.expire(world.now)
+        assert book.waiting == sum(len(lease.waiters) for lease in worker.owner.values())
+        assert all(0 <= lease.tokens <= burst for lease in worker.owner.values())
+        assert len(book) == len(worker.owner)
+    book.fail(on_its_way)
+    assert book.waiting == 0
+    assert all(waiter.done() for waiter in everybody)
+    worker.settle()
+    assert worker.admitted <= book.granted

@@ -149,7 +149,7 @@ class RedisStore:
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return the metrics of this worker."""
         book = self.book
-        state = "away" if book.is_away else "connected"
+        state = "" if self._task is None else "away" if book.is_away else "connected"
         return [
             MetricFamily(
                 name="maesh_ratelimit_redis_workers",
