@@ -24,6 +24,8 @@ PAGES = {
         for name in (
             "gateway",
             "compress",
+            "concurrency",
+            "jwt",
             "headers",
             "mirror",
             "fault",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from maesh_core.controller.building import build_once
+from maesh_core.controller.building import build_with_origins
 from maesh_core.controller.engine import Engine
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.keys import ObjectKey
@@ -57,7 +57,10 @@ class ManifestsApi:
 async def build_manifests_api(
     settings: ManifestCommandSettings, paths: tuple[str, ...], plugin: InstalledPlugin | None = None
 ) -> ManifestsApi:
-    """Build the engine from manifests, with the enabled plugins and `plugin`, the one that has the command."""
+    """Build the engine from manifests, with the enabled plugins and `plugin`, the one that has the command.
+
+    Workloads count as pods, because manifests that are kept in a repository have no Pods.
+    """
     enabled = settings.plugins
     if plugin is not None and plugin.name not in {each.name for each in enabled}:
         enabled = (*enabled, plugin)
@@ -71,4 +74,5 @@ async def build_manifests_api(
         plugin_settings=settings.plugin_settings,
     )
     plugins = load_plugins("controller", enabled, settings.plugin_settings, origins=settings.origins)
-    return ManifestsApi(await build_once(controller, plugins))
+    engine, _ = await build_with_origins(controller, plugins, makes_pods=True)
+    return ManifestsApi(engine)

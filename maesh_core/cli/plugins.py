@@ -38,6 +38,8 @@ _NOUNS = {
     "maesh_balancer_factories": ("load balancer", "name"),
     "maesh_middleware_builders": ("middleware", "kind"),
     "maesh_middleware_factories": ("middleware", "kind"),
+    "maesh_source_kinds": ("source of requests", "name"),
+    "maesh_request_sources": ("source of requests", "name"),
     "maesh_traffic_observers": ("traffic observer", "name"),
     "maesh_transport_rules": ("transport", "name"),
     "maesh_transports": ("transport", "name"),

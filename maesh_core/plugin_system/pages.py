@@ -79,6 +79,6 @@ class OpenPage(ApiPage, Protocol):
 
 
 class CostlyPage(ApiPage, Protocol):
-    """A page that starts costly work, so that no web site may make a browser ask for it."""
+    """A page with data for programs that starts costly work: no other web site may make a browser ask for it."""
 
     is_costly: bool

@@ -65,6 +65,7 @@ CHANGES = {
     "plugins.otel": True,
     "plugins.fault": True,
     "plugins.compress": True,
+    "plugins.jwt": True,
     "plugins.egress": True,
     "plugins.extra": ["stamp"],
     "redis.url": "redis://redis.example:6379/0",

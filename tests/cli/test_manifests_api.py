@@ -33,6 +33,17 @@ async def test_the_plugin_of_the_command_is_enabled(api):
     assert json.loads(await api.fetch("/api/objects")) == []
 
 
+async def test_workloads_count_as_pods(tmp_path):
+    (tmp_path / "web.json").write_text(
+        """{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}},
+                     "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"serviceAccountName": "web"}}}}"""
+    )
+    api = await build_manifests_api(ManifestCommandSettings(), (str(tmp_path),))
+    (pod,) = json.loads(await api.fetch("/api/pods?namespace=shop&name=web"))["pods"]
+    assert pod["serviceAccount"] == "web"
+
+
 async def test_pods_are_found_by_name_and_by_address(api):
     for query in ("namespace=shop&name=web-1", "address=10.0.0.1"):
         (pod,) = json.loads(await api.fetch(f"/api/pods?{query}"))["pods"]

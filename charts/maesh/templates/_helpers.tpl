@@ -78,12 +78,12 @@ left out. Only flags that differ from the defaults are set, because `--smi` is t
 {{- define "maesh.pluginArguments" -}}
 {{- $root := index . 0 -}}
 {{- $without := index . 1 -}}
-{{- range list "retry" "ratelimit" "circuitbreaker" "smi" "udp" "cors" "gateway" "headers" "mirror" "redirect" "rewrite" "session" "timeout" }}
+{{- range list "retry" "ratelimit" "concurrency" "circuitbreaker" "smi" "udp" "cors" "gateway" "headers" "mirror" "redirect" "rewrite" "session" "timeout" }}
 {{- if not (include "maesh.isOn" (list $root .)) }}
 - --no-{{ . }}
 {{- end }}
 {{- end }}
-{{- range list "acl" "otel" "fault" "compress" "egress" }}
+{{- range list "acl" "otel" "fault" "compress" "egress" "jwt" }}
 {{- if include "maesh.isOn" (list $root .) }}
 - --{{ . }}
 {{- end }}

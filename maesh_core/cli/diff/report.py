@@ -45,8 +45,9 @@ def _render_block(title: str, entries: Sequence[Iterable[str]]) -> str:
 
 def _render_access(change: AccessChange) -> list[str]:
     clients = ", ".join(_name_clients(change.clients))
+    servers = f" (pods of {', '.join(change.servers)})" if change.servers else ""
     return [
-        f"{_MARKS[change.change]}  {clients} -> {_show_port(change)}  {_show_request(change.example)}",
+        f"{_MARKS[change.change]}  {clients} -> {_show_port(change)}{servers}  {_show_request(change.example)}",
         f"  was  {_show_result(change.old)}",
         f"  now  {_show_result(change.new)}",
         *_render_more(change),

@@ -22,6 +22,7 @@ from maesh_core.controller.api.pages import (
     answer_page,
     answer_post,
     find_post_page,
+    is_browser_page,
     is_costly_page,
     is_open_page,
     list_body_limits,
@@ -250,7 +251,7 @@ class Api:
             request,
             path,
             node=read_query(request).get("node") if is_pull else None,
-            is_page=page is not None,
+            is_page=is_browser_page(page),
             is_costly=is_pull or path in COSTLY_PATHS or route == self._get_of_node or is_costly_page(page),
             is_open=is_open_page(page),
         )

@@ -73,6 +73,11 @@ def is_open_page(page: ApiPage | None) -> bool:
     return getattr(page, "is_open", False) is True
 
 
+def is_browser_page(page: ApiPage | None) -> bool:
+    """Whether a page is for browsers; a document below `/api` is for programs, as those of the core."""
+    return page is not None and not page.path.startswith(f"{CORE_PREFIXES[0]}/")
+
+
 def is_costly_page(page: ApiPage | None) -> bool:
     """Whether a browser may not ask for a page on behalf of another site, because it starts costly work."""
     return getattr(page, "is_costly", False) is True

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from maesh_core.controller.building import Origins
 from maesh_core.controller.checking.catalogue import SERVICE, FindingCatalogue
-from maesh_core.controller.checking.core_kinds import FAILED_BUILD, NO_SERVER
+from maesh_core.controller.checking.core_kinds import FAILED_CHECKER, NO_SERVER
 from maesh_core.controller.checking.finding import SEVERITIES, CheckResult, Finding
 from maesh_core.controller.checking.places import PlaceFinder
 from maesh_core.controller.checking.policy import EnginePolicy
@@ -55,7 +55,7 @@ def collect_findings(
         collector.list_texts(),
         collector.list_unserved(),
         collector.list_policy_findings(check_rules(policy)),
-        *(collector.list_policy_findings(_run(checker, policy)) for checker in checkers),
+        *(collector.run_checker(checker, policy, describe(checker)) for checker in checkers),
     )
     left_out = frozenset(ignored)
     findings = {each: None for each in found if each.code not in left_out}
@@ -65,10 +65,6 @@ def collect_findings(
         objects=sum(engine.count_objects().values()),
         rules=tuple(catalogue.kinds),
     )
-
-
-def _run(checker: PolicyChecker, policy: EnginePolicy) -> Iterable[PolicyFinding]:
-    return checker.check(policy)
 
 
 def _get_rank(finding: Finding) -> tuple[object, ...]:
@@ -110,6 +106,13 @@ class _Collector:
                     text = show_line(f"port {port.port}: {port.unserved}")
                     yield self._finish(NO_SERVER, (SERVICE, report.namespace, report.name), text)
 
+    def run_checker(self, checker: PolicyChecker, policy: EnginePolicy, name: str) -> list[Finding]:
+        """List what the checker of a plugin finds, or that it has failed."""
+        try:
+            return list(self.list_policy_findings(checker.check(policy)))
+        except Exception as error:  # a plugin's code may raise anything: only its own findings are affected
+            return [self._finish(FAILED_CHECKER, ("", "", ""), show_line(f"{name}: {type(error).__name__}: {error}"))]
+
     def list_policy_findings(self, found: Iterable[PolicyFinding]) -> Iterator[Finding]:
         """List what a checker has found."""
         for each in found:
@@ -117,7 +120,7 @@ class _Collector:
             label = SERVICE if each.type is None else self._labels.get(each.type, each.type.__name__)
             text = show_line(each.text)
             if kind is None:
-                kind, text = FAILED_BUILD, f"a checker reports the unknown code {each.code[:20]!a}: {text}"
+                kind, text = FAILED_CHECKER, f"a checker reports the unknown code {each.code[:20]!a}: {text}"
             yield self._finish(kind, (label, *each.key), text, place=each.place)
 
     def _list_problems(self) -> Iterator[_Text]:

@@ -99,6 +99,12 @@ FAILED_CHECK = FindingKind(
     hint="report the error to the authors of the plugin; the mesh does not use the object",
     patterns=("it could not be (?:checked|read): .*",),
 )
+FAILED_CHECKER = FindingKind(
+    code="MSH112",
+    severity="error",
+    title="the checker of a plugin failed, so its findings are missing",
+    hint="report the error to the authors of the plugin",
+)
 OTHER_ERROR = FindingKind(
     code="MSH198", severity="error", title="another error of an object", hint="see the text of the finding"
 )
@@ -257,6 +263,14 @@ FAILED_BUILD = FindingKind(
     ),
     kinds=SERVICE,
 )
+OUTSIDE_NAME = FindingKind(
+    code="MSH218",
+    severity="error",
+    title="the outside server of a Service cannot be carried, so the Service is closed",
+    hint="correct the name and the ports, or allow the name in the settings of plugin egress",
+    patterns=("externalName .*", "an ExternalName Service needs .*"),
+    kinds=SERVICE,
+)
 OTHER_SERVICE_ERROR = FindingKind(
     code="MSH298",
     severity="error",
@@ -315,10 +329,11 @@ RULE_ERROR = FindingKind(
 
 CORE_KINDS: Final = (
     *(UNREADABLE_FILE, MALFORMED_TEXT, NOT_AN_OBJECT, INVALID_OBJECT, DEFINED_TWICE, UNREAD_OBJECT, USELESS_FILE),
-    *(UNUSABLE_OBJECT, MORE_PROBLEMS, UNREFERENCED, FAILED_CHECK, OTHER_ERROR, OTHER_NOTICE),
+    *(UNUSABLE_OBJECT, MORE_PROBLEMS, UNREFERENCED, FAILED_CHECK, FAILED_CHECKER, OTHER_ERROR, OTHER_NOTICE),
     *(UNKNOWN_TRAFFIC_TYPE, UNKNOWN_ANNOTATION, WRONG_PREFIX, UNKNOWN_PORT, USELESS_ANNOTATION, INVALID_ANNOTATION),
     *(NO_SUITABLE_PORT, NO_ENTRYPOINT, UNKNOWN_APP_PROTOCOL, OTHER_PROTOCOL, WRONG_NAME, UNENCRYPTABLE, NO_SERVER),
-    *(UNUSABLE_ENDPOINT, CLUSTER_ADDRESS, INVALID_PORT, FAILED_BUILD, OTHER_SERVICE_ERROR, OTHER_SERVICE_NOTICE),
+    *(UNUSABLE_ENDPOINT, CLUSTER_ADDRESS, INVALID_PORT, FAILED_BUILD, OUTSIDE_NAME, OTHER_SERVICE_ERROR),
+    OTHER_SERVICE_NOTICE,
     *(NEVER_REACHED, REDUNDANT_MATCH, IMPOSSIBLE_MATCH, IDLE_BACKEND, NO_WEIGHT, TINY_SHARE, RULE_ERROR),
 )
 """In the order in which their patterns are tried."""

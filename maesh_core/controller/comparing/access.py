@@ -1,75 +1,86 @@
 """Compares who may call a port: for each group of clients, the examples that only one state lets in.
 
-A request is let in if access control admits it, whether a server is ready for it or not.
+A request is let in if access control admits it, whether a server is ready for it or not. Where a state lets clients
+reach some of the servers only, the accounts of these servers are compared, too (servers.py).
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from maesh_core.controller.comparing.asking import ClientGroup, PortQuestions, show_result
+from maesh_core.controller.comparing.asking import Answers, ClientGroup, PortQuestions, is_admitted, show_result
 from maesh_core.controller.comparing.changes import AccessChange
-from maesh_core.controller.comparing.requests import ExampleRequest
+from maesh_core.controller.comparing.servers import compare_servers, is_limited
 from maesh_core.controller.explaining.explanation import Explanation
 
-ADMITTED = frozenset({"allowed", "answered", "unserved"})
+Direction = Literal["opens", "closes"]
 
-_Found = tuple[ExampleRequest, Explanation | None, Explanation | None]
+
+class _Change(NamedTuple):
+    """Examples that differ in the same way for a group of clients."""
+
+    direction: Direction
+    group: ClientGroup
+    differing: tuple[Answers, ...]
+    is_every: bool
+    servers: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> object:
+        """Equal for groups whose changes are shown as one."""
+        outcomes = tuple("" if found is None else found.outcome for found in self.differing[0][1:])
+        return self.direction, tuple(each[0] for each in self.differing), outcomes, self.servers
 
 
 def compare_access(questions: PortQuestions) -> list[AccessChange]:
     """Compare a port; nothing changes where no state has access control."""
     if not questions.is_guarded:
         return []
-    merged: dict[tuple[object, ...], tuple[ClientGroup, list[_Found], bool]] = {}
-    clients: dict[tuple[object, ...], list[str]] = {}
+    changes: dict[object, _Change] = {}
+    clients: dict[object, list[str]] = {}
     for group in questions.list_groups():
-        found = questions.explain(group)
-        for change, differing in (("opens", list(_select(found, 0))), ("closes", list(_select(found, 1)))):
-            if differing:
-                _, before, after = differing[0]
-                key = (change, tuple(each[0] for each in differing), _classify(before), _classify(after))
-                merged.setdefault(key, (group, differing, len(differing) == len(found)))
-                clients.setdefault(key, []).extend(group.clients)
-    return [_build_change(questions, str(key[0]), clients[key], *merged[key]) for key in merged]
+        for change in _find_changes(questions, group):
+            changes.setdefault(change.identity, change)
+            clients.setdefault(change.identity, []).extend(group.clients)
+    return [_build_change(questions, changes[key], clients[key]) for key in changes]
 
 
-def is_admitted(found: Explanation | None) -> bool:
-    """Whether a state lets a request in."""
-    return found is not None and found.outcome in ADMITTED
+def _find_changes(questions: PortQuestions, group: ClientGroup) -> Iterator[_Change]:
+    """Find the changes of one group: requests that are let in, and servers that those requests reach."""
+    answers = questions.explain(group)
+    for direction, place in (("opens", 0), ("closes", 1)):
+        differing = tuple(each for each in answers if _is_let_in_otherwise(each, closed=place))
+        if differing:
+            yield _Change(_name(direction), group, differing, len(differing) == len(answers))
+    if not is_limited(questions):
+        return
+    for direction, found in zip(("opens", "closes"), compare_servers(questions, group), strict=True):
+        for servers in dict.fromkeys(each.servers for each in found):
+            same = tuple(each.answers for each in found if each.servers == servers)
+            yield _Change(_name(direction), group, same, len(same) == len(answers), servers)
 
 
-def _select(found: list[_Found], closed: int) -> Iterator[_Found]:
-    """Select the examples that only the other state lets in: `closed` is 0 for the old state, 1 for the new one."""
-    for each in found:
-        _, before, after = each
-        closed_state, open_state = (after, before) if closed else (before, after)
-        if not is_admitted(closed_state) and is_admitted(open_state):
-            yield each
+def _name(direction: str) -> Direction:
+    return "opens" if direction == "opens" else "closes"
 
 
-def _classify(found: Explanation | None) -> str:
-    return "" if found is None else found.outcome
+def _is_let_in_otherwise(answers: Answers, *, closed: int) -> bool:
+    """Whether only the other state lets a request in: `closed` is 0 for the old state, 1 for the new one."""
+    states: tuple[Explanation | None, ...] = answers[1:]
+    return not is_admitted(states[closed]) and is_admitted(states[1 - closed])
 
 
-def _build_change(
-    questions: PortQuestions,
-    change: str,
-    clients: list[str],
-    group: ClientGroup,
-    differing: list[_Found],
-    is_every: bool,  # noqa: FBT001 - unpacked
-) -> AccessChange:
-    request, before, after = differing[0]
-    direction: Literal["opens", "closes"] = "opens" if change == "opens" else "closes"
+def _build_change(questions: PortQuestions, change: _Change, clients: list[str]) -> AccessChange:
+    request, before, after = change.differing[0]
     return AccessChange(
-        change=direction,
-        level="warning" if direction == "opens" else "info",
+        change=change.direction,
+        level="warning" if change.direction == "opens" else "info",
         service="/".join(questions.name.service),
         port=questions.name.port,
         clients=tuple(sorted(clients)),
-        example=questions.show_example(group.clients[0], request),
+        example=questions.show_example(change.group.clients[0], request),
         old=show_result(before),
         new=show_result(after),
-        requests=questions.show_requests([each[0] for each in differing[1:]]),
-        is_every=is_every,
+        requests=questions.show_requests([each[0] for each in change.differing[1:]]),
+        is_every=change.is_every,
+        servers=change.servers,
     )

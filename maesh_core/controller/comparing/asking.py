@@ -33,6 +33,17 @@ class ClientGroup(NamedTuple):
     clients: tuple[str, ...]
 
 
+Answers = tuple[ExampleRequest, Explanation | None, Explanation | None]
+"""An example, and the answers of the old and the new state; None if a state has no such port."""
+
+ADMITTED = frozenset({"allowed", "answered", "unserved"})
+
+
+def is_admitted(found: Explanation | None) -> bool:
+    """Whether a state lets a request in."""
+    return found is not None and found.outcome in ADMITTED
+
+
 class PortQuestions(NamedTuple):
     """Everything that is asked about one port."""
 
@@ -85,9 +96,7 @@ class PortQuestions(NamedTuple):
         found = {account.namespace: account for account in sorted(list_accounts(self.new.engine), reverse=True)}
         return ["/".join(found[namespace]) for namespace in sorted(namespaces) if namespace in found]
 
-    def explain(
-        self, group: ClientGroup, *, is_open: bool = False
-    ) -> list[tuple[ExampleRequest, Explanation | None, Explanation | None]]:
+    def explain(self, group: ClientGroup, *, is_open: bool = False) -> list[Answers]:
         """Explain all examples for a group in both states; None if a state has no such port."""
         asked = []
         for state, view in ((self.old, self.before), (self.new, self.after)):

@@ -43,7 +43,8 @@ class AccessChange(_Value, frozen=True):
     """Clients that may send requests now (`opens`) or no longer (`closes`).
 
     `clients` are service accounts, or `*`; `requests` are further examples, and `is_every` says that every example is
-    concerned.
+    concerned. If both states let them in, `servers` are the accounts of the pods behind the service that only one state
+    lets them reach.
     """
 
     change: Literal["opens", "closes"]
@@ -56,6 +57,7 @@ class AccessChange(_Value, frozen=True):
     new: Result
     requests: tuple[str, ...] = ()
     is_every: bool = False
+    servers: tuple[str, ...] = ()
 
 
 class RouteChange(_Value, frozen=True):

@@ -44,6 +44,8 @@ class PortView(NamedTuple):
     guard_matches: tuple[HttpMatch, ...]
     namespaces: frozenset[str]
     is_guarded: bool
+    is_limited: bool = False
+    """Whether access control lets clients reach some servers of a service only."""
 
 
 class ViewBuilder:
@@ -97,6 +99,7 @@ class ViewBuilder:
             tuple(match for each in guards for match in _list_setting_matches(each)),
             frozenset(getattr(router, "consumers", ())),
             bool(guards) or (is_closed and bool(self._state.guards)),
+            any(map(_has_servers, guards)),
         )
 
     def _normalise(self, value: Any) -> Any:
@@ -186,6 +189,13 @@ def _list_setting_matches(value: Any) -> Iterator[HttpMatch]:
     elif isinstance(value, list):
         for each in value:
             yield from _list_setting_matches(each)
+
+
+def _has_servers(value: Any) -> bool:
+    """Whether settings name servers: every list that is called `servers`."""
+    if isinstance(value, Mapping):
+        return bool(value.get("servers")) or any(map(_has_servers, value.values()))
+    return isinstance(value, list) and any(map(_has_servers, value))
 
 
 def _read_matches(value: Any) -> tuple[HttpMatch, ...]:

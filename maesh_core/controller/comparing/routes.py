@@ -5,12 +5,9 @@ Access control is left out here (access.py compares it), so routes are compared 
 
 from collections.abc import Callable
 
-from maesh_core.controller.comparing.asking import ClientGroup, PortQuestions, name_destination, show_result
+from maesh_core.controller.comparing.asking import Answers, ClientGroup, PortQuestions, name_destination, show_result
 from maesh_core.controller.comparing.changes import LimitChange, RouteChange
-from maesh_core.controller.comparing.requests import ExampleRequest
 from maesh_core.controller.explaining.explanation import Explanation
-
-_Found = tuple[ExampleRequest, Explanation | None, Explanation | None]
 
 
 def compare_routes(questions: PortQuestions) -> list[RouteChange]:
@@ -47,13 +44,13 @@ def compare_limits(questions: PortQuestions) -> list[LimitChange]:
 
 def _collect(
     questions: PortQuestions, describe: Callable[[Explanation], object]
-) -> list[tuple[ClientGroup, list[_Found], bool]]:
+) -> list[tuple[ClientGroup, list[Answers], bool]]:
     """Collect the examples whose descriptions differ, by the pair of descriptions; a namespace only if it differs."""
     known: set[object] = set()
     collected = []
     for group in questions.list_namespace_groups():
         found = questions.explain(group, is_open=True)
-        pairs: dict[object, list[_Found]] = {}
+        pairs: dict[object, list[Answers]] = {}
         for each in found:
             old, new = (None if state is None else describe(state) for state in each[1:])
             if old != new:

@@ -76,12 +76,13 @@ def find_client_pod(engine: Engine, account: Account) -> ObjectKey | None:
     return None
 
 
-def add_clients(engine: Engine, accounts: Iterable[Account]) -> None:
-    """Add a pod for each of these accounts that has none which identifies it."""
+def add_clients(engine: Engine, accounts: Iterable[Account]) -> bool:
+    """Add a pod for each of these accounts that has none which identifies it; returns whether there was one."""
     missing = [account for account in sorted(set(accounts)) if find_client_pod(engine, account) is None]
     if missing:
         pods = (_build_pod(account, address) for account, address in zip(missing, _list_free(engine), strict=False))
         engine.apply([Applied(pod) for pod in pods], source="clients")
+    return bool(missing)
 
 
 def _list_free(engine: Engine) -> Iterator[str]:

@@ -53,9 +53,15 @@ class MeshState:
             self._targets.setdefault(str(target.get("service")), {})[name] = target
 
     def add_clients(self, accounts: Iterable[Account]) -> None:
-        """Make sure that each of these service accounts has a pod, and read the documents again."""
-        add_clients(self.engine, accounts)
-        self._read()
+        """Make sure that each of these service accounts has a pod."""
+        if add_clients(self.engine, accounts):
+            self._read()
+
+    def find_account(self, address: str) -> str:
+        """Find the service account, `namespace/name`, of the pods at an address; empty if there is none or several."""
+        pods = self._pods.find_by_address(address).pods
+        accounts = {f"{pod.namespace}/{pod.service_account}" for pod in pods}
+        return accounts.pop() if len(accounts) == 1 else ""
 
     def name_client(self, account: Account) -> str:
         """Name a pod of an account as an explainer expects it; empty if no pod identifies the account."""

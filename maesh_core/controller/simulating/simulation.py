@@ -48,8 +48,10 @@ class Simulation:
     def add_clients(self, clients: Iterable[SimulatedClient]) -> None:
         """Make sure that each account has a pod, also the ones that rules name."""
         accounts = {client.account for client in clients if client.account is not None}
-        self._state.add_clients(accounts | list_named_accounts(self._state.topology))
-        self._explainers.clear()
+        before = self._state.topology
+        self._state.add_clients(accounts | list_named_accounts(before))
+        if self._state.topology is not before:
+            self._explainers.clear()
 
     def run_case(self, case: Case) -> CaseResult:
         """Run one case."""

@@ -4,13 +4,18 @@ Takes all objects and the nodes of all services with their grants. Other errors 
 resolved (checking.py, grants.py); here they get their codes.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from maesh_smi.kinds import HttpRouteGroup
+
 from maesh_acl import AclSettings, Grant
+from maesh_acl.destinations import group_servers
 from maesh_acl.kinds import TARGETS_BY_DESTINATION, TrafficTarget
 from maesh_core.plugin import FindingKind, HttpMatch, ObjectKey, PolicyFinding, PolicyView, PortNode, ServiceNode
 
 TARGET = ("TrafficTarget",)
+_is_open_path = re.compile(r"\^?/?[A-Za-z0-9/_-]*[A-Za-z0-9](?:\.\*)?").fullmatch
 COMPARED_LIMIT = 1000
 """Limit of grants of one leaf that are compared with each other."""
 
@@ -109,9 +114,15 @@ REDUNDANT_TARGET = FindingKind(
     title="a TrafficTarget adds nothing, because other targets allow all that it allows",
     hint="remove it, or narrow the others",
 )
+OPEN_PATH = FindingKind(
+    code="MSH512",
+    severity="notice",
+    title="an access rule for a path also allows paths that only begin like it",
+    hint="end the pattern with (/|$) for the path and what is below it, or with $ for this path alone",
+)
 KINDS = (
     *(UNUSED_DESTINATION, UNKNOWN_SOURCE, NO_SOURCE, ALLOWS_ALL, USELESS_RULES, FOREIGN_DESTINATION, UNUSABLE_TARGET),
-    *(UNIDENTIFIED_POD, UNREAD_SPLIT, NO_ACCESS, REDUNDANT_TARGET),
+    *(UNIDENTIFIED_POD, UNREAD_SPLIT, NO_ACCESS, REDUNDANT_TARGET, OPEN_PATH),
 )
 
 
@@ -125,18 +136,19 @@ class AccessPolicyChecker:
         for node in view.nodes.values():
             yield from _check_access(view, node)
         yield from _check_targets(view)
+        yield from _check_paths(view)
 
 
 def _check_access(view: PolicyView, node: ServiceNode) -> Iterator[PolicyFinding]:
     """Report a service whose own pods get traffic that no target could allow."""
     ports = [port for port in node.ports if port.servers and _reaches_own_pods(port)]
-    accounts = {ObjectKey(pod.key.namespace, pod.service_account) for pod in node.pods}
+    accounts = {account for port in ports for account in group_servers(node, port)}
     if node.errors or not ports or not accounts:
         return
     if any(view.find(TrafficTarget, TARGETS_BY_DESTINATION, account) for account in accounts):
         return
     names = " or ".join(sorted(map(str, accounts)))
-    text = f"no TrafficTarget has the service account {names} of its pods as destination, so no client may reach it"
+    text = f"no TrafficTarget has the service account {names} of its servers as destination, so no client may reach it"
     yield PolicyFinding(code=NO_ACCESS.code, key=node.key, text=text)
 
 
@@ -195,3 +207,22 @@ def _covers(view: PolicyView, one: Grant, other: Grant) -> bool:
         return False
     wide: Sequence[HttpMatch] = one.matches or (HttpMatch(),)
     return all(any(view.covers(each, match) for each in wide) for match in other.matches or (HttpMatch(),))
+
+
+def _check_paths(view: PolicyView) -> Iterator[PolicyFinding]:
+    """Report paths of access rules that end within a name: `/api` also allows `/apis`."""
+    used: dict[ObjectKey, set[str]] = {}
+    for target in view.list_objects(TrafficTarget):
+        for rule in target.rules if not target.faults else ():
+            if rule.kind == "HTTPRouteGroup":
+                used.setdefault(ObjectKey(target.metadata.namespace, rule.name), set()).update(rule.matches or ("",))
+    for key, names in sorted(used.items()):
+        group = view.get(HttpRouteGroup, key)
+        if group is None or group.faults:
+            continue
+        for index, match in enumerate(group.matches):
+            if ("" in names or match.name in names) and _is_open_path(match.path_regex):
+                path = match.path_regex.removesuffix(".*").removeprefix("^")
+                text = f"match {match.name or f'[{index}]'} also allows paths such as {path}x"
+                place = f"spec.matches[{index}].pathRegex"
+                yield PolicyFinding(code=OPEN_PATH.code, type=HttpRouteGroup, key=key, text=text, place=place)

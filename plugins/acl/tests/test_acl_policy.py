@@ -36,7 +36,7 @@ def write_group(*matches):
 
 
 WEB, CLIENT, OTHER = write_service("web", 1), write_service("client", 2), write_service("other", 3)
-READ, ALL = "{name: read, pathRegex: /a, methods: [GET]}", "{name: all}"
+READ, ALL = "{name: read, pathRegex: /a$, methods: [GET]}", "{name: all}"
 OPEN = write_target("open-client", "web", destination="client") + write_target("open-other", "web", destination="other")
 
 
@@ -53,7 +53,7 @@ def check(tmp_path):
 
 
 def test_a_service_that_no_target_opens_is_reported(check):
-    text = "no TrafficTarget has the service account web@shop of its pods as destination, so no client may reach it"
+    text = "no TrafficTarget has the service account web@shop of its servers as destination, so no client may reach it"
     assert check(WEB) == [("MSH510", "web", text)]
 
 
@@ -71,7 +71,7 @@ def test_a_target_for_other_clients_or_requests_adds_something(check):
         + write_target("b", "other")
         + write_target("c", "client", "other", rules="[{kind: HTTPRouteGroup, name: group, matches: [write]}]")
     )
-    groups = write_group(READ, "{name: write, pathRegex: /a, methods: [POST]}")
+    groups = write_group(READ, "{name: write, pathRegex: /a$, methods: [POST]}")
     assert check(WEB, CLIENT, OTHER, OPEN, targets, groups) == []
 
 
@@ -86,3 +86,11 @@ def test_a_target_that_a_wider_one_covers_adds_nothing(check):
 def test_of_two_equal_targets_the_second_adds_nothing(check):
     found = check(WEB, CLIENT, OTHER, OPEN, write_target("b", "client"), write_target("a", "client"), write_group(READ))
     assert [each[:2] for each in found] == [("MSH511", "b")]
+
+
+@pytest.mark.parametrize(("path", "is_open"), [("/api", True), ("^/api.*", True), ("api", True), ("/api/", False)])
+def test_a_path_that_ends_within_a_name_allows_longer_names(check, path, is_open):
+    groups = write_group(f"{{name: read, pathRegex: '{path}'}}, {{name: other, pathRegex: '/api(/|$)'}}")
+    found = check(WEB, CLIENT, OTHER, OPEN, write_target("t", "client"), groups)
+    expected = [("MSH512", "group", f"match read also allows paths such as {path.strip('^.*')}x")]
+    assert found == (expected if is_open else [])

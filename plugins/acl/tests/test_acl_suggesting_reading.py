@@ -161,6 +161,18 @@ def test_a_pod_that_has_ended_has_the_account_of_the_other_pods_of_its_deploymen
     assert find_accounts([*gone, "shop/db-0"], known) == {gone[0]: WEB, "shop/db-0": ObjectKey("shop", "db")}
 
 
+def test_in_manifests_a_workload_stands_for_its_pods():
+    known = {f"shop/{name}": ObjectKey("shop", name) for name in ("web", "db", "agent", "web-1")}
+    pods = ["shop/web-6f9d8c7b5d-abcde", "shop/db-0", "shop/agent-x7k2p", "shop/web-1", "shop/other-0", "shop/webx"]
+    found = find_accounts(pods, known)
+    assert {pod: account.name for pod, account in found.items()} == {
+        "shop/web-6f9d8c7b5d-abcde": "web",
+        "shop/db-0": "db",
+        "shop/agent-x7k2p": "agent",
+        "shop/web-1": "web-1",
+    }
+
+
 def test_clients_are_pods_and_the_others_have_no_account():
     log = read(build_line(), build_line(ClientPod=""), build_line(ClientPod="shop/gone"))
     assert list_pods(log) == ["shop/gone", "shop/web-1"]

@@ -202,6 +202,7 @@ endpoints: [{addresses: [10.0.0.1]}]
     "MSH511": Case(
         WEB + CLIENT_POD + GROUP + write_target("a") + write_target("b"), ACL, subject="TrafficTarget b@shop"
     ),
+    "MSH512": Case(WEB + CLIENT_POD + GROUP + write_target(), ACL, subject="HTTPRouteGroup group@shop"),
     "MSH601": Case(WEB + write_route("{}", parent='{group: "", kind: Service, name: wbe}')),
     "MSH602": Case(WEB + write_route("{}", parent="{kind: Service, name: web}")),
     "MSH603": Case(
@@ -229,6 +230,7 @@ endpoints: [{addresses: [10.0.0.1]}]
 TEXTS: dict[str, tuple[str, str, bool]] = {
     "MSH109": ("", "has 3 more errors", True),
     "MSH111": ("TrafficSplit", "it could not be checked: ValueError: no", True),
+    "MSH218": ("Service", "externalName 'a.maesh' is a name of the mesh itself", True),
     "MSH198": ("Widget", "it is broken", True),
     "MSH199": ("Widget", "it is odd", False),
     "MSH211": ("Service", "'a.b' is not a DNS label, which a namespace must be", True),

@@ -7,6 +7,8 @@ from maesh_core.controller.api.pages import (
     answer_post,
     find_post_page,
     index_pages,
+    is_browser_page,
+    is_costly_page,
     list_body_limits,
 )
 from maesh_core.errors import PluginError
@@ -39,6 +41,22 @@ def test_a_path_that_no_request_can_name_plainly_is_refused(path):
 def test_a_path_of_the_controller_itself_is_refused(path):
     with pytest.raises(PluginError, match=r"this path belongs to the controller itself$"):
         index_pages([Page(path)], describe)
+
+
+def test_a_page_may_be_below_the_name_of_its_plugin():
+    page = Page("/api/acl/denials")
+    assert index_pages([page], lambda _: "plugin 'acl' (maesh-acl 1.0)") == {"/api/acl/denials": page}
+    for path, owner in [("/api/acl/denials", "other"), ("/api/acl", "acl"), ("/api/status/x", "status")]:
+        with pytest.raises(PluginError, match="belongs to the controller itself"):
+            index_pages([Page(path)], lambda _, owner=owner: f"plugin '{owner}' (x 1.0)")
+
+
+def test_only_pages_that_say_so_are_costly():
+    page = Page("/a")
+    assert not is_costly_page(page)
+    assert not is_costly_page(None)
+    page.is_costly = True
+    assert is_costly_page(page)
 
 
 def test_a_path_that_is_claimed_twice_is_refused():
@@ -89,3 +107,10 @@ async def test_a_post_request_is_answered_with_the_same_headers():
     assert page.requests[-1].caller == ""
     assert (response.status, response.body) == (200, b"x")
     assert dict(response.fields)[b"X-Content-Type-Options"] == b"nosniff"
+
+
+def test_documents_below_api_are_for_programs_and_other_pages_for_browsers():
+    assert is_browser_page(Page("/"))
+    assert is_browser_page(Page("/apix"))
+    assert not is_browser_page(Page("/api/acl/denials"))
+    assert not is_browser_page(None)

@@ -45,15 +45,30 @@ def test_findings_with_an_ignored_code_are_left_out(check):
 
 
 class Checker:
+    """Reports what it is given, or raises it."""
+
     finding_kinds = ()
 
+    def __init__(self, found):
+        self._found = found
+
+    def __str__(self):
+        return "plugin acme"
+
     def check(self, view):
-        (node,) = view.nodes.values()
-        yield PolicyFinding(code="ACME1", key=node.key, text="it is\nodd")
+        if isinstance(self._found, Exception):
+            raise self._found
+        yield PolicyFinding(code=self._found, key=next(iter(view.nodes)), text="it is\nodd")
 
 
-async def test_an_unknown_code_of_a_checker_is_shown_as_its_failure(tmp_path):
+@pytest.mark.parametrize(
+    ("found", "kind", "text"),
+    [
+        ("ACME1", "Service", "a checker reports the unknown code 'ACME1': it is odd"),
+        (ValueError("no\nmore"), "", "plugin acme: ValueError: no more"),
+    ],
+)
+async def test_a_checker_that_fails_is_a_finding(tmp_path, found, kind, text):
     engine, origins = await build_engine_of(tmp_path, WEB)
-    (finding,) = collect_findings(engine, origins, [Checker()]).findings
-    assert (finding.code, finding.kind) == ("MSH217", "Service")
-    assert finding.text == "a checker reports the unknown code 'ACME1': it is odd"
+    (finding,) = collect_findings(engine, origins, [Checker(found)]).findings
+    assert (finding.code, finding.kind, finding.text) == ("MSH112", kind, text)

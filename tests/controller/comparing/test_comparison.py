@@ -5,7 +5,7 @@ import string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maesh_core.controller.comparing.access import is_admitted
+from maesh_core.controller.comparing.asking import is_admitted
 from maesh_core.controller.comparing.comparison import compare_states
 from maesh_core.controller.explaining.explanation import ExplainedRequest
 from maesh_core.controller.mesh_states.clients import STRANGER, Account
@@ -163,6 +163,15 @@ def test_a_pattern_whose_difference_no_example_shows_may_open_access():
     assert unclear.text == "access rules differ: pattern /[a-y]{9}$ is gone and pattern /[a-z]{9}$ is new"
     assert found.opens_access
     assert found.closes_access
+
+
+def test_servers_of_another_account_behind_the_same_service_are_opened():
+    both = build_shop(build_pod("other-0", "10.0.1.9", "other", app="app"), build_target("one", "app", ["web"]))
+    (change,) = compare(both, [*both, build_target("two", "other", ["web"])], **GUARDED).access
+    assert (change.change, change.clients, change.servers) == ("opens", ("shop/web",), ("shop/other",))
+    assert (change.old.outcome, change.new.outcome, change.is_every) == ("allowed", "allowed", True)
+    (change,) = compare([*both, build_target("two", "other", ["web"])], both, **GUARDED).access
+    assert (change.change, change.servers) == ("closes", ("shop/other",))
 
 
 def test_what_cannot_be_read_is_reported_with_its_state():

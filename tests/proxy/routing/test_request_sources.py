@@ -67,6 +67,8 @@ def test_no_two_combinations_of_values_look_the_same(first, second):
     values = {"a": b"", "b": b""}
 
     class Fixed:
+        name = "fixed"
+
         def build_reader(self, argument):
             return lambda exchange: values[argument]
 

@@ -236,7 +236,7 @@ class ClientConnection(EndingConnection):
                 and not self._is_lingering
                 and not self._is_closing
             ):
-                if not requests_left or held_bytes - len(self._buffer) > TURN_BYTES:
+                if self._has_turn() or not requests_left or held_bytes - len(self._buffer) > TURN_BYTES:
                     self._queue_turn()
                     return
                 requests_left -= 1

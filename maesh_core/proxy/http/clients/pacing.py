@@ -82,6 +82,17 @@ class PacedConnection(ClientStream):
             asyncio.get_running_loop().call_soon(self._take_turn)
         self._stop_reading()
 
+    def _has_turn(self) -> bool:
+        """Whether a turn is queued; a method, because mypy takes for granted that an attribute did not change."""
+        return self._is_queued
+
+    def rest(self, seconds: float) -> None:
+        """Process no further request for this time, so that other clients have turns."""
+        if not self._is_queued:
+            self._is_queued = True
+            asyncio.get_running_loop().call_later(seconds, self._take_turn)
+        self._stop_reading()
+
     def _count_full_read(self) -> None:
         """Continue in the next turn after several full reads: the loop itself keeps reading while reads are full."""
         self._full_reads += 1

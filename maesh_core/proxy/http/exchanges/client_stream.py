@@ -66,6 +66,9 @@ class ClientStream(ClientSide, Protocol):
     def wait_for_exchange(self) -> None:
         """Wait for what the exchange needs next."""
 
+    def rest(self, seconds: float) -> None:
+        """Process no further request of the connection for this time, so that other clients have turns."""
+
     def on_upstream_ready(self, upstream: UpstreamStream) -> None:
         """Resume reading, which was paused because there was no upstream."""
 

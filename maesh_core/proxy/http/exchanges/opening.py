@@ -1,5 +1,7 @@
 """Creates the exchange of a request: chooses its route, and gives it a run if a middleware or an upgrade needs one."""
 
+from typing import Final
+
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.copying import note_failure
 from maesh_core.proxy.http.exchanges.exchange import Exchange
@@ -9,6 +11,12 @@ from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.middleware.chain import Skip
 
+COSTLY_S: Final = 0.0002
+"""A client rests after a request that rules took more CPU time to match."""
+REST_TIMES: Final = 16
+REST_LIMIT_S: Final = 1.0
+"""It rests so many times as long as its request took, or as many times as there are other clients, up to a limit."""
+
 
 def open_exchange(client: ClientStream, route: Route | None, request: RequestHead, now: float) -> Exchange:
     """Create the exchange of a request to a host with this route: choose the branch, and add a run if it needs one."""
@@ -16,6 +24,9 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
     if route is not None and not route.is_plain:
         if route.has_choice:
             route = route.choose(request, client.find_namespace() if route.consumers else "")
+            if request.matching_s > COSTLY_S:
+                _rest(client, request.matching_s)
+            request.matching_s = 0.0
         if route.chain.choose_backend:
             chosen = choose_backend(client, route, request)
         if route.parts:
@@ -34,6 +45,13 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
         if is_chained and request.body and route is not None and route.chain.on_request_body:
             run.expect_body()
     return exchange
+
+
+def _rest(client: ClientStream, matching_s: float) -> None:
+    """Let a client rest whose request took long to match, if other clients may wait meanwhile."""
+    others = len(client.environment.clients) - 1
+    if others > 0:
+        client.rest(min(min(REST_TIMES, others) * matching_s, REST_LIMIT_S))
 
 
 def _skips(client: ClientStream, skip: Skip, request: RequestHead) -> bool:

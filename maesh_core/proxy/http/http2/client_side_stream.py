@@ -314,6 +314,10 @@ class ClientSideStream(Http2Stream, ClientStream):
             exchange.upstream.resume_reading()
         exchange.on_client_reads()
 
+    def rest(self, seconds: float) -> None:
+        """Read no further frame of the connection for this time: all its streams belong to one client."""
+        self.connection.rest(seconds)
+
     def on_upstream_ready(self, upstream: UpstreamStream) -> None:
         """Resume reading, which was paused because there was no upstream."""
         if self.is_write_paused:

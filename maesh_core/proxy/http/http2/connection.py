@@ -204,7 +204,7 @@ class Http2Connection(ControlFrames):
                 end = start + length
                 if end > size:
                     break
-                if left <= 0:
+                if left <= 0 or self._is_turn_queued:
                     self._queue_turn()
                     break
                 kind = data[at + 3]
@@ -249,6 +249,13 @@ class Http2Connection(ControlFrames):
             self._is_turn_queued = True
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def rest(self, seconds: float) -> None:
+        """Read no further frame for this time; what is under way goes on being sent."""
+        if not self._is_turn_queued and not self.is_closing and self._transport is not None:
+            self._is_turn_queued = True
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(seconds, self._take_turn)
 
     def _take_turn(self) -> None:
         self._is_turn_queued = False

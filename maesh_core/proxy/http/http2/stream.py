@@ -73,6 +73,9 @@ class FrameSink(Protocol):
     def note_finished(self) -> None:
         """Record that an exchange has ended with its response."""
 
+    def rest(self, seconds: float) -> None:
+        """Read no further frame for this time."""
+
 
 class Http2Stream:
     """The connection's side of a stream. `reset_code` is the code of the peer's RST_STREAM, CANCEL without one."""

@@ -61,7 +61,7 @@ class RequestHead(Head):
     `is_grpc` means that the request is a gRPC call over HTTP/2, and `grpc_timeout_s` is its time-out; 0 means none.
     """
 
-    __slots__ = (*_FIELDS, "_is_found", "_rewritten", "_search", "chosen", "chosen_by")
+    __slots__ = (*_FIELDS, "_is_found", "_rewritten", "_search", "chosen", "chosen_by", "matching_s")
 
     fields: ClassVar[tuple[str, ...]] = _FIELDS
 
@@ -109,6 +109,8 @@ class RequestHead(Head):
         self.chosen_by: object = None
         """What has chosen a rule for this head, and in `chosen` the rule's index, for a head that a client repeats."""
         self.chosen = 0
+        self.matching_s = 0.0
+        """CPU seconds that rules took to match it, if it had to be parsed for that."""
 
     def matches(self, search: Callable[[bytes], object]) -> bool:
         """Whether a search of the head finds something. The last answer is kept, for a head that a client repeats."""

@@ -27,6 +27,8 @@ _DENIED: Final = "access denied"
 _DENIED_STATUS: Final = 403
 _DEPLOYED = re.compile(r"(.+)-[a-z0-9]{1,10}-[a-z0-9]{5}").fullmatch
 """The name of a pod of a Deployment, with that of the Deployment."""
+_WORKLOADS = (_DEPLOYED, re.compile(r"(.+)-[a-z0-9]{5}").fullmatch, re.compile(r"(.+)-[0-9]+").fullmatch)
+"""Names of pods with that of their Deployment, DaemonSet (or Job), and StatefulSet."""
 
 
 class _Record(msgspec.Struct, kw_only=True):
@@ -191,7 +193,7 @@ def find_accounts(pods: Iterable[str], known: Mapping[str, ObjectKey]) -> Mappin
     """Find the accounts of pods, `namespace/name`, of which some have ended, among those of known pods.
 
     Pods of one Deployment have the same account, so another of its pods stands for one that has ended. If there are
-    several accounts, it has changed, and none is returned.
+    several accounts, it has changed, and none is returned. In manifests, the workload itself stands for its pods.
     """
     by_deployment: dict[str, set[ObjectKey]] = {}
     for name, account in known.items():
@@ -201,8 +203,12 @@ def find_accounts(pods: Iterable[str], known: Mapping[str, ObjectKey]) -> Mappin
     for pod in pods:
         if pod in known:
             found[pod] = known[pod]
-        elif (match := _DEPLOYED(pod)) is not None and len(by_deployment.get(match[1], ())) == 1:
-            (found[pod],) = by_deployment[match[1]]
+        elif (match := _DEPLOYED(pod)) is not None and match[1] in by_deployment:
+            if len(by_deployment[match[1]]) == 1:
+                (found[pod],) = by_deployment[match[1]]
+        else:
+            workloads = (match[1] for fits in _WORKLOADS if (match := fits(pod)) is not None)
+            found.update({pod: known[workload] for workload in workloads if workload in known})
     return found
 
 

@@ -46,6 +46,28 @@ async def test_large_heads_end_a_turn_earlier(world):
     assert client.take().count(b"HTTP/1.1 404 ") == 2
 
 
+async def test_a_client_that_rests_is_served_no_further_request_until_it_has_rested(world, pass_time):
+    slow, other = world.open_client(), world.open_client()
+    slow.send(UNKNOWN[:9])
+    slow.transport.protocol.rest(0.25)
+    assert not slow.transport.is_reading
+    slow.transport.protocol.data_received(UNKNOWN[9:] + UNKNOWN * 2)
+    other.send(UNKNOWN)
+    assert read_status(other.take()) == 404
+    assert not slow.take()
+    pass_time(0.25)
+    assert slow.take().count(b"HTTP/1.1 404 ") == 3
+    assert slow.transport.is_reading
+
+
+async def test_a_client_that_leaves_while_it_rests_is_forgotten(world, pass_time):
+    client = world.open_client()
+    client.transport.protocol.rest(1.0)
+    client.lose()
+    pass_time(1.0)
+    assert not world.handler.environment.clients
+
+
 CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nTransfer-Encoding: chunked\r\n\r\n"
 TINY = b"1\r\nz\r\n"
 LAST = b"0\r\n\r\n"

@@ -1,0 +1,156 @@
+"""The report of denials, from what proxies report, which may be anything."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from maesh_acl import gathering as module
+from maesh_acl.gathering import DenialGathering, DenialPage
+from maesh_acl.report import ClientAccount, CountedDenial, DenialKey, DenialReport, WorkerReport
+
+from maesh_core.plugin import PageRequest, ProxyReport
+
+NOW = 1_800_000_000.0
+START = "2027-01-15T07:00:00Z"
+"""An hour before NOW."""
+
+
+def build_pod(namespace, account, *, start=START, host_network=False):
+    found: Any = SimpleNamespace(
+        metadata=SimpleNamespace(namespace=namespace),
+        spec=SimpleNamespace(service_account_name=account, host_network=host_network),
+        status=SimpleNamespace(start_time=start),
+    )
+    return found
+
+
+PODS = {
+    "10.0.0.1": [build_pod("shop", "web")],
+    "10.0.0.2": [build_pod("shop", "web")],
+    "10.0.0.3": [build_pod("shop", "web"), build_pod("shop", "batch")],
+    "10.0.0.4": [build_pod("shop", "web", host_network=True)],
+    "10.0.0.5": [build_pod("shop", "web", start="")],
+}
+
+
+def count(client, *, number=1, first=NOW - 60, last=NOW - 30, **changes):
+    fields: Any = {
+        "mode": "audit",
+        "service": "shop/app:80",
+        "destinations": ("app@shop",),
+        "traffic_type": "http",
+        "reason": "client",
+        "method": "GET",
+        "path": "/a",
+        **changes,
+    }
+    return CountedDenial(key=DenialKey(client=client, **fields), count=number, first=first, last=last)
+
+
+def build_body(*denials, since=NOW - 600, forgotten=0):
+    return msgspec.Raw(msgspec.json.encode(WorkerReport(since=since, forgotten=forgotten, denials=denials)))
+
+
+def gather(*reports, is_complete=True):
+    gathering = DenialGathering(lambda address: PODS.get(address, []), NOW)
+    for report in reports:
+        gathering.add(report)
+    return gathering.build(is_complete=is_complete)
+
+
+def test_the_denials_of_one_account_are_added_up_over_addresses_workers_and_proxies():
+    report = gather(
+        ProxyReport(name="a", workers=(build_body(count("10.0.0.1")), build_body(count("10.0.0.2", last=NOW - 5)))),
+        ProxyReport(
+            name="b", workers=(build_body(count("::ffff:10.0.0.1", number=4, first=NOW - 90), since=NOW - 300),)
+        ),
+    )
+    (found,) = report.denials
+    assert found.client == ClientAccount(namespace="shop", service_account="web")
+    assert (found.count, found.address) == (6, "10.0.0.2")
+    assert (found.first, found.last) == ("2027-01-15T07:58:30Z", "2027-01-15T07:59:55Z")
+    assert (report.since, report.complete) == ("2027-01-15T07:55:00Z", True)
+    assert [node.since for node in report.nodes] == ["2027-01-15T07:50:00Z", "2027-01-15T07:55:00Z"]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.3", "10.0.0.4", "10.9.9.9"])
+def test_an_address_of_several_accounts_of_a_node_or_of_no_pod_names_no_client(address):
+    (found,) = gather(ProxyReport(name="a", workers=(build_body(count(address)),))).denials
+    assert (found.client, found.address) == (None, address)
+
+
+def test_an_address_whose_pod_started_after_the_first_denial_names_no_client():
+    before = NOW - 3700
+    (found,) = gather(ProxyReport(name="a", workers=(build_body(count("10.0.0.1", first=before)),))).denials
+    assert found.client is None
+    (found,) = gather(ProxyReport(name="a", workers=(build_body(count("10.0.0.5", first=before)),))).denials
+    assert found.client is not None
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        ProxyReport(name="a", error="no route"),
+        ProxyReport(name="a", workers=(build_body(),), is_complete=False),
+        ProxyReport(name="a", workers=(build_body(forgotten=1),)),
+        ProxyReport(name="a", workers=(msgspec.Raw(b"{}"),)),
+        ProxyReport(name="a", workers=(msgspec.Raw(b"[" * 5000),)),
+        ProxyReport(name="a", workers=(build_body(since=1e300),)),
+        ProxyReport(name="a", workers=(build_body(count("10.0.0.1", number=0)),)),
+        ProxyReport(name="a", workers=(build_body(count("10.0.0.1", last=NOW + 1e6)),)),
+        ProxyReport(name="a", workers=(build_body(count("10.0.0.1", path="/" * 2000)),)),
+    ],
+)
+def test_what_a_proxy_cannot_have_recorded_makes_the_report_incomplete_and_is_left_out(report):
+    found = gather(report)
+    assert not found.complete
+    assert found.denials == ()
+
+
+def test_the_report_is_incomplete_if_a_controller_did_not_name_its_proxies():
+    assert not gather(ProxyReport(name="a", workers=(build_body(),)), is_complete=False).complete
+
+
+def test_only_the_latest_entries_are_kept(monkeypatch):
+    monkeypatch.setattr(module, "ENTRIES_LIMIT", 3)
+    entries = [count("10.0.0.1", path=f"/{number}", last=NOW - 10 + number) for number in range(10)]
+    found = gather(ProxyReport(name="a", workers=(build_body(*entries),)))
+    assert [each.path for each in found.denials] == ["/3", "/4", "/5"]  # of those up to twice the limit
+    assert not found.complete
+
+
+@given(st.recursive(st.none() | st.integers() | st.floats() | st.text(max_size=5), st.lists, max_leaves=20))
+def test_whatever_json_a_worker_reports_the_report_is_valid(document):
+    gather(ProxyReport(name="a", workers=(msgspec.Raw(msgspec.json.encode(document)),)))
+
+
+class FakeController:
+    def __init__(self):
+        self.asked = 0
+
+    async def gather_reports(self, name, add):
+        self.asked += 1
+        await asyncio.sleep(0)
+        add(ProxyReport(name="a", workers=(build_body(count("10.0.0.1")),)))
+        return True
+
+    def find_pods(self, address):
+        return PODS.get(address, [])
+
+
+async def test_the_page_asks_the_proxies_once_for_all_who_ask_within_a_second():
+    controller, time = FakeController(), SimpleNamespace(now=5.0)
+    page = DenialPage(controller, clock=lambda: time.now, wall_clock=lambda: NOW)
+    answers = await asyncio.gather(*(page.respond(PageRequest()) for _ in range(3)))
+    time.now = 5.9
+    await page.respond(PageRequest())
+    assert controller.asked == 1
+    report = msgspec.json.decode(answers[0].body, type=DenialReport)
+    assert report.denials[0].count == 1
+    time.now = 6.0
+    await page.respond(PageRequest())
+    assert controller.asked == 2
