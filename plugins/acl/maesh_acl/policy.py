@@ -12,7 +12,7 @@ from maesh_smi.kinds import HttpRouteGroup
 from maesh_acl import AclSettings, Grant
 from maesh_acl.destinations import group_servers
 from maesh_acl.kinds import TARGETS_BY_DESTINATION, TrafficTarget
-from maesh_core.plugin import FindingKind, HttpMatch, PolicyFinding, PolicyView, PortNode, ServiceNode
+from maesh_core.plugin import FindingKind, HttpMatch, ObjectKey, PolicyFinding, PolicyView, PortNode, ServiceNode
 
 TARGET = ("TrafficTarget",)
 _is_open_path = re.compile(r"\^?/?[A-Za-z0-9/_-]*[A-Za-z0-9](?:\.\*)?").fullmatch
