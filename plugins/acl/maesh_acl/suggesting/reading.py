@@ -208,8 +208,8 @@ def find_accounts(pods: Iterable[str], known: Mapping[str, ObjectKey]) -> Mappin
                 (found[pod],) = by_deployment[match[1]]
         else:
             workloads = (match[1] for fits in _WORKLOADS if (match := fits(pod)) is not None)
-            if (account := next((known[each] for each in workloads if each in known), None)) is not None:
-                found[pod] = account
+            if (workload := next((each for each in workloads if each in known), None)) is not None:
+                found[pod] = known[workload]
     return found
 
 
