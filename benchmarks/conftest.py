@@ -16,6 +16,9 @@ class NoPlugins:
     def collect(self, hook_name, **arguments):
         return []
 
+    def describe(self, provided):
+        return str(provided)
+
 
 @pytest.fixture(scope="session")
 def plugins():

@@ -33,9 +33,16 @@ class ModeFinder:
         self._view = view
         self._settings = settings
         self.notices: list[str] = []
+        self._known: dict[tuple[ObjectKey, int, str], bool] = {}
 
     def is_audited(self, node: ServiceNode, port: PortNode) -> bool:
         """Return whether what nothing allows to reach the port passes and is recorded."""
+        place = (node.key, port.number, port.protocol)
+        if place not in self._known:
+            self._known[place] = self._find(node, port)
+        return self._known[place]
+
+    def _find(self, node: ServiceNode, port: PortNode) -> bool:
         try:
             mode = read_mode(select_annotations(node.annotations, port))
         except ConfigurationError:  # an error of that service, which is closed
