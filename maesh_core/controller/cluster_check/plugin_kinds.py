@@ -56,10 +56,10 @@ def load_kinds(installed: Sequence[InstalledPlugin], names: Collection[str], fla
         except MaeshError as error:
             problems.append(f"plugin {plugin.name} cannot be loaded here: {error}")
     added = {id(kind): kind for part in parts for kind in part.kinds}
-    usual = {kind.label for part in parts if part.is_default for kind in part.kinds}
     reads_namespaces = added.pop(id(NAMESPACES), None) is not None or any(part.has_transport for part in parts)
-    core = watch_namespaces(CORE_KINDS) if reads_namespaces else CORE_KINDS
+    usual = {kind.label for part in parts if part.is_default for kind in part.kinds}
     labels = {kind.type: kind.label for kind in added.values()}
+    core = watch_namespaces(CORE_KINDS) if reads_namespaces else CORE_KINDS
     return MeshKinds(
         core=tuple(kind for kind in core if kind.is_watched),
         added=tuple(added.values()),
