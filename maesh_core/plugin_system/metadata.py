@@ -45,7 +45,7 @@ DEFAULT_ON = frozenset(
 LOCAL_DEFAULT_ON = frozenset({"dashboard"})
 """Also enabled by default in `maesh up`, which only this machine can reach."""
 
-SHIPPED = DEFAULT_ON | LOCAL_DEFAULT_ON | {"acl", "access-log", "compress", "fault", "jwt", "mtls", "otel"}
+SHIPPED = DEFAULT_ON | LOCAL_DEFAULT_ON | {"acl", "access-log", "compress", "egress", "fault", "jwt", "mtls", "otel"}
 """The project's own plugins: known by name also where they are not installed."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")

@@ -304,7 +304,9 @@ class CarryingSettings(ClientHeaderSettings):
         str,
         Meta(description="File with CA certificates (PEM) to trust for https servers, in addition to the system's."),
     ] = ""
-    insecure_skip_verify: Annotated[bool, Meta(description="Accept any certificate of https servers.")] = False
+    insecure_skip_verify: Annotated[
+        bool, Meta(description="Accept any certificate of https servers, except those outside of the mesh.")
+    ] = False
     tunnel_timeout: Annotated[
         Duration,
         Meta(description="Time after which an idle tunnel (WebSocket) or TCP connection is closed; 0: no limit."),

@@ -17,43 +17,47 @@ from maesh_core.errors import SettingsError
 
 
 class UpstreamTls:
-    """The trust in servers. The context is created when it is first needed, since system roots use a megabyte."""
+    """The trust in servers. A context is created when it is first needed, since system roots use a megabyte.
 
-    __slots__ = ("_context", "_context_of_http1", "_offers_http2", "_root_ca", "is_verifying")
+    Servers outside of the mesh, which DNS names, are always verified, even if others are not (`is_verifying`).
+    """
+
+    __slots__ = ("_contexts", "_offers_http2", "_root_ca", "is_verifying")
 
     def __init__(self, *, root_ca: str, is_verifying: bool, offers_http2: bool = False) -> None:
         self._offers_http2 = offers_http2
         self.is_verifying = is_verifying
         self._root_ca = root_ca
-        self._context: ssl.SSLContext | None = None
-        self._context_of_http1: ssl.SSLContext | None = None
+        self._contexts: dict[tuple[bool, bool], ssl.SSLContext] = {}
         if root_ca:  # to fail at the start if it cannot be read
-            self._context = self._build_context(offers_http2=offers_http2)
+            self.get_context(offers_http2=offers_http2)
 
     def __repr__(self) -> str:
         return f"<UpstreamTls verifying={self.is_verifying} root_ca={self._root_ca!r}>"
 
-    def get_context(self, *, offers_http2: bool) -> ssl.SSLContext:
+    def get_context(self, *, offers_http2: bool, is_outside: bool = False) -> ssl.SSLContext:
         """Return the context of a connection; `is_for` checks names, since either the address or the name may match.
 
         Without `offers_http2`, the server can only choose HTTP/1.1 (ALPN).
         """
-        if offers_http2 and self._offers_http2:
-            if self._context is None:
-                self._context = self._build_context(offers_http2=True)
-            return self._context
-        if self._context_of_http1 is None:
-            self._context_of_http1 = self._build_context(offers_http2=False)
-        return self._context_of_http1
+        kind = (offers_http2 and self._offers_http2, is_outside or self.is_verifying)
+        context = self._contexts.get(kind)
+        if context is None:
+            context = self._contexts[kind] = self._build_context(offers_http2=kind[0], is_verifying=kind[1])
+        return context
 
-    def is_for(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str) -> bool:
-        """Return whether a connection's verified certificate is for the address or the name."""
-        if not self.is_verifying:
+    def is_for(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str, is_outside: bool = False) -> bool:
+        """Return whether a connection's verified certificate is for the address or the name.
+
+        That of a server outside of the mesh must be for the name, because its address is from DNS.
+        """
+        if not (self.is_verifying or is_outside):
             return True
         certificate = ssl_object.getpeercert() if ssl_object is not None else None
-        return certificate is not None and matches_any_name(certificate, address=address, name=name)
+        accepted = "" if is_outside else address
+        return certificate is not None and matches_any_name(certificate, address=accepted, name=name)
 
-    def _build_context(self, *, offers_http2: bool) -> ssl.SSLContext:
+    def _build_context(self, *, offers_http2: bool, is_verifying: bool) -> ssl.SSLContext:
         context = ssl.create_default_context()
         if self._root_ca:
             try:
@@ -62,7 +66,7 @@ class UpstreamTls:
                 reason = "it contains no certificates" if isinstance(error, ssl.SSLError) else error.strerror
                 raise SettingsError(f"cannot read {self._root_ca} (--root-ca): {reason}") from error
         context.check_hostname = False
-        context.verify_mode = ssl.CERT_REQUIRED if self.is_verifying else ssl.CERT_NONE
+        context.verify_mode = ssl.CERT_REQUIRED if is_verifying else ssl.CERT_NONE
         context.set_alpn_protocols(["h2", "http/1.1"] if offers_http2 else ["http/1.1"])
         return context
 

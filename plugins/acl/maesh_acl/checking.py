@@ -27,9 +27,11 @@ def _check_destination(view: TopologyView, target: TrafficTarget, services: Sequ
     account = target.called_key
     if not account.name:
         yield "its destination has no name, so it grants nothing"
+    elif services:  # its account is that of servers of these services
+        return
     elif not view.find(Pod, ACCOUNT_INDEX, account):
         yield f"no pod has its destination's service account {account}, so it grants nothing"
-    elif not services:
+    else:
         yield f"no service has pods with its destination's service account {account}, so it grants nothing"
 
 

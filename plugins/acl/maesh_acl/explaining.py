@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from maesh_acl import AclSettings, Grant, LeafGrants
-from maesh_core.plugin import Question, Verdict, compile_matches, is_ambiguous
+from maesh_acl.destinations import OUTSIDE_ACCOUNT
+from maesh_core.plugin import Question, Verdict, compile_matches, is_ambiguous, parse_annotations
 
 SHOWN_GRANTS = 10
 SHOWN_ACCOUNTS = 3
@@ -150,9 +151,16 @@ def _describe_unusable(question: Question) -> str | None:
 def _describe_unreachable(leaf: LeafGrants, question: Question) -> str | None:
     """Explain why no target can apply to the service now: access is granted to the accounts of pods."""
     service = question.topology.get("services", {}).get(_name_leaf(leaf, question), {})
-    if service and not service.get("pods"):
-        return f"service {leaf.service} has no ready pod, and a TrafficTarget grants access only to pods"
-    return None
+    if not service or service.get("pods"):
+        return None
+    if any(server.get("isName") for port in service.get("ports", ()) for server in port.get("servers", ())):
+        if OUTSIDE_ACCOUNT in parse_annotations(service.get("annotations", {})):
+            return None
+        return (
+            f"the servers of service {leaf.service} are outside of the mesh, and no annotation {OUTSIDE_ACCOUNT} names"
+            " the account that a TrafficTarget can have as destination"
+        )
+    return f"service {leaf.service} has no ready pod, and a TrafficTarget grants access only to pods"
 
 
 def _describe_targets_of(leaf: LeafGrants, question: Question) -> Iterable[str]:

@@ -106,7 +106,9 @@ NO_ACCESS = FindingKind(
     code="MSH510",
     severity="warning",
     title="a Service has no access rules, so all of its requests are denied",
-    hint="add a TrafficTarget for the service account of its pods",
+    hint="add a TrafficTarget for the account of its pods; an annotation names that of servers outside of the mesh",
+    patterns=("acl: no client is allowed to reach its servers outside of the mesh; .*",),
+    kinds=("Service",),
 )
 REDUNDANT_TARGET = FindingKind(
     code="MSH511",
@@ -140,7 +142,7 @@ class AccessPolicyChecker:
 
 
 def _check_access(view: PolicyView, node: ServiceNode) -> Iterator[PolicyFinding]:
-    """Report a service whose own pods get traffic that no target could allow."""
+    """Report a service whose own servers get traffic that no target could allow."""
     ports = [port for port in node.ports if port.servers and _reaches_own_pods(port)]
     accounts = {account for port in ports for account in group_servers(node, port)}
     if node.errors or not ports or not accounts:

@@ -10,8 +10,8 @@ from .test_acl_mesh import allow, build_group
 class TestContract(PluginContract):
     name = "acl"
     settings = {"own-namespace-only": "false", "mode": "audit", "audit-by-annotation": "service"}
-    annotations = {"acl-mode": "enforce"}
-    bad_annotations = ({"acl-mode": "log"},)
+    annotations = {"acl-mode": "enforce", "service-account": "partner"}
+    bad_annotations = ({"acl-mode": "log"}, {"service-account": "No Name"})
 
     @pytest.fixture
     def start_mesh(self, start_mesh, start_upstream):

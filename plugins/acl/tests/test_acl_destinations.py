@@ -1,13 +1,17 @@
 """Servers outside of the mesh have the account that an annotation of their Service names."""
 
 import pytest
+from maesh_acl.checking import TargetChecker
 from maesh_acl.destinations import find_outside_account, group_servers
+from maesh_acl.kinds import TrafficTarget
 
 from maesh_core.controller.topology.rules import TopologyRules
+from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
 
 from .conftest import Cluster, build_object, build_pod, build_route, build_split, build_target
+from .test_acl_explaining import explain
 
 CLIENT, STRANGER = "10.0.0.1", "10.0.0.2"
 PODS = (build_pod("client", CLIENT, "caller"), build_pod("stranger", STRANGER, "other"))
@@ -81,6 +85,29 @@ def test_an_outside_server_can_be_a_backend(cluster):
     found = cluster(*PODS, root, build_external(), split, build_target("t", "partner", ["caller"]))
     assert found.ask(CLIENT, "root") == (200, None)
     assert found.ask(STRANGER, "root") == (403, None)
+
+
+def test_a_target_of_an_outside_server_needs_no_pod_and_is_not_reported(cluster):
+    found = cluster(*PODS, build_external(), build_target("t", "partner", ["caller"]))
+    node, view = found.build_node("api"), found.snapshot.view()
+    (target,) = [each.key for each in node.objects if each.type is TrafficTarget]
+    assert TargetChecker().check(view, view.get(TrafficTarget, target), [node.key]) == Findings()
+    assert TargetChecker().check(view, view.get(TrafficTarget, target), []) == Findings(
+        notices=("no pod has its destination's service account partner@shop, so it grants nothing",)
+    )
+
+
+def test_explain_says_what_outside_servers_need(cluster):
+    asked = {"client": CLIENT, "service": "api.shop"}
+    found = explain((*PODS, build_external("")), "api", **asked)
+    assert found.status == 403
+    assert any("no annotation service-account" in step for step in found.steps)
+    found = explain((*PODS, build_external(), build_target("t", "partner", ["other"])), "api", **asked)
+    assert found.status == 403
+    assert not any("no ready pod" in step or "no annotation" in step for step in found.steps)
+    found = explain((*PODS, build_external(), build_target("t", "partner", ["caller"])), "api", **asked)
+    assert found.status == 200
+    assert [each.servers for each in found.destinations] == [(f"{NAME}:80",)]
 
 
 @pytest.mark.parametrize("account", ["No Name", "a/b", "x" * 300])

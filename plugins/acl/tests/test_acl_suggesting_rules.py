@@ -265,7 +265,7 @@ def test_a_service_outside_of_the_mesh_can_have_a_rule_if_its_annotation_names_a
     service["ports"][0]["servers"] = [{"address": "api.example.com", "port": 443, "isName": True}]
     requests = [observe("web", "api", "GET", "/a")]
     assert suggest(topology, requests).suggestions == ()
-    service["annotations"] = {"service-account": "outside"}
+    service["annotations"] = {"maesh.containo.us/service-account": "outside"}
     (found,) = suggest(topology, requests).suggestions
     assert found.documents[-1]["spec"]["destination"] == {
         "kind": "ServiceAccount",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from maesh_core.plugin import ObjectKey, OutsideRules, hookimpl
+from maesh_core.plugin import ObjectKey, OutsideRules, PolicyChecker, hookimpl
 from maesh_egress import EgressSettings
 from maesh_egress.allowed_names import AllowedNames
 
@@ -17,6 +17,13 @@ class ControllerHalf:
     def maesh_outside_rules(self) -> Sequence[OutsideRules]:
         """Return the rules of the settings."""
         return [self._rules]
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return the kinds of findings of `maesh check`."""
+        from maesh_egress.policy import EgressPolicyChecker  # only for this command
+
+        return [EgressPolicyChecker()]
 
 
 class EgressRules:

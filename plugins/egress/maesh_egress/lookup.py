@@ -3,6 +3,7 @@
 An answer may be negative: the name does not exist, or has no address of the family. A failure is no answer at all.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from maesh_core.plugin import NameAddresses as NameAddresses
@@ -26,5 +27,5 @@ class Failure(NamedTuple):
     reason: str
 
 
-Lookup = dict[str, Answer | Failure]
+Lookup = Mapping[str, Answer | Failure]
 """The result for each family that was looked up."""

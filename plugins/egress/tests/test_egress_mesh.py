@@ -160,7 +160,7 @@ def test_tls_is_opened_with_the_name_which_the_certificate_must_have(start_mesh,
         build_external("good", NAME, good.port, annotations={"scheme": "https"}),
         build_external("wrong", "wrong.example.com", wrong.port, annotations={"scheme": "https"}),
     ]
-    mesh = start_mesh(*ALLOW, *resolve_with(dns_server), "--root-ca", root, objects=objects)
+    mesh = start_mesh(*ALLOW, *resolve_with(dns_server), "--root-ca", root, "--insecure-skip-verify", objects=objects)
     assert get(mesh, "good", "/headers").json["host"] == f"{NAME}:{good.port}"
     assert good.names == [NAME]
     answer = get(mesh, "wrong")
@@ -223,6 +223,44 @@ def test_access_control_decides_who_reaches_outside_servers(start_mesh, dns_serv
     assert get(mesh, "closed", client="127.0.3.1").status == 403
     (notice,) = mesh.describe_service("closed")["notices"]
     assert "service-account" in notice
+
+
+def test_middlewares_and_copies_work_with_outside_servers(start_mesh, dns_server, serve):
+    outside = serve(Upstream("outside", find_free_port()))
+    dns_server.set(NAME, "127.0.0.1")
+    objects = [
+        build_external("changed", NAME, outside.port, annotations={"request-headers": "set X-Team=payments"}),
+        build_external("rewritten", NAME, outside.port, annotations={"rewrite-host": "b.example.com"}),
+    ]
+    mirrored = {"mirror-service": f"changed.{NAMESPACE}:80"}
+    mesh = start_mesh(*ALLOW, *resolve_with(dns_server), objects=objects, annotations=mirrored)
+    headers = get(mesh, "changed", "/headers").json
+    assert (headers["host"], headers["x-team"]) == (f"{NAME}:{outside.port}", "payments")
+    assert get(mesh, "rewritten", "/headers").json["host"] == "b.example.com"
+    count = outside.count
+    assert mesh.get("/copied").status == 200
+    mesh.wait_until(lambda: outside.count > count, "the copy")
+    copy = outside.requests[-1]
+    assert (copy.path, copy.headers["host"]) == ("/copied", f"{NAME}:{outside.port}")
+    assert "x-forwarded-for" not in copy.headers
+
+
+def test_udp_sessions_reach_outside_servers(start_mesh, dns_server):
+    dns_server.set(NAME, "127.0.0.1")
+    udp_port, limits = find_free_port(), ("--limit-http-port", 5, "--set", "udp.limit=5")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(30)
+        client.settimeout(30)
+        external = build_external("api", NAME, server.getsockname()[1], annotations={"traffic-type": "udp"})
+        external["spec"]["ports"][0]["protocol"] = "UDP"
+        flags = (*limits, "--set", f"udp.port={udp_port}")
+        mesh = start_mesh(*ALLOW, *resolve_with(dns_server), *flags, objects=[external])
+        (port,) = mesh.describe_service("api")["ports"]
+        client.sendto(b"question", ("127.0.0.1", port["entrypoint"]))
+        data, peer = server.recvfrom(100)
+        server.sendto(data + b" answered", peer)
+        assert client.recv(100) == b"question answered"
 
 
 def test_without_the_plugin_nothing_outside_is_carried(start_mesh, start_upstream):

@@ -148,7 +148,8 @@ RESULTS = st.one_of(
 @given(st.lists(RESULTS, max_size=30))
 def test_the_usable_addresses_are_those_of_the_last_answer_that_is_not_too_old(results: list[Answer | Failure]) -> None:
     table = build()
-    now, expected, expires_at = 0.0, (), 0.0
+    now = expires_at = 0.0
+    expected: tuple[str, ...] = ()
     for result in results:
         resolved = store(table, {IPV4: result}, now)
         if isinstance(result, Answer):

@@ -1,6 +1,7 @@
 """Which names a certificate holds, and which files of authorities can be used."""
 
 import ssl
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_verifying_a_connection_without_a_certificate_fails():
 def test_contexts_verify_unless_told_not_to():
     assert UpstreamTls(root_ca="", is_verifying=True).get_context(offers_http2=True).verify_mode is ssl.CERT_REQUIRED
     assert UpstreamTls(root_ca="", is_verifying=False).get_context(offers_http2=True).verify_mode is ssl.CERT_NONE
+
+
+@pytest.mark.parametrize("is_verifying", [True, False])
+def test_servers_outside_of_the_mesh_are_always_verified_and_only_by_name(is_verifying):
+    tls = UpstreamTls(root_ca="", is_verifying=is_verifying)
+    assert tls.get_context(offers_http2=False, is_outside=True).verify_mode is ssl.CERT_REQUIRED
+    assert not tls.is_for(None, address="10.0.0.1", name=NAME, is_outside=True)
+    for kind, value, is_for in (("DNS", NAME, True), ("IP Address", "10.0.0.1", False)):
+        session = SimpleNamespace(getpeercert=lambda kind=kind, value=value: {"subjectAltName": ((kind, value),)})
+        assert tls.is_for(session, address="10.0.0.1", name=NAME, is_outside=True) is is_for
 
 
 @pytest.mark.parametrize(

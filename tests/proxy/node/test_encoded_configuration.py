@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service
+from maesh_core.model.configuration import HttpRouter, Middleware, NamedServer, Section, Server, Service
 from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.model.transport import ClientEntry, TransportSection
 from maesh_core.proxy.node.encoded_configuration import EncodedConfiguration
@@ -53,6 +53,16 @@ def test_a_delta_adds_replaces_and_removes_and_the_base_stays_as_it_is() -> None
     assert "udp" not in update.sections
     assert (update.revision, update.full, update.plugins) == ("e.2", True, ())
     assert base.render() == before
+
+
+def test_the_names_of_servers_are_listed_once_whatever_else_says_names() -> None:
+    named = Service(names=(NamedServer(name="a.example.com", port=80), NamedServer(name="b.example.com", port=80)))
+    section = Section(services={"s": named, "t": Service(names=named.names[:1]), "u": SERVICE})
+    other = Section(services={"s": {"names": 5}, "t": {"x": {"names": ["c"]}}})  # type: ignore[dict-item]
+    update = Update(revision="e.1", full=True, sections={"http": section, "tcp": section, "lost": other})
+    whole = EncodedConfiguration().merge(render_update(update), None)
+    assert whole.list_names() == {"a.example.com", "b.example.com"}
+    assert EncodedConfiguration().list_names() == frozenset()
 
 
 KEYS = st.sampled_from(["a", "b", "a/b:80"])

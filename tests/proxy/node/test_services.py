@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.names import NAME_ADDRESSES, NameAddresses, decode_addresses
 from maesh_core.proxy.node.services import LONGEST_PAUSE_S, STARTING_LIMIT_S, STEADY_S, NodeServices, Parent
 from maesh_core.proxy.workers.messages import HandOver
 
@@ -96,6 +97,50 @@ def test_a_payload_that_comes_while_a_worker_is_introduced_reaches_it_once() -> 
     version = services.introduce(link, since=version)
     services.introduce(link, since=version)
     assert [payload for _, payload in link.sent] == [b"old", b"new"]
+
+
+class ResolvingService(FakeService):
+    """Keeps the names that it receives; one of them makes it fail."""
+
+    def __init__(self, parent: Parent) -> None:
+        super().__init__(parent, lambda _: asyncio.sleep(0), "egress")
+        self.received: list[frozenset[str]] = []
+
+    def receive_names(self, names: frozenset[str]) -> None:
+        self.received.append(names)
+        if "bad" in names:
+            raise RuntimeError("no")
+
+
+def test_names_of_the_configuration_reach_the_service_that_resolves_them(caplog: pytest.LogCaptureFixture) -> None:
+    found: list[ResolvingService] = []
+
+    def load(settings: Any, open_parent: Callable[[str], Parent]) -> list[FakeService]:
+        found.append(ResolvingService(open_parent("egress")))
+        return [*found, FakeService(open_parent("mtls"), lambda _: asyncio.sleep(0))]
+
+    services = NodeServices(None, FakeWorkers(), load)
+    assert services.wants_names
+    for names in ({"a"}, {"a"}, {"bad"}, set()):
+        services.share_names(frozenset(names))
+    assert found[0].received == [{"a"}, {"bad"}, frozenset()]
+    assert "service egress failed: RuntimeError: no" in caplog.text
+
+
+def test_without_such_a_service_nobody_wants_names() -> None:
+    assert not build()[0].wants_names
+
+
+def test_published_addresses_reach_every_worker() -> None:
+    link, later = FakeLink(), FakeLink()
+    services, parent = build(link)
+    table = {"a": NameAddresses(("203.0.113.1",)), "b": NameAddresses(problem="does not exist")}
+    parent.publish_addresses(table)
+    services.introduce(later)  # type: ignore[arg-type]
+    for each in (link, later):
+        ((order, payload),) = each.sent
+        assert order == HandOver(name=NAME_ADDRESSES)
+        assert decode_addresses(payload) == table
 
 
 def test_reports_of_each_plugin_are_kept_until_the_next() -> None:

@@ -233,9 +233,9 @@ class PendingConnection:
     async def _start_tls(self, upstream: UpstreamConnection, raw: asyncio.Transport, *, is_on_path: bool) -> None:
         """Continue with TLS, and with the protocol that the server chooses."""
         server = self._server
-        name, tls = server.key.tls_name, server.environment.tls
-        address = "" if server.key.name else server.key.address  # DNS, which chose the address, is not trusted
-        context = tls.get_context(offers_http2=self._offers_http2)
+        address, name, tls = server.key.address, server.key.tls_name, server.environment.tls
+        is_outside = bool(server.key.name)
+        context = tls.get_context(offers_http2=self._offers_http2, is_outside=is_outside)
         timeout_s = server.environment.settings.connect_timeout + 1.0  # that of _connect() ends first
         host = name or address  # an address is not sent (RFC 6066 section 3)
         protocol = cast("asyncio.BaseProtocol", upstream)
@@ -253,8 +253,8 @@ class PendingConnection:
             raise ConnectionResetError
         upstream.begin_tls(transport)
         session = transport.get_extra_info("ssl_object")
-        if not tls.is_for(session, address=address, name=name):
-            names = f"{address} nor for {name}" if name and address else name or address
+        if not tls.is_for(session, address=address, name=name, is_outside=is_outside):
+            names = name if is_outside else f"{address} nor for {name}" if name else address
             raise UpstreamNotReachedError(f"the upstream's certificate is not for {names}")
         if session is not None and session.selected_alpn_protocol() == "h2":
             self._switch_to_http2(upstream, transport)

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from maesh_acl import AclSettings, Grant
-from maesh_core.plugin import HttpMatch, ObjectKey, build_port_key
+from maesh_acl.destinations import OUTSIDE_ACCOUNT
+from maesh_core.plugin import HttpMatch, ObjectKey, build_port_key, parse_annotations
 
 UDP = "udp"
-OUTSIDE_ACCOUNT = "service-account"
-"""The annotation of a Service with the service account of its servers outside of the mesh."""
 
 
 class Group(NamedTuple):
@@ -160,7 +159,7 @@ class _Service(msgspec.Struct, rename="camel"):
     @property
     def outside_account(self) -> ObjectKey:
         """The service account of its servers outside of the mesh; without a name, it has none."""
-        return ObjectKey(self.namespace, self.annotations.get(OUTSIDE_ACCOUNT, ""))
+        return ObjectKey(self.namespace, parse_annotations(self.annotations).get(OUTSIDE_ACCOUNT, ""))
 
 
 class _Account(msgspec.Struct, rename="camel"):

@@ -208,7 +208,8 @@ def find_accounts(pods: Iterable[str], known: Mapping[str, ObjectKey]) -> Mappin
                 (found[pod],) = by_deployment[match[1]]
         else:
             workloads = (match[1] for fits in _WORKLOADS if (match := fits(pod)) is not None)
-            found.update({pod: known[workload] for workload in workloads if workload in known})
+            if (workload := next((each for each in workloads if each in known), None)) is not None:
+                found[pod] = known[workload]
     return found
 
 
