@@ -3,6 +3,7 @@
 Takes the result of a comparison; returns text. Shows the first changes of many; `--json` has all.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from maesh_core.controller.comparing.asking import ANYBODY
@@ -20,7 +21,12 @@ from maesh_core.process.printable import escape_unprintable
 
 ENTRIES_SHOWN = 50
 CLIENTS_SHOWN = 5
-_MARKS = {"opens": "OPENED", "closes": "closed"}
+_MARKS = {
+    "opens": "OPENED",
+    "closes": "closed",
+    "would-deny": "would be denied (audit)",
+    "would-allow": "would no longer be denied (audit)",
+}
 
 
 def render_diff(found: MeshDiff) -> str:
@@ -113,7 +119,7 @@ def _show_result(result: Result) -> str:
         return "there is no such port"
     if result.outcome == "allowed":
         shares = ", ".join(f"{name} {share}" for name, share in _as_percent(result.goes_to))
-        by = [line for line in result.by if line]
+        by = [line for line in (*result.by, *result.would_deny) if line]
         return f"goes to {shares}" + (f" ({'; '.join(by)})" if by else "")
     status = f" {result.status}" if result.status else ""
     return f"{result.outcome}{status}: {'; '.join(_strip(line) for line in result.by) or 'no reason is known'}"
@@ -133,10 +139,11 @@ def _as_percent(shares: Mapping[str, float]) -> Iterator[tuple[str, str]]:
 def _summarise(found: MeshDiff) -> str:
     if found.is_empty:
         return f"No change for traffic between {escape_unprintable(found.old)} and {escape_unprintable(found.new)}."
-    opened = sum(each.change == "opens" for each in found.access)
+    numbers = Counter(each.change for each in found.access)
     counts = [
-        (opened, "opened (warning)"),
-        (len(found.access) - opened, "closed"),
+        (numbers["opens"], "opened (warning)"),
+        (numbers["closes"], "closed"),
+        (numbers["would-deny"] + numbers["would-allow"], "changed in audit mode"),
         (len(found.routes), "routes changed"),
         (len(found.limits), "limits changed"),
         (len(found.ports), "ports added or removed"),

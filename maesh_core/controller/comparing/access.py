@@ -4,7 +4,7 @@ A request is let in if access control admits it, whether a server is ready for i
 reach some of the servers only, the accounts of these servers are compared, too (servers.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from maesh_core.controller.comparing.asking import Answers, ClientGroup, PortQuestions, is_admitted, show_result
@@ -12,7 +12,7 @@ from maesh_core.controller.comparing.changes import AccessChange
 from maesh_core.controller.comparing.servers import compare_servers, is_limited
 from maesh_core.controller.explaining.explanation import Explanation
 
-Direction = Literal["opens", "closes"]
+Direction = Literal["opens", "closes", "would-deny", "would-allow"]
 
 
 class _Change(NamedTuple):
@@ -47,26 +47,36 @@ def compare_access(questions: PortQuestions) -> list[AccessChange]:
 def _find_changes(questions: PortQuestions, group: ClientGroup) -> Iterator[_Change]:
     """Find the changes of one group: requests that are let in, and servers that those requests reach."""
     answers = questions.explain(group)
-    for direction, place in (("opens", 0), ("closes", 1)):
-        differing = tuple(each for each in answers if _is_let_in_otherwise(each, closed=place))
+    directions: tuple[tuple[Direction, Callable[[Answers], bool]], ...] = (
+        ("opens", lambda each: _is_let_in_otherwise(each, closed=0)),
+        ("closes", lambda each: _is_let_in_otherwise(each, closed=1)),
+        ("would-deny", lambda each: _list_would_deny(each) == [False, True]),
+        ("would-allow", lambda each: _list_would_deny(each) == [True, False]),
+    )
+    for direction, differs in directions:
+        differing = tuple(filter(differs, answers))
         if differing:
-            yield _Change(_name(direction), group, differing, len(differing) == len(answers))
+            yield _Change(direction, group, differing, len(differing) == len(answers))
     if not is_limited(questions):
         return
-    for direction, found in zip(("opens", "closes"), compare_servers(questions, group), strict=True):
+    opened, closed = compare_servers(questions, group)
+    for direction, found in ((directions[0][0], opened), (directions[1][0], closed)):
         for servers in dict.fromkeys(each.servers for each in found):
             same = tuple(each.answers for each in found if each.servers == servers)
-            yield _Change(_name(direction), group, same, len(same) == len(answers), servers)
-
-
-def _name(direction: str) -> Direction:
-    return "opens" if direction == "opens" else "closes"
+            yield _Change(direction, group, same, len(same) == len(answers), servers)
 
 
 def _is_let_in_otherwise(answers: Answers, *, closed: int) -> bool:
     """Whether only the other state lets a request in: `closed` is 0 for the old state, 1 for the new one."""
     states: tuple[Explanation | None, ...] = answers[1:]
     return not is_admitted(states[closed]) and is_admitted(states[1 - closed])
+
+
+def _list_would_deny(answers: Answers) -> list[bool]:
+    """List whether each state would deny a request that both let in; empty if one does not let it in."""
+    if not all(map(is_admitted, answers[1:])):
+        return []
+    return [bool(found is not None and found.would_deny) for found in answers[1:]]
 
 
 def _build_change(questions: PortQuestions, change: _Change, clients: list[str]) -> AccessChange:

@@ -159,6 +159,7 @@ def show_result(found: Explanation | None) -> Result:
         status=0 if found.outcome == "allowed" else found.status,
         goes_to=list_shares(found) if found.outcome == "allowed" else {},
         by=found.decided_by[:SHOWN_STEPS],
+        would_deny=found.would_deny[:SHOWN_STEPS],
     )
 
 

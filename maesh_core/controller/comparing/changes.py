@@ -30,24 +30,29 @@ class Example(_Value, frozen=True):
 class Result(_Value, frozen=True):
     """What one state does with the example. `outcome` is as in `maesh explain`, or `absent`: it has no such port.
 
-    `goes_to` has services as `namespace/name:port` with their shares; `by` are the steps that decide.
+    `goes_to` has services as `namespace/name:port` with their shares; `by` are the steps that decide. `would_deny` has
+    the reasons for which access control would deny it if it were enforced.
     """
 
     outcome: str
     status: int = 0
     goes_to: Mapping[str, float] = {}
     by: tuple[str, ...] = ()
+    would_deny: tuple[str, ...] = ()
 
 
 class AccessChange(_Value, frozen=True):
     """Clients that may send requests now (`opens`) or no longer (`closes`).
+
+    Access control that is not enforced lets in all requests: those that it would deny now (`would-deny`) or no longer
+    (`would-allow`) are changes, too, and open and close nothing.
 
     `clients` are service accounts, or `*`; `requests` are further examples, and `is_every` says that every example is
     concerned. If both states let them in, `servers` are the accounts of the pods behind the service that only one state
     lets them reach.
     """
 
-    change: Literal["opens", "closes"]
+    change: Literal["opens", "closes", "would-deny", "would-allow"]
     level: Literal["warning", "info"]
     service: str
     port: str

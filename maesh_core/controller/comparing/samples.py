@@ -74,14 +74,15 @@ def _sample_repeat(least: int, most: int, items: Sequence[Any]) -> list[str]:
         return []
     if not inner:
         return [""] if least == 0 else []
-    counts = [count for count in dict.fromkeys((max(least, 1), least, least + 1)) if count <= most]
+    longest = most if most <= REPEATED_LIMIT else least + 1
+    counts = [count for count in dict.fromkeys((max(least, 1), least, least + 1, longest)) if count <= most]
     found = [inner[0] * count for count in counts]
     found += [other * max(least, 1) for other in inner[1:] if most >= 1]
     return list(dict.fromkeys(found))[:SAMPLES_LIMIT]
 
 
 def _sample_class(members: Sequence[tuple[Any, Any]]) -> list[str]:
-    """Sample a class by one character for each member; a negated one by the simplest character that is in it."""
+    """Sample a class by characters of each member, and a negated one by the simplest character that is in it."""
     kinds = [(str(kind), value) for kind, value in members]
     if kinds and kinds[0][0] == "NEGATE":
         return [each for each in _CANDIDATES if not any(_is_in(each, kind, value) for kind, value in kinds[1:])][:1]
@@ -91,6 +92,7 @@ def _sample_class(members: Sequence[tuple[Any, Any]]) -> list[str]:
             [chr(value)] if kind == "LITERAL" else [*_CANDIDATES, *([chr(value[0])] if kind == "RANGE" else [])]
         )
         found += [each for each in candidates if _is_in(each, kind, value)][:1]
+        found += [chr(end) for end in value if 0x21 <= end <= 0x7E] if kind == "RANGE" else []
     return list(dict.fromkeys(found))[:SAMPLES_LIMIT]
 
 

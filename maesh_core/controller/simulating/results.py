@@ -21,6 +21,7 @@ class Found(_Value, frozen=True):
     by: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()
+    would_deny: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
 
 

@@ -38,7 +38,7 @@ class ClientPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """What is expected; a field that is absent is not checked. `goes_to` names all services, with or without shares.
 
-    `limits` are parts of lines; an empty list expects that nothing limits the request.
+    `limits` are parts of lines; an empty list expects that nothing limits the request. `would_deny`: in audit mode.
     """
 
     verdict: ExpectedOutcome | None = None
@@ -47,6 +47,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     goes_to: str | tuple[str, ...] | Mapping[str, str | float] = ()
     tolerance: str | float = DEFAULT_TOLERANCE
     limits: tuple[str, ...] | None = None
+    would_deny: bool | None = None
 
 
 class RequestPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):

@@ -96,6 +96,7 @@ class Simulation:
             by=found.decided_by,
             limits=found.limits,
             undecided=found.undecided,
+            would_deny=found.would_deny,
             steps=found.steps,
         )
 
@@ -110,6 +111,10 @@ def _list_failures(expected: Expectation, found: Found, namespace: str) -> Itera
         yield f"expected: {expected.verdict}, found: {_describe_outcome(found)}"
     if expected.status is not None and expected.status != found.status:
         yield f"expected: status {expected.status}, found: status {found.status}"
+    if expected.would_deny is not None and expected.would_deny != bool(found.would_deny):
+        wanted = "would be denied" if expected.would_deny else "would not be denied"
+        shown = "; ".join(found.would_deny) or "it would not"
+        yield f"expected: {wanted} if access control were enforced, found: {shown}"
     for text in (expected.by,) if isinstance(expected.by, str) else expected.by:
         if not any(mentions(line, text) for line in found.by):
             yield f"expected: by {text}, found: by {'; '.join(found.by) or 'nothing that is named'}"

@@ -154,13 +154,20 @@ def test_access_to_a_new_service_is_opened():
     assert (change.change, change.old.outcome, change.clients) == ("opens", "absent", ("shop/web",))
 
 
+def test_the_ends_of_a_class_and_of_a_repetition_are_examined():
+    rules = build_target("one", "app", ["web"], "group")
+    for old, new in (("/[a-y]{9}$", "/[a-z]{9}$"), ("/a[0-9]{1,8}$", "/a[0-9]{1,9}$"), ("/(a|b)$", "/(a|b|c)$")):
+        states = [build_shop(rules, build_group("group", (pattern,))) for pattern in (old, new)]
+        assert [each.change for each in compare(*states, **GUARDED).access] == ["opens"], new
+
+
 def test_a_pattern_whose_difference_no_example_shows_may_open_access():
     rules = build_target("one", "app", ["web"], "group")
-    old, new = (build_shop(rules, build_group("group", (pattern,))) for pattern in ("/[a-y]{9}$", "/[a-z]{9}$"))
+    old, new = (build_shop(rules, build_group("group", (pattern,))) for pattern in ("/[^x]{9}$", "/[^xq]{9}$"))
     found = compare(old, new, **GUARDED)
     assert not found.access
     (unclear,) = found.unclear
-    assert unclear.text == "access rules differ: pattern /[a-y]{9}$ is gone and pattern /[a-z]{9}$ is new"
+    assert unclear.text == "access rules differ: pattern /[^x]{9}$ is gone and pattern /[^xq]{9}$ is new"
     assert found.opens_access
     assert found.closes_access
 
@@ -172,6 +179,25 @@ def test_servers_of_another_account_behind_the_same_service_are_opened():
     assert (change.old.outcome, change.new.outcome, change.is_every) == ("allowed", "allowed", True)
     (change,) = compare([*both, build_target("two", "other", ["web"])], both, **GUARDED).access
     assert (change.change, change.servers) == ("closes", ("shop/other",))
+
+
+def test_what_would_be_denied_in_audit_mode_is_a_change_that_closes_nothing():
+    old, new = (
+        build_state(build_shop(*more), settings={"acl": {"mode": "audit"}}, **GUARDED)
+        for more in ((build_target("one", "app", ["web"]),), ())
+    )
+    found = compare_states(old, new)
+    (change,) = [each for each in found.access if each.service == "shop/app"]
+    assert (change.change, change.clients, change.old.outcome, change.new.outcome) == (
+        "would-deny",
+        ("shop/web",),
+        "allowed",
+        "allowed",
+    )
+    assert change.new.would_deny
+    assert not found.closes_access
+    back = compare_states(new, old)
+    assert (back.access[0].change, back.opens_access) == ("would-allow", False)
 
 
 def test_what_cannot_be_read_is_reported_with_its_state():

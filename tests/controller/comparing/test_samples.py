@@ -14,7 +14,7 @@ from maesh_core.model.patterns import compile_pattern, is_literal
         ("/a", ["/a"]),
         (".*", ["x", ""]),
         ("/(a|b)/x?$", ["/a/x", "/b/x", "/a/"]),
-        ("/users/[0-9]{2,}", ["/users/11", "/users/111"]),
+        ("/users/[0-9]{2,}", ["/users/11", "/users/111", "/users/00", "/users/99"]),
         ("/(products|stock)$", ["/products", "/stock"]),
         ("/x[^a-z]", ["/x1"]),
         (r"/v\d/.+", ["/v1/x", "/v1/xx"]),

@@ -15,16 +15,21 @@ NAMESPACE = "shop"
 PLUGINS = ("acl", "gateway", "ratelimit", "redirect", "retry", "smi", "timeout", "udp")
 
 
-def build_state(documents, *, plugins=PLUGINS, label="manifests"):
+def build_state(documents, *, plugins=PLUGINS, label="manifests", settings=None):
     """Build the state of these documents, with the installed plugins of these names."""
-    loaded = load(tuple(plugins))
+    loaded = load(tuple(plugins)) if settings is None else load_plugins("controller", find(plugins), settings)
     return RecordedObjects(ControllerSettings(), loaded, [build_batch(documents, loaded)]).build_state(label)
+
+
+def find(names):
+    """Find the installed plugins of these names."""
+    return tuple(each for each in list_installed() if each.name in names)
 
 
 @cache
 def load(names):
     """Load the installed plugins of these names."""
-    return load_plugins("controller", tuple(each for each in list_installed() if each.name in names), {})
+    return load_plugins("controller", find(names), {})
 
 
 def build_batch(documents, loaded):

@@ -111,5 +111,13 @@ def test_a_text_is_mentioned_as_whole_words_in_either_notation(line, text, is_me
     assert mentions(line, text) is is_mentioned
 
 
+def test_what_would_be_denied_in_audit_mode_is_expected_or_a_failure():
+    audited = Simulation(build_state(DOCUMENTS, plugins=("acl", "smi"), settings={"acl": {"mode": "audit"}}))
+    expect = {"verdict": "allowed", "would-deny": True}
+    assert run(expect, client="shop/batch", simulation=audited).failures == ()
+    (failure,) = run(expect, client="shop/web", simulation=audited).failures
+    assert failure == "expected: would be denied if access control were enforced, found: it would not"
+
+
 def test_an_expectation_without_a_field_does_not_check_it():
     assert Expectation().goes_to == ()
