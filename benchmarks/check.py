@@ -1,4 +1,4 @@
-"""How long `maesh check` takes: services with endpoints, pods, routes, splits and access rules, one file a service.
+"""How long `maesh check` takes: services with workloads, access rules and routes, one file a service.
 
 Every tenth service has a mistake, so that findings are classified and their lines looked for. Prints the wall time and
 the CPU time of whole commands, and the number of findings.
@@ -29,7 +29,7 @@ MISTAKES = (
 
 
 def build_documents(number: int) -> list[dict[str, Any]]:
-    """Build a service with two pods, an access rule and, for each second one, a route."""
+    """Build a service with a workload, an access rule and, for each second one, a route."""
     name, namespace = f"service-{number}", f"team-{number % NAMESPACES}"
     annotations = MISTAKES[number // 10 % len(MISTAKES)] if number % 10 == 0 else {}
     metadata = {"name": name, "namespace": namespace, "annotations": annotations}
@@ -41,22 +41,24 @@ def build_documents(number: int) -> list[dict[str, Any]]:
             "metadata": metadata,
             "spec": {"selector": {"app": name}, "ports": ports},
         },
-        *(_build_pod(name, namespace, number, index) for index in range(2)),
+        _build_deployment(name, namespace),
         _build_target(name, namespace, number),
     ]
+    documents += [_build_group(namespace)] if number < NAMESPACES else []
     return [*documents, _build_route(name, namespace)] if number % 2 else documents
 
 
-def _build_pod(name: str, namespace: str, number: int, index: int) -> dict[str, Any]:
+def _build_deployment(name: str, namespace: str) -> dict[str, Any]:
+    containers = [{"name": "web", "image": f"example/{name}", "ports": [{"containerPort": 8080}]}]
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"serviceAccountName": name, "containers": containers},
+    }
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": f"{name}-{index}", "namespace": namespace, "labels": {"app": name}},
-        "spec": {"serviceAccountName": name, "containers": [{"name": "web", "ports": [{"containerPort": 8080}]}]},
-        "status": {
-            "podIP": f"10.{index}.{number // 250}.{number % 250}",
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": template},
     }
 
 
@@ -69,7 +71,17 @@ def _build_target(name: str, namespace: str, number: int) -> dict[str, Any]:
         "spec": {
             "destination": {"kind": "ServiceAccount", "name": name, "namespace": namespace},
             "sources": [{"kind": "ServiceAccount", "name": f"service-{client}", "namespace": namespace}],
+            "rules": [{"kind": "HTTPRouteGroup", "name": "all"}],
         },
+    }
+
+
+def _build_group(namespace: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "specs.smi-spec.io/v1alpha4",
+        "kind": "HTTPRouteGroup",
+        "metadata": {"name": "all", "namespace": namespace},
+        "spec": {"matches": [{"name": "read", "pathRegex": "/.*", "methods": ["GET", "POST"]}]},
     }
 
 

@@ -225,11 +225,15 @@ def test_every_path_of_both_apis_has_a_row():
         read_status=None,
         render_metrics=None,
         render_traffic=None,
+        render_report=None,
         render_configuration=None,
         open_tap=None,
     )
     rows = {row for row in read_rows("api.md") if row.startswith("/")}
-    assert {row for row in rows if not row.startswith("/api/")} == {path.decode() for path in admin._pages}
+    assert {row for row in rows if not row.startswith("/api/")} == {
+        "/reports/NAME",
+        *(path.decode() for path in admin._pages),
+    }
     assert {row for row in rows if row.startswith("/api/")} == {
         row for row in read_rows("controller-api.md") if row.startswith("/api/")
     }

@@ -41,6 +41,7 @@ _NOUNS = {
     "maesh_source_kinds": ("source of requests", "name"),
     "maesh_request_sources": ("source of requests", "name"),
     "maesh_traffic_observers": ("traffic observer", "name"),
+    "maesh_outside_rules": ("servers outside of the mesh, by", "name"),
     "maesh_transport_rules": ("transport", "name"),
     "maesh_transports": ("transport", "name"),
 }

@@ -1,5 +1,6 @@
 """`maesh check --cluster` with a release of the chart: real commands, the rights of the chart, and DNS that answers."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from maesh_core.controller.cluster_check.permissions import DnsNames
 from maesh_core.controller.cluster_check.plugin_kinds import choose_plugins, load_kinds
 from maesh_core.controller.cluster_check.running import list_needed
 from maesh_core.plugin_system.metadata import list_installed
+from maesh_testing.commands import wait_until
 from maesh_testing.dns_server import TcpDnsServer
 from maesh_testing.ports import find_free_port
 
@@ -146,11 +148,16 @@ def check(run_maesh, release):
 
     def run(*arguments):
         result = run_maesh("check", "--cluster", "--json", "--kubeconfig", release.admin, *arguments)
-        assert result.status in (0, 3), result.stderr
-        report = json.loads(result.stdout)
-        return result.status, {each["id"]: each for section in report["sections"] for each in section["checks"]}
+        return result.status, read_checks(result)
 
     return run
+
+
+def read_checks(result):
+    """Read the checks by id from what the command prints."""
+    assert result.status in (0, 3), result.stderr
+    sections = json.loads(result.stdout)["sections"]
+    return {each["id"]: each for section in sections for each in section["checks"]}
 
 
 @pytest.mark.integration
@@ -159,7 +166,7 @@ def test_a_release_that_is_well_has_no_complaint_and_each_fault_has_its_line(
 ):
     release.start(start_maesh, run_maesh)
     release.serve(start_upstream("web"))
-    status, found = check("--wait", "60s")
+    status, found = check("--wait", "40s")
     assert {name: each for name, each in found.items() if each["result"] not in ("success", "skipped")} == {}
     assert status == 0
     assert found["dns-answers"]["details"] == ["asked for web.shop.maesh"]
@@ -237,3 +244,34 @@ def is_alternative(combination):
     verb, _, resource, namespace, name = combination
     is_other_dns = namespace == "kube-system" and name in DNS_NAMES
     return is_other_dns or (verb, resource) == ("create", "secrets")
+
+
+@pytest.mark.integration
+def test_with_encryption_the_protected_api_is_asked_and_certificates_are_checked(
+    small_cluster, api_server, render, permissions, start_maesh, start_upstream, run_maesh, tmp_path
+):
+    with contextlib.closing(small_cluster(api_server, render, permissions, start_maesh, tmp_path)) as cluster:
+        cluster.serve(start_upstream("web", "127.0.41.201"))
+        values = {"mtls": {"enabled": True, "port": cluster.tunnel_port}}
+        cluster.upgrade(values)
+        arguments = find_arguments(render(values))
+        for each in cluster.controllers:
+            labels = {"app": "maesh", "component": "controller"}
+            pod = build_pod(each.name, "maesh", labels, account="maesh-controller", arguments=arguments)
+            api_server.apply(pod)
+            api_server.connect_pod("maesh", each.name, 9000, ("127.0.0.1", each.port))
+        viewer = permissions(render(values)).list_grants("maesh/maesh-viewer")
+        api_server.set_rules("system:serviceaccount:maesh:maesh-viewer", [rule for _, rule in viewer])
+        metadata = {"name": "maesh-viewer", "namespace": "maesh"}
+        api_server.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+        kubeconfig = api_server.write_kubeconfig(tmp_path / "admin")
+
+        def check():
+            found = read_checks(run_maesh("check", "--cluster", "--json", "--kubeconfig", kubeconfig))
+            return found if found["proxy-certificates"]["details"] == ["2 proxies"] else None
+
+        found = wait_until(check, "certificates of both proxies")
+        assert found["controllers-answer"]["result"] == "success", found["controllers-answer"]
+        assert found["authority-valid"]["result"] == "success", found["authority-valid"]
+        assert found["proxies-accept"]["result"] == "success", found["proxies-accept"]
+        assert found["dns-configured"]["result"] == "error", "this cluster has no DNS"

@@ -9,6 +9,7 @@ from maesh_smi.kinds import KINDS as SMI_KINDS
 
 from maesh_core.controller.api.authentication import ACCESS_PREFIX
 from maesh_core.controller.resources.kinds import CORE_KINDS
+from maesh_core.model.resources import NAMESPACES
 
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 NAMESPACE = "traffic"
@@ -37,6 +38,7 @@ def test_the_controller_reads_the_kinds_that_it_watches_everywhere_and_no_others
     allowed = grant({**CLEAR, "plugins": {name: name in enabled for name in SHIPPED}})
     watched = [kind for kind in CORE_KINDS if kind.is_watched]
     watched += [kind for name in enabled for kind in SHIPPED[name]]
+    watched += [NAMESPACES] if "acl" in enabled else []
     others = [
         kind for kind in (*CORE_KINDS, *SMI_KINDS, *ACL_KINDS) if kind.name not in {each.name for each in watched}
     ]
@@ -57,11 +59,12 @@ def test_the_controller_patches_the_statuses_of_routes_only_with_the_gateway(gra
         assert not allowed.allows(CONTROLLER, **request)
 
 
-def test_only_with_a_transport_the_controller_reads_namespaces(grant):
+def test_only_with_a_transport_or_access_control_the_controller_reads_namespaces(grant):
     for verb in READS:
         request = {"verb": verb, "group": "", "resource": "namespaces"}
         assert grant(ENCRYPTION).allows(CONTROLLER, **request)
         assert not grant(CLEAR).allows(CONTROLLER, **request)
+        assert grant({**CLEAR, "acl": True}).allows(CONTROLLER, **request)
 
 
 def test_a_plugin_of_others_reads_what_it_is_given(grant):

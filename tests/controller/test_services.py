@@ -15,6 +15,7 @@ from maesh_core.controller.services import (
 )
 from maesh_core.errors import ConfigurationError, StartupError
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Pod
 from maesh_core.settings import ControllerSettings
 
 
@@ -137,6 +138,24 @@ async def test_services_are_prepared_before_the_first_build():
 async def test_a_service_that_cannot_be_prepared_stops_the_start():
     with pytest.raises(StartupError, match="counting: no disk"):
         await prepare_services([Prepared(ConfigurationError("no disk"))])
+
+
+async def test_reports_of_proxies_are_gathered_once_the_proxies_are_known():
+    host: Any = ControllerHost(ControllerSettings(), "one")
+    found: list[str] = []
+    assert await host.gather_reports("denials", found.append) is False
+    assert host.find_pods("10.0.0.1") == ()
+
+    class Gatherer:
+        async def gather(self, name, add):
+            add(name)
+            return True
+
+    host.attach_proxies(SimpleNamespace(), SimpleNamespace(), Gatherer())
+    host.attach(SimpleNamespace(objects=SimpleNamespace(find=lambda *query: query)), None)
+    assert await host.gather_reports("denials", found.append) is True
+    assert found == ["denials"]
+    assert host.find_pods("10.0.0.1") == (Pod, "address", "10.0.0.1")
 
 
 async def test_the_proxies_of_all_controllers_are_listed():

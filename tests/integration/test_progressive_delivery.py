@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "progressive-delivery.md"
 CRDS = (ROOT / "charts" / "maesh" / "crds", ROOT / "tests" / "conformance" / "data" / "crds")
 HOST = "web.shop.maesh"
+COOKIE = "flagger-cookie=LpsIaLdoNZ"
 INTERVAL = "5s"
 """Of the queries, whose manifests say a minute."""
 
@@ -137,6 +138,22 @@ def build_canary(name, *, provider=None):
     return found
 
 
+def build_route_with_affinity():
+    """Build what Flagger writes for `analysis.sessionAffinity` (pkg/router/gateway_api.go), with a weight of 50."""
+
+    def refer(name, weight, **more):
+        return {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight, **more}
+
+    cookie = {"name": "Set-Cookie", "value": f"{COOKIE}; Max-Age=86400"}
+    filters = [{"type": "ResponseHeaderModifier", "responseHeaderModifier": {"add": [cookie]}}]
+    pattern = ".*{}.*{}.*".format(*COOKIE.split("="))
+    header = {"type": "RegularExpression", "name": "Cookie", "value": pattern}
+    sticky = {"matches": [{"headers": [header]}], "backendRefs": [refer("web-stable", 0), refer("web-canary", 100)]}
+    rest = {"backendRefs": [refer("web-stable", 50), refer("web-canary", 50, filters=filters)]}
+    route = MANIFESTS["HTTPRoute", "web"]
+    return {**route, "spec": {**route["spec"], "rules": [sticky, rest]}}
+
+
 def render_analysis():
     """Render the query of the page's AnalysisTemplate with the arguments of its Rollout."""
     steps = MANIFESTS["Rollout", "web"]["spec"]["strategy"]["canary"]["steps"]
@@ -243,7 +260,7 @@ def test_splits_of_every_version_that_the_controllers_write_are_applied_and_fail
 
 @pytest.mark.integration
 def test_the_gateway_plugin_of_argo_rollouts_moves_weights_and_adds_a_rule_by_header(
-    release, start_upstream, start_load, wait_until
+    release, start_upstream, start_load, wait_until, get
 ):
     old, new = start_upstream("old", "127.0.54.1"), start_upstream("new", "127.0.54.2")
     for name, upstream in (("web-stable", old), ("web-canary", new), ("web", old)):
@@ -261,6 +278,15 @@ def test_the_gateway_plugin_of_argo_rollouts_moves_weights_and_adds_a_rule_by_he
     assert release.count_answers(4) == {"old": 4}
     rollout.set_weight(20)
     wait_until(lambda: release.count_answers(20) == {"old": 16, "new": 4}, "a share beside the rule")
+
+    # The rules of Flagger's session affinity: whom the new version has answered stays with it.
+    release.server.apply(build_route_with_affinity())
+    wait_until(lambda: release.count_answers(4, Cookie=f"a=b; {COOKIE}") == {"new": 4}, "the rule with the cookie")
+    for expected in (None, f"{COOKIE}; Max-Age=86400"):
+        wait_until(
+            lambda expected=expected: get(release.http_port, HOST).headers.get("Set-Cookie") == expected,
+            f"an answer with the cookie {expected}",
+        )
     assert load.stop() == []
 
 

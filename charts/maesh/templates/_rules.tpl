@@ -9,7 +9,7 @@ objects of users, which may be in any namespace, are cluster-wide. */}}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch]
-{{- if include "maesh.isOn" (list . "mtls") }}
+{{- if or (include "maesh.isOn" (list . "mtls")) (include "maesh.isOn" (list . "acl")) }}
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get, list, watch]

@@ -56,12 +56,26 @@ async def repeat(
     *,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr),  # noqa: T201 - what it waits for
 ) -> "Report":
-    """Run the checks until none fails, or until the time is over; returns the last report."""
-    until = clock() + settings.wait
+    """Run the checks until none fails, or until the time is over; returns the last report.
+
+    `tell` is called with what is waited for, when that changes.
+    """
+    until, told = clock() + settings.wait, ""
     while True:
         report = await check()
         left_s = until - clock()
         if left_s <= 0 or not is_failing(report, settings):
             return report
+        waited = describe_failures(report, settings)
+        if waited != told:
+            tell(f"maesh: waiting for: {waited}")
+            told = waited
         await pause(min(REPEAT_S, left_s))
+
+
+def describe_failures(report: "Report", settings: CheckSettings) -> str:
+    """Name the checks for which the command fails."""
+    results = ("error",) if settings.fail_on == "error" else ("error", "warning")
+    return ", ".join(each.id for section in report.sections for each in section.checks if each.result in results)

@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 from maesh_core.controller.building import Origins
 from maesh_core.controller.checking.catalogue import SERVICE, FindingCatalogue
-from maesh_core.controller.checking.core_kinds import FAILED_CHECKER, NO_SERVER
+from maesh_core.controller.checking.core_kinds import (
+    FAILED_CHECKER,
+    NO_SERVER,
+    OTHER_SERVICE_ERROR,
+    OTHER_SERVICE_NOTICE,
+)
 from maesh_core.controller.checking.finding import SEVERITIES, CheckResult, Finding
 from maesh_core.controller.checking.places import PlaceFinder
 from maesh_core.controller.checking.policy import EnginePolicy
@@ -54,7 +59,7 @@ def collect_findings(
     found = chain(
         collector.list_texts(),
         collector.list_unserved(),
-        collector.list_policy_findings(check_rules(policy)),
+        collector.list_policy_findings(check_rules(policy.nodes.values())),
         *(collector.run_checker(checker, policy, describe(checker)) for checker in checkers),
     )
     left_out = frozenset(ignored)
@@ -94,7 +99,7 @@ class _Collector:
             if each.kind != SERVICE:
                 yield self._build(each)
             elif not _is_repeated(each.text, others):
-                yield self._build(self._find_subject(each))
+                yield self._build(self._find_subject(each), as_service=each)
 
     def list_unserved(self) -> Iterator[Finding]:
         """List the ports that no ready server serves."""
@@ -146,11 +151,16 @@ class _Collector:
                 return each._replace(kind=label, namespace=key.namespace, name=key.name, text=match["text"])
         return each
 
-    def _build(self, each: _Text) -> Finding:
-        kind = self._catalogue.classify(
-            each.kind, each.text, is_error=each.is_error, is_problem=bool(each.origin and each.kind)
-        )
+    def _build(self, each: _Text, *, as_service: _Text | None = None) -> Finding:
+        """Build a finding; one that a Service has about another object can have a kind for either."""
+        kind = self._classify(each if as_service is None else as_service)
+        if as_service is not None and kind in (OTHER_SERVICE_ERROR, OTHER_SERVICE_NOTICE):
+            kind = self._classify(each)
         return self._finish(kind, (each.kind, each.namespace, each.name), each.text, origin=each.origin)
+
+    def _classify(self, each: _Text) -> FindingKind:
+        is_problem = bool(each.origin and each.kind)
+        return self._catalogue.classify(each.kind, each.text, is_error=each.is_error, is_problem=is_problem)
 
     def _finish(
         self, kind: FindingKind, subject: tuple[str, str, str], text: str, *, place: str = "", origin: str = ""

@@ -263,14 +263,6 @@ FAILED_BUILD = FindingKind(
     ),
     kinds=SERVICE,
 )
-OUTSIDE_NAME = FindingKind(
-    code="MSH218",
-    severity="error",
-    title="the outside server of a Service cannot be carried, so the Service is closed",
-    hint="correct the name and the ports, or allow the name in the settings of plugin egress",
-    patterns=("externalName .*", "an ExternalName Service needs .*"),
-    kinds=SERVICE,
-)
 OTHER_SERVICE_ERROR = FindingKind(
     code="MSH298",
     severity="error",
@@ -332,7 +324,7 @@ CORE_KINDS: Final = (
     *(UNUSABLE_OBJECT, MORE_PROBLEMS, UNREFERENCED, FAILED_CHECK, FAILED_CHECKER, OTHER_ERROR, OTHER_NOTICE),
     *(UNKNOWN_TRAFFIC_TYPE, UNKNOWN_ANNOTATION, WRONG_PREFIX, UNKNOWN_PORT, USELESS_ANNOTATION, INVALID_ANNOTATION),
     *(NO_SUITABLE_PORT, NO_ENTRYPOINT, UNKNOWN_APP_PROTOCOL, OTHER_PROTOCOL, WRONG_NAME, UNENCRYPTABLE, NO_SERVER),
-    *(UNUSABLE_ENDPOINT, CLUSTER_ADDRESS, INVALID_PORT, FAILED_BUILD, OUTSIDE_NAME, OTHER_SERVICE_ERROR),
+    *(UNUSABLE_ENDPOINT, CLUSTER_ADDRESS, INVALID_PORT, FAILED_BUILD, OTHER_SERVICE_ERROR),
     OTHER_SERVICE_NOTICE,
     *(NEVER_REACHED, REDUNDANT_MATCH, IMPOSSIBLE_MATCH, IDLE_BACKEND, NO_WEIGHT, TINY_SHARE, RULE_ERROR),
 )

@@ -58,7 +58,7 @@ CATALOGUE: Mapping[str, Sequence[Check]] = {
         ),
         Check(
             "same-images",
-            "all pods of a kind run the same image",
+            "all pods of the mesh run the same image",
             "Wait for the end of the rollout, or look at it with kubectl rollout status.",
         ),
     ),

@@ -91,8 +91,9 @@ async def check_pods(section: SectionBuilder, reader: Reader, namespace: str) ->
     _check_controllers(section, controllers, namespace)
     await _check_proxies(section, reader, namespace, proxies)
     images = {"controllers": {pod.image for pod in controllers}, "proxies": {pod.image for pod in proxies}}
-    mixed = [f"{kind}: {', '.join(sorted(found))}" for kind, found in images.items() if len(found) > 1]
-    section.warn("same-images", mixed, found=sorted(set().union(*images.values())))
+    everything = sorted(set().union(*images.values()))
+    mixed = [f"{kind}: {', '.join(sorted(found))}" for kind, found in images.items() if found]
+    section.warn("same-images", mixed if len(everything) > 1 else [], found=everything)
     return pods
 
 

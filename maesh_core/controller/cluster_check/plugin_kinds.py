@@ -11,7 +11,7 @@ from maesh_core.controller.cluster_check.installation import Flags
 from maesh_core.controller.cluster_check.written import WrittenKind
 from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
 from maesh_core.errors import MaeshError
-from maesh_core.model.resources import ResourceKind
+from maesh_core.model.resources import NAMESPACES, ResourceKind
 from maesh_core.plugin_system.hookspecs import StatusBuilder
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.settings import InstalledPlugin
@@ -56,9 +56,10 @@ def load_kinds(installed: Sequence[InstalledPlugin], names: Collection[str], fla
         except MaeshError as error:
             problems.append(f"plugin {plugin.name} cannot be loaded here: {error}")
     added = {id(kind): kind for part in parts for kind in part.kinds}
+    reads_namespaces = added.pop(id(NAMESPACES), None) is not None or any(part.has_transport for part in parts)
     usual = {kind.label for part in parts if part.is_default for kind in part.kinds}
     labels = {kind.type: kind.label for kind in added.values()}
-    core = watch_namespaces(CORE_KINDS) if any(part.has_transport for part in parts) else CORE_KINDS
+    core = watch_namespaces(CORE_KINDS) if reads_namespaces else CORE_KINDS
     return MeshKinds(
         core=tuple(kind for kind in core if kind.is_watched),
         added=tuple(added.values()),

@@ -33,7 +33,11 @@ Request = Exchange | ClientHead
 NOT_THIS_CLIENT: Final = "client"
 NOT_THIS_REQUEST: Final = "request"
 NOT_THIS_PATH: Final = "path"
-_DENIED: Final = {reason: Response(status=403, reason=f"access denied: {text}") for reason, text in REASONS.items()}
+_DENIED: Final = {
+    NOT_THIS_CLIENT: Response(status=403, reason="access denied: no rule allows this client"),
+    NOT_THIS_REQUEST: Response(status=403, reason="access denied: no rule allows this request of the client"),
+    NOT_THIS_PATH: Response(status=403, reason="access denied: the path is ambiguous"),
+}
 
 
 class Denial(NamedTuple):
@@ -203,7 +207,8 @@ class Acl(Middleware):
         if judgement is None:
             return None
         if isinstance(judgement, Denial):
-            self._note(judgement, exchange.service, exchange.destination, client, exchange)
+            if not (judgement.passes and exchange.is_delivered):  # the client's node has recorded it
+                self._note(judgement, exchange.service, exchange.destination, client, exchange)
             if not judgement.passes:
                 return _DENIED[judgement.reason]
             exchange.would_deny = REASONS[judgement.reason]
@@ -377,13 +382,11 @@ class AclFactory:
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Read the counters."""
         tally = self._tally
-        families = [
-            _build_family("denied", "Denied requests, connections and sessions, by service and reason.", tally.denied)
+        audited = "Requests, connections and sessions that pass only in audit mode, by service and reason."
+        return [
+            _build_family("denied", "Denied requests, connections and sessions, by service and reason.", tally.denied),
+            _build_family("would_deny", audited, tally.would_deny),
         ]
-        if tally.would_deny:
-            text = "Requests, connections and sessions that pass only in audit mode, by service and reason."
-            families.append(_build_family("would_deny", text, tally.would_deny))
-        return families
 
 
 def _build_family(noun: str, text: str, counts: dict[tuple[str, str], int]) -> MetricFamily:

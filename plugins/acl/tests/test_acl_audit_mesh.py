@@ -20,8 +20,9 @@ def start_audited(start_mesh, start_upstream):
         stranger = build_pod("stranger", STRANGER, "other")
         granted = [*allow(CLIENT, READS), build_group({"methods": ["GET"], "pathRegex": "/"})]
         flags = ("--acl", "--set", f"acl.mode={mode}")
-        objects = [stranger, *granted, *objects]
-        return start_mesh(*flags, servers=[upstream], account="server", objects=objects, **options)
+        return start_mesh(
+            *flags, servers=[upstream], account="server", objects=[stranger, *granted, *objects], **options
+        )
 
     return start
 

@@ -3,7 +3,10 @@
 It agrees with what the other proxy allows for requests and connections.
 """
 
+import json
+
 import pytest
+from maesh_acl import AccessSettings
 
 from maesh_core.plugin import Delivery
 
@@ -48,8 +51,24 @@ def test_a_client_whose_grants_have_conditions_depends_on_the_request(web):
 @pytest.mark.parametrize("client", [OTHER, "", "10.0.1.1"])
 def test_any_other_client_is_denied_and_counted(web, client):
     assert judge(web, client) is False
-    (family,) = web.factory.collect_metrics()
+    family, _ = web.factory.collect_metrics()
     assert family.samples == [(("shop/web:80", "client"), 1.0)]
+
+
+def test_in_audit_mode_every_client_may_reach_every_server_and_nothing_is_recorded(cluster):
+    mesh = cluster(WEB, *SERVERS, *CLIENTS, GROUP, settings=AccessSettings(mode="audit"))
+    assert judge(mesh, OTHER) is True
+    assert judge(mesh, BOUND, address="10.0.1.2") is True
+    assert json.loads(mesh.factory.build_report())["denials"] == []
+
+
+def test_a_target_in_audit_mode_allows_its_sources_without_a_condition(cluster):
+    target = build_target("t", "server", ["bound"], [("HTTPRouteGroup", "api")])
+    target["metadata"]["annotations"] = {"maesh.containo.us/acl-mode": "audit"}
+    mesh = cluster(WEB, *SERVERS, *CLIENTS, GROUP, target)
+    assert judge(mesh, BOUND) is True
+    assert judge(mesh, BOUND, address="10.0.1.2") is False
+    assert judge(mesh, FREE) is False
 
 
 @pytest.mark.parametrize("service", ["shop/web:81", "shop/other:80", "shop", ""])

@@ -1,5 +1,7 @@
 """`maesh acl report`, with controllers that a test scripts."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from maesh_acl.report import DenialReport, ReportingNode
@@ -9,7 +11,7 @@ from maesh_core.plugin import ConfigurationError
 
 from .test_acl_suggest_command import Api, build_denial
 
-DEFAULTS = {"would-deny": False, "targets": False, "service": ""}
+DEFAULTS: dict[str, Any] = {"would-deny": False, "targets": False, "service": ""}
 
 
 def build_report(*denials, **changes):
@@ -58,7 +60,8 @@ async def test_the_exit_status_says_whether_anything_would_be_denied():
 
 
 async def test_it_prints_the_targets_that_would_allow_it():
-    found = await ReportCommand().run([Api(build_denial())], {**DEFAULTS, "targets": True})
+    apis: Any = [Api(build_denial())]
+    found = await ReportCommand().run(apis, {**DEFAULTS, "targets": True})
     assert "kind: TrafficTarget" in found.text
     assert len(found.document["suggestions"]) == 1
 

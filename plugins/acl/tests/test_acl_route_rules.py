@@ -1,9 +1,11 @@
 """Access to what rules of routes lead to: backends, shares, copies, and requests that filters change."""
 
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from maesh_acl import AclSettings
+from maesh_acl import AccessSettings, AclSettings
 from maesh_acl.controller import GrantBuilder
 from maesh_acl.proxy import AclFactory
 
@@ -28,6 +30,7 @@ from maesh_testing import FakeExchange, FakeNode
 
 from .conftest import build_group, build_pod, build_service, build_target
 
+AUDIT = AccessSettings(mode="audit")
 CLIENT, STRANGER = "10.0.0.1", "10.0.0.2"
 BASE = (
     build_pod("client", CLIENT, "caller"),
@@ -84,8 +87,8 @@ class RuleMaker:
 def build_acl(cluster):
     """Build the access control of `web` with these rules, and the plan of its port."""
 
-    def build(*objects, rules=(), sides=()):
-        found = cluster(*BASE, *objects)
+    def build(*objects, rules=(), sides=(), settings=None):
+        found = cluster(*BASE, *objects, settings=settings)
         builders: Any = [RuleMaker(rules, sides), GrantBuilder(found.settings)]
         node = build_service_node(
             found.snapshot.view(), ObjectKey("shop", "web"), rules=TopologyRules(), builders=builders
@@ -203,7 +206,54 @@ def test_a_changed_request_must_be_allowed_as_it_is_sent(build_acl):
 
 
 def acl_counts(acl):
-    return acl._counts
+    return acl._tally.denied
+
+
+def read_denials(acl):
+    denials = json.loads(acl._tally.log.build_report())["denials"]
+    keys = [(each["key"], each["count"]) for each in denials]
+    return [(key["mode"], key.get("route", ""), key.get("path", ""), count) for key, count in keys]
+
+
+def test_in_audit_mode_a_changed_request_passes_and_is_recorded_once_as_it_is_sent(build_acl):
+    read_only = build_target("web-read", "web", ["caller"], [("HTTPRouteGroup", "read")])
+    acl, plan = build_acl(read_only, READ, rules=[[("web", 1)]], settings=AUDIT)
+    (rule,) = plan.producer
+    exchange = FakeExchange(target=b"/read", client_address=CLIENT, service=PORT, destination=rule.key)
+    assert acl.on_request(exchange) is None
+    assert exchange.would_deny == ""
+    assert acl.judge_changed(exchange, build_sent("/admin")) is True
+    assert acl.judge_changed(exchange, build_sent("/admin/2")) is True
+    assert exchange.would_deny == "no rule allows this request of the client"
+    assert read_denials(acl) == [("audit", rule.key, "/admin", 1)]
+
+
+def test_in_audit_mode_the_node_of_the_server_records_nothing(build_acl):
+    acl, _ = build_acl(settings=AUDIT)
+    exchange: Any = FakeExchange(client_address=CLIENT, service=PORT, destination=PORT)
+    exchange.is_delivered = True
+    assert acl.on_request(exchange) is None
+    assert read_denials(acl) == []
+
+
+def test_in_audit_mode_a_copy_passes_and_is_recorded(build_acl):
+    acl, plan = build_acl(WEB, sides=["next"], settings=AUDIT)
+    exchange = FakeExchange(client_address=CLIENT, service=PORT, destination=PORT)
+    assert acl.judge_copy(exchange, plan.sides["next"], build_sent("/a")) is True
+    assert read_denials(acl) == [("audit", plan.sides["next"], "/a", 1)]
+
+
+def test_in_audit_mode_what_is_no_longer_allowed_continues_and_is_recorded_once(build_acl):
+    acl, _ = build_acl(settings=AUDIT)
+    connection: Any = SimpleNamespace(
+        client_address=CLIENT, service=PORT, exchange=None, server=None, allowed_servers=None, would_deny=""
+    )
+    assert acl.is_still_allowed(connection)
+    assert acl.is_still_allowed(connection)
+    assert connection.would_deny == "no rule allows this client"
+    assert read_denials(acl)[0][3] == 1
+    enforced, _ = build_acl()
+    assert not enforced.is_still_allowed(connection)
 
 
 def test_a_target_that_requires_a_host_sees_the_one_that_is_sent(build_acl):

@@ -60,22 +60,38 @@ class ClientTable:
     def __repr__(self) -> str:
         return f"<ClientTable of {1 + len(self._others)} workers>"
 
-    def count_others(self, name: bytes, client: bytes) -> int:
-        """Return how many requests of a client of a limit run in other workers; never too small."""
-        first, second = self._find_places(name, client)
-        return min(sum(table[first] for table in self._others), sum(table[second] for table in self._others))
+    def count_others(self, first: int, second: int) -> int:
+        """Return how many requests of the client at these places run in other workers; never too small."""
+        by_first = by_second = 0
+        for table in self._others:
+            by_first += table[first]
+            by_second += table[second]
+        return min(by_first, by_second)
 
-    def add(self, name: bytes, client: bytes, change: int) -> None:
-        """Count a request that begins or ends in this worker."""
-        for place in self._find_places(name, client):
-            self._own[place] += change
+    def add(self, first: int, second: int, change: int) -> None:
+        """Count a request that begins or ends in this worker, of the client at these places."""
+        self._own[first] += change
+        self._own[second] += change
 
-    def _find_places(self, name: bytes, client: bytes) -> tuple[int, int]:
+    def find_places(self, name: bytes, client: bytes) -> tuple[int, int]:
         """Find the places of a client. The hash is keyed, so that nobody can choose the places of another client."""
         hasher = blake2b(b"%d:%b" % (len(name), name), digest_size=8, key=bytes(self._secret))
         hasher.update(client)
         digest = int.from_bytes(hasher.digest(), "little")
         return digest % WIDTH, WIDTH + (digest >> 32) % WIDTH
+
+
+class RunningClient:
+    """A client of a limit that has running requests in this worker, or wants to begin one."""
+
+    def __init__(self, client: bytes, first: int, second: int) -> None:
+        self.client: Final = client
+        self.first: Final = first
+        self.second: Final = second
+        self.requests: int = 0
+
+    def __repr__(self) -> str:
+        return f"<RunningClient {self.requests} requests>"
 
 
 class ClientCounts:
@@ -87,7 +103,7 @@ class ClientCounts:
     def __init__(self, table: ClientTable | None, name: str) -> None:
         self._table = table
         self._name = name.encode()
-        self._running: dict[bytes, int] = {}
+        self._running: dict[bytes, RunningClient] = {}
 
     def __repr__(self) -> str:
         return f"<ClientCounts {self.own} requests of {len(self._running)} clients>"
@@ -95,19 +111,27 @@ class ClientCounts:
     @property
     def own(self) -> int:
         """The number of requests of all clients that run in this worker."""
-        return sum(self._running.values())
+        return sum(client.requests for client in self._running.values())
 
-    def count(self, client: bytes) -> int:
-        """Return the number of running requests of a client; never too small."""
-        own = self._running.get(client, 0)
-        return own if self._table is None else own + self._table.count_others(self._name, client)
-
-    def add(self, client: bytes, change: int) -> None:
-        """Count a request of a client that begins (1), or ends (-1)."""
-        running = self._running.get(client, 0) + change
-        if running > 0:
-            self._running[client] = running
-        else:
-            self._running.pop(client, None)
+    def begin(self, client: bytes, limit: int) -> RunningClient | None:
+        """Count a request of a client; return None, and count nothing, if as many as the limit run already."""
+        found = self._running.get(client)
+        if found is None:
+            first, second = self._table.find_places(self._name, client) if self._table is not None else (0, 0)
+            found = RunningClient(client, first, second)
+        others = self._table.count_others(found.first, found.second) if self._table is not None else 0
+        if found.requests + others >= limit:
+            return None
+        found.requests += 1
+        self._running[client] = found
         if self._table is not None:
-            self._table.add(self._name, client, change)
+            self._table.add(found.first, found.second, 1)
+        return found
+
+    def end(self, client: RunningClient) -> None:
+        """Count a request down that `begin` has counted."""
+        client.requests -= 1
+        if not client.requests:
+            del self._running[client.client]
+        if self._table is not None:
+            self._table.add(client.first, client.second, -1)

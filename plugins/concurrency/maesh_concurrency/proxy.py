@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from maesh_concurrency.adapting import AdaptiveLimit
-from maesh_concurrency.counting import ClientCounts, ClientTable, ServiceCount
+from maesh_concurrency.counting import ClientCounts, ClientTable, RunningClient, ServiceCount
 from maesh_concurrency.kept import Kept
 from maesh_concurrency.settings import ServiceConcurrency
 from maesh_core.plugin import Exchange, MetricFamily, Middleware, Node, Response, SourceReader
@@ -80,7 +80,7 @@ class ClientConcurrencyLimit(Middleware):
 
     def __init__(self, limit: int, counts: ClientCounts, read: SourceReader | None, refusals: dict[str, int]) -> None:
         self._limit, self._counts, self._read, self._refusals = limit, counts, read, refusals
-        self._running: dict[Exchange, bytes] = {}
+        self._running: dict[Exchange, RunningClient] = {}
         self.kept: Kept | None = None
         """Keeps the counts of requests that still run; set by the factory."""
 
@@ -92,19 +92,18 @@ class ClientConcurrencyLimit(Middleware):
         found = exchange.client_address if self._read is None else self._read(exchange)
         if found is None:
             return None
-        client = found if isinstance(found, bytes) else found.encode()
-        if self._counts.count(client) >= self._limit:
+        client = self._counts.begin(found if isinstance(found, bytes) else found.encode(), self._limit)
+        if client is None:
             self._refusals[exchange.service] = self._refusals.get(exchange.service, 0) + 1
             return CLIENT_BUSY
         self._running[exchange] = client
-        self._counts.add(client, 1)
         return None
 
     def on_finished(self, exchange: Exchange) -> None:
         """Count the request down, if it was counted."""
         client = self._running.pop(exchange, None)
         if client is not None:
-            self._counts.add(client, -1)
+            self._counts.end(client)
 
 
 class ConcurrencyFactory:

@@ -56,14 +56,15 @@ class _Family:
 class NameState:
     """What is known of one name."""
 
-    __slots__ = ("due_at", "failure", "failures", "families", "is_asked", "is_tried")
+    __slots__ = ("due_at", "failure", "failures", "families", "is_asked", "resolved")
 
     def __init__(self, now: float) -> None:
         self.due_at = now
         self.families: dict[str, _Family] = {}
         self.failure = ""
         self.is_asked = False
-        self.is_tried = False
+        self.resolved: NameAddresses | None = None
+        """What the workers are told; None before the first lookup has ended."""
         self.failures = 0
 
     def __repr__(self) -> str:
@@ -79,9 +80,10 @@ class NameState:
             if isinstance(result, Answer):
                 lifetimes.append(times.find_lifetime(result, is_known=is_known))
                 self.families[family] = _Family(result, now + lifetimes[-1])
-            elif family in self.families and now >= self.families[family].expires_at + times.stale_s:
-                del self.families[family]
-        self.is_tried, self.is_asked = True, False
+        too_old = [family for family, each in self.families.items() if now >= each.expires_at + times.stale_s]
+        for family in too_old:
+            del self.families[family]
+        self.is_asked = False
         self.failure = failures[0] if failures else ""
         if failures:
             self.due_at = now + times.find_pause(self.failures)
@@ -143,13 +145,20 @@ class NameTable:
 
     def store(self, name: str, lookup: Lookup, now: float) -> None:
         """Store the result of a lookup; that of a name which is not wanted any more is dropped."""
-        if name in self._states:
-            self._states[name].store(lookup, now, self._times)
+        state = self._states.get(name)
+        if state is not None:
+            state.store(lookup, now, self._times)
+            state.resolved = self._resolve(state)
+
+    def forget_lookups(self) -> None:
+        """Forget the lookups under way: whoever began them has ended."""
+        for state in self._states.values():
+            state.is_asked = False
 
     @property
     def is_complete(self) -> bool:
         """Whether every name was looked up."""
-        return all(state.is_tried for state in self._states.values())
+        return all(state.resolved is not None for state in self._states.values())
 
     def count_stale(self, now: float) -> int:
         """Count the names whose addresses are used although their TTL has passed."""
@@ -162,14 +171,14 @@ class NameTable:
 
     def render(self) -> dict[str, NameAddresses]:
         """Return what each name resolves to; one that was not looked up yet is left out."""
-        tried = {name: self._render_name(state) for name, state in self._states.items() if state.is_tried}
+        tried = {name: state.resolved for name, state in self._states.items() if state.resolved is not None}
         return {**tried, **{name: NameAddresses(problem=reason) for name, reason in self._refused.items()}}
 
     def list_problems(self) -> Iterator[tuple[str, str]]:
         """List the names without an address, with the reasons."""
         return ((name, each.problem) for name, each in sorted(self.render().items()) if each.problem)
 
-    def _render_name(self, state: NameState) -> NameAddresses:
+    def _resolve(self, state: NameState) -> NameAddresses:
         found = state.list_addresses()
         usable = [address for address in found if self._is_usable(address)]
         if usable:

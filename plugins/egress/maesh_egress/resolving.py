@@ -13,10 +13,12 @@ from typing import Protocol
 
 from maesh_core.plugin import MetricFamily, NameAddresses, ParentNode
 from maesh_egress.allowed_names import AllowedNames
-from maesh_egress.lookup import Answer, Lookup
+from maesh_egress.lookup import Answer, Failure, Lookup
 from maesh_egress.name_table import NameTable
 
 LOOKUPS_AT_ONCE = 32
+PUBLISHING_PAUSE_S = 0.1
+"""The least time between two publications; each has all names."""
 PROBLEMS_SHOWN = 20
 """Names without an address in the proxy's status."""
 REFUSED_HERE = "is not allowed by the setting egress.allow of the proxy"
@@ -56,6 +58,7 @@ class Resolving:
         self._changed = asyncio.Event()
         self._places = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._published: Mapping[str, NameAddresses] = {}
+        self._published_at = -PUBLISHING_PAUSE_S
         self._results = dict.fromkeys((_OK, _NOT_FOUND, _FAILED), 0)
 
     def __repr__(self) -> str:
@@ -77,28 +80,43 @@ class Resolving:
 
     async def run(self) -> None:
         """Look up names when they are due, until cancelled."""
+        self._table.forget_lookups()
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
-                for name in self._table.take_due(self._clock()):
+                now = self._clock()
+                for name in self._table.take_due(now):
                     group.create_task(self._look_up(name))
-                self._publish()
-                due_at = self._table.find_next_due()
-                await self._wait(self._changed, None if due_at is None else max(0.0, due_at - self._clock()))
+                next_at = [at for at in (self._table.find_next_due(), self._publish_in_time(now)) if at is not None]
+                await self._wait(self._changed, max(0.0, min(next_at) - self._clock()) if next_at else None)
+
+    def _publish_in_time(self, now: float) -> float | None:
+        """Publish, unless that was done a moment ago: return when it may be done then. Many lookups end together."""
+        due_at = self._published_at + PUBLISHING_PAUSE_S
+        if now < due_at:
+            return due_at
+        if self._publish():
+            self._published_at = now
+        return None
 
     async def _look_up(self, name: str) -> None:
         async with self._places:
-            lookup = await self._client.look_up(name)
+            try:
+                lookup = await self._client.look_up(name)
+            except Exception as error:  # of the DNS library, which parses what anybody may send
+                logger.error("the lookup of %s failed: %r", name, error)
+                lookup = {"": Failure(f"failed: {type(error).__name__}")}
         answers = [result for result in lookup.values() if isinstance(result, Answer)]
         is_found = any(answer.addresses for answer in answers)
         self._results[_OK if is_found else _NOT_FOUND if len(answers) == len(lookup) else _FAILED] += 1
         self._table.store(name, lookup, self._clock())
         self._changed.set()
 
-    def _publish(self) -> None:
-        """Publish what has changed, and report; addresses of a new configuration are published before it is ready."""
+    def _publish(self) -> bool:
+        """Publish what has changed, and report; return whether something has."""
         table = self._table.render()
-        if table != self._published:
+        has_changed = table != self._published
+        if has_changed:
             for name, resolved in table.items():
                 before = self._published.get(name)
                 if resolved.problem and (before is None or before.problem != resolved.problem):
@@ -106,6 +124,7 @@ class Resolving:
             self._published = table
             self._parent.publish_addresses(table)
         self._report()
+        return has_changed
 
     def _report(self) -> None:
         stale = self._table.count_stale(self._clock())

@@ -8,7 +8,14 @@ import pytest
 from maesh_egress.allowed_names import AllowedNames
 from maesh_egress.lookup import IPV4, MISSING, Answer, Failure, Lookup
 from maesh_egress.name_table import NameTable, Times
-from maesh_egress.resolving import LOOKUPS_AT_ONCE, REFUSED_HERE, Resolving, has_route, wait_at_most
+from maesh_egress.resolving import (
+    LOOKUPS_AT_ONCE,
+    PUBLISHING_PAUSE_S,
+    REFUSED_HERE,
+    Resolving,
+    has_route,
+    wait_at_most,
+)
 
 from maesh_core.plugin import MetricFamily, NameAddresses
 
@@ -186,6 +193,7 @@ def test_names_of_a_new_configuration_replace_the_former_ones() -> None:
         await world.advance()
         world.task.receive_names({"new.example.com"})
         await world.advance()
+        await world.advance(PUBLISHING_PAUSE_S)
 
     assert run_in(script).parent.published[-1] == {"new.example.com": NameAddresses(("203.0.113.1",))}
 
@@ -202,6 +210,70 @@ def test_a_bounded_number_of_lookups_runs_at_once() -> None:
         assert len(world.client.asked) == 3 * LOOKUPS_AT_ONCE
 
     run_in(script)
+
+
+def test_results_that_arrive_together_are_published_together() -> None:
+    names = [f"n{number}.example.com" for number in range(9)]
+
+    async def script(world: World) -> None:
+        for name in names:
+            world.client.results[name] = {IPV4: Answer(("203.0.113.1",), 60.0)}
+        world.task.receive_names(names[:1])
+        await world.advance()
+        for name in names:
+            world.task.receive_names({*names[:1], name})
+            await world.advance()
+        world.task.receive_names(names)
+        await world.advance()
+        assert len(world.parent.published) == 1
+        await world.advance(PUBLISHING_PAUSE_S)
+
+    world = run_in(script)
+    assert [len(table) for table in world.parent.published] == [1, len(names)]
+
+
+def test_a_lookup_that_raises_is_a_failure_and_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    class BrokenClient(FakeClient):
+        async def look_up(self, name: str) -> Lookup:
+            if name == NAME:
+                raise AssertionError("what the library did not expect")
+            return await super().look_up(name)
+
+    async def script(world: World) -> None:
+        broken = BrokenClient()
+        broken.results["b.example.com"] = {IPV4: Answer(("203.0.113.1",), 60.0)}
+        world.task._client = broken
+        world.task.receive_names({NAME, "b.example.com"})
+        await world.advance()
+        await world.advance(PUBLISHING_PAUSE_S)
+
+    world = run_in(script)
+    assert world.parent.published[-1] == {
+        NAME: NameAddresses(problem="cannot be resolved: DNS failed: AssertionError"),
+        "b.example.com": NameAddresses(("203.0.113.1",)),
+    }
+    assert f"the lookup of {NAME} failed" in caplog.text
+
+
+def test_a_task_that_is_started_again_looks_up_what_was_under_way() -> None:
+    async def run() -> None:
+        world = World()
+        world.client.results[NAME] = {IPV4: Answer(("203.0.113.1",), 60.0)}
+        world.client.gate.clear()
+        world.task.receive_names({NAME})
+        first = asyncio.create_task(world.task.run())
+        await world.advance()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        world.client.gate.set()
+        second = asyncio.create_task(world.task.run())
+        await world.advance()
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert world.client.asked == [NAME, NAME]
+        assert world.parent.published == [{NAME: NameAddresses(("203.0.113.1",))}]
+
+    asyncio.run(run())
 
 
 def test_a_wait_ends_at_its_event_and_at_its_limit() -> None:

@@ -167,3 +167,9 @@ def test_the_pod_of_the_client_is_in_the_servers_span_alone():
     assert names.items() <= server.attributes.items()
     assert not names.keys() & client.attributes.keys()
     assert not names.keys() & build(200)[0].attributes.keys()
+
+
+def test_a_request_that_only_audit_mode_lets_pass_has_the_reason():
+    server = build(would_deny="no rule allows this client")[0]
+    assert server.attributes["maesh.would_deny"] == "no rule allows this client"
+    assert "maesh.would_deny" not in build()[0].attributes

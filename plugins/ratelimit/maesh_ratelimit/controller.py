@@ -8,6 +8,8 @@ from msgspec import Meta
 
 from maesh_core.plugin import (
     ACCOUNTS,
+    ApiPage,
+    ControllerNode,
     MiddlewareBuilder,
     OptionalSection,
     PositiveDuration,
@@ -23,6 +25,7 @@ from maesh_core.plugin import (
 from maesh_ratelimit import RateLimitSettings
 from maesh_ratelimit.lines import parse_line
 from maesh_ratelimit.settings import LIMITS_LIMIT, STORES, Limit, ServiceLimits
+from maesh_ratelimit.store_page import StorePage
 
 AVERAGE, BURST, PERIOD, SOURCE = "ratelimit-average", "ratelimit-burst", "ratelimit-period", "ratelimit-source"
 LIMITS, STORE, HEADERS = "ratelimit-limits", "ratelimit-store", "ratelimit-headers"
@@ -142,6 +145,11 @@ class ControllerHalf:
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
         """Return the only builder of this plugin."""
         return [RateLimitBuilder(self._settings)]
+
+    @hookimpl
+    def maesh_api_pages(self, controller: ControllerNode) -> Sequence[ApiPage]:
+        """Return the page of the stores' states."""
+        return [StorePage(controller)]
 
     @hookimpl
     def maesh_optional_sections(self) -> Sequence[OptionalSection]:

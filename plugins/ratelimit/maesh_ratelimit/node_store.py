@@ -14,6 +14,7 @@ from maesh_ratelimit.buckets import BucketTable, build_key
 from maesh_ratelimit.places import Places
 from maesh_ratelimit.settings import Limit
 from maesh_ratelimit.store import Limiter
+from maesh_ratelimit.store_report import StoreState
 
 REMEMBERED_LENGTH: Final = 64
 """Longer sources are hashed for each request, so that clients cannot fill the memory."""
@@ -121,3 +122,7 @@ class NodeStore:
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return nothing: the core counts responses by status."""
         return ()
+
+    def describe_state(self) -> StoreState | None:
+        """Return None: memory is never away."""
+        return None

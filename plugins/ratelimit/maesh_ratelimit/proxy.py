@@ -7,10 +7,13 @@ import math
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from maesh_core.plugin import Exchange, MetricFamily, Middleware, Node, Response, SourceReader
 from maesh_ratelimit.fields import build_policy_field, render_limit
 from maesh_ratelimit.settings import Limit, ServiceLimits
 from maesh_ratelimit.store import ASK, Limiter, Store
+from maesh_ratelimit.store_report import REPORT_NAME, WorkerStores
 
 Decision = Response | float | None
 """The refusal, the seconds until the request's last token is due, or None if it passes at once."""
@@ -142,6 +145,7 @@ class RateLimitFactory:
 
     kind = "ratelimit"
     settings_type = ServiceLimits
+    report_name = REPORT_NAME
 
     def __init__(self, node: Node, stores: Mapping[str, Store]) -> None:
         self._node, self._stores = node, stores
@@ -156,6 +160,11 @@ class RateLimitFactory:
         if store is None:
             raise ValueError(f"this proxy has no store {limit.store!r} for rate limits")
         return ActiveLimit(limit, store.build_limiter(limit, service), self._node.build_source_reader(limit.sources))
+
+    def build_report(self) -> bytes:
+        """Return the states of those stores that may be away, as JSON."""
+        states = [state for store in self._stores.values() if (state := store.describe_state()) is not None]
+        return msgspec.json.encode(WorkerStores(stores=tuple(states)))
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return the metrics of the stores."""

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from maesh_core.plugin import MetricFamily
 from maesh_ratelimit.settings import Limit
+from maesh_ratelimit.store_report import StoreState
 
 LONGEST_WAIT_S: Final = 0.5
 """Longest wait of a request for its token, if there is less than one token per second (Traefik)."""
@@ -54,3 +55,6 @@ class Store(Protocol):
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return the metrics of the store in this worker."""
+
+    def describe_state(self) -> StoreState | None:
+        """Return the state of the store in this worker; None if it is never away."""

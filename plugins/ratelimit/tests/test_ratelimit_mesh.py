@@ -42,6 +42,12 @@ class Proxy:
         found = [row.rpartition(" ")[2] for row in text.splitlines() if row.startswith(line + " ")]
         return float(found[0]) if found else None
 
+    def read_state(self):
+        """Return what its only worker reports of Redis: its state and the number of nodes."""
+        report = send_request(self._admin_port, path="/reports/ratelimit").json
+        (state,) = report["workers"][0]["stores"]
+        return state["state"], state["nodes"]
+
     def wait_for(self, line, value):
         """Wait until a metric has a value."""
         wait_until(lambda: self.read_metric(line) == value, f"{line} {value}")
@@ -92,6 +98,7 @@ def test_proxies_share_a_limit_and_each_has_its_part_of_it_while_redis_is_killed
             proxy.wait_for(AWAY, 1)
             assert proxy.count_admitted(10) == 6
             assert "is away" in proxy.command.stderr
+            assert proxy.read_state() == ("away", 2)
         redis.start()
         for proxy in (first, second):
             proxy.wait_for(AWAY, 0)

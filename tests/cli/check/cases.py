@@ -80,7 +80,7 @@ spec:
 
 
 class Case(NamedTuple):
-    """Manifests in which a finding is; `line` is where, from 1, if it is checked."""
+    """Manifests in which a finding is; `line` is where, from 1, if it is checked. `flags` name enabled plugins."""
 
     manifests: str
     flags: tuple[str, ...] = ()
@@ -90,7 +90,8 @@ class Case(NamedTuple):
 
 TO_WEB = "{name: web, port: 80}"
 GROUP = write_group("{name: read, pathRegex: /a, methods: [GET]}")
-ACL = ("--acl",)
+ACL = ("acl",)
+EGRESS = ("egress",)
 SPLIT_OF_WEB = "{service: web, weight: 1}"
 
 CASES: dict[str, Case] = {
@@ -203,6 +204,7 @@ endpoints: [{addresses: [10.0.0.1]}]
         WEB + CLIENT_POD + GROUP + write_target("a") + write_target("b"), ACL, subject="TrafficTarget b@shop"
     ),
     "MSH512": Case(WEB + CLIENT_POD + GROUP + write_target(), ACL, subject="HTTPRouteGroup group@shop"),
+    "MSH513": Case(write_service("maesh.containo.us/acl-mode: audit") + CLIENT_POD + GROUP + write_target(), ACL),
     "MSH601": Case(WEB + write_route("{}", parent='{group: "", kind: Service, name: wbe}')),
     "MSH602": Case(WEB + write_route("{}", parent="{kind: Service, name: web}")),
     "MSH603": Case(
@@ -222,6 +224,29 @@ endpoints: [{addresses: [10.0.0.1]}]
     "MSH607": Case(WEB + write_route(f"{{filters: [{{type: Foo}}], backendRefs: [{TO_WEB}]}}"), line=20),
     "MSH608": Case(WEB + write_route(f"{{matches: [{{path: {{value: a}}}}], backendRefs: [{TO_WEB}]}}"), line=20),
     "MSH609": Case(WEB + write_route(f"{{backendRefs: [{TO_WEB}]}}", more="\n  hostnames: [a.example]")),
+    "MSH701": Case(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: out, namespace: shop}\n"
+        "spec: {type: ExternalName, externalName: api.example.org, ports: [{port: 443}]}\n",
+        EGRESS,
+        subject="Service out@shop",
+    ),
+    "MSH702": Case(
+        """
+apiVersion: v1
+kind: Service
+metadata: {name: out, namespace: shop}
+spec: {ports: [{name: https, port: 443}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: out-1, namespace: shop, labels: {kubernetes.io/service-name: out}}
+addressType: FQDN
+ports: [{name: https, port: 443}]
+endpoints: [{addresses: [api.example.org]}]
+""",
+        EGRESS,
+        subject="EndpointSlice out-1@shop",
+    ),
     "MSH610": Case(
         WEB + BARE + write_route(f"{{backendRefs: [{TO_WEB}]}}") + write_split("split", "{service: bare, weight: 1}")
     ),
@@ -230,7 +255,6 @@ endpoints: [{addresses: [10.0.0.1]}]
 TEXTS: dict[str, tuple[str, str, bool]] = {
     "MSH109": ("", "has 3 more errors", True),
     "MSH111": ("TrafficSplit", "it could not be checked: ValueError: no", True),
-    "MSH218": ("Service", "externalName 'a.maesh' is a name of the mesh itself", True),
     "MSH198": ("Widget", "it is broken", True),
     "MSH199": ("Widget", "it is odd", False),
     "MSH211": ("Service", "'a.b' is not a DNS label, which a namespace must be", True),
@@ -240,8 +264,6 @@ TEXTS: dict[str, tuple[str, str, bool]] = {
     "MSH298": ("Service", "it is broken", True),
     "MSH299": ("Service", "it is odd", False),
     "MSH307": ("Widget", "rules[0]: there are more than 64 backends", True),
-    "MSH701": ("Service", "externalName 'evil.test' is not allowed by the setting egress.allow", True),
-    "MSH702": ("Service", "EndpointSlice a@shop: 'evil.test' is not allowed by the setting; it is skipped", False),
     "MSH407": ("TrafficSplit", "with its nested splits it has more than 100 branches", True),
 }
 """The kind of an object, a text about it, and whether it is an error."""

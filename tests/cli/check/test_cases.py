@@ -26,23 +26,26 @@ def catalogue():
     return FindingCatalogue(plugins.collect("maesh_policy_checkers"), plugins.describe)
 
 
-def check(paths, *, is_acl=False):
+def check(paths, *, enabled=()):
     shipped = [each for each in list_installed() if each.name in SHIPPED]
-    plugins = tuple(each for each in shipped if each.is_default or (is_acl and each.name == "acl"))
-    return check_manifests(CheckSettings(paths=tuple(map(str, paths)), plugins=plugins)).findings
+    plugins = tuple(each for each in shipped if each.is_default or each.name in enabled)
+    settings = {"egress": {"allow": "*.example.com"}} if "egress" in enabled else {}
+    return check_manifests(
+        CheckSettings(paths=tuple(map(str, paths)), plugins=plugins, plugin_settings=settings)
+    ).findings
 
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory):
-    """Check all cases at once, each in its own namespace and with its own addresses; gives findings by code of case."""
+    """Check all cases with the same plugins at once, each in its own namespace; gives findings by code of case."""
     found = {code: [] for code in CASES}
-    for is_acl in (False, True):
+    for flags in sorted({case.flags for case in CASES.values()}):
         folder = tmp_path_factory.mktemp("cases")
         for number, (code, case) in enumerate(CASES.items()):
-            if ("--acl" in case.flags) == is_acl:
+            if case.flags == flags:  # with addresses of its own
                 text = case.manifests.replace("shop", code.lower()).replace("10.0.0.", f"10.0.{number}.")
                 (folder / f"{code}.yaml").write_text(text.replace("10.1.0.", f"10.1.{number}."))
-        for each in check([folder], is_acl=is_acl):
+        for each in check([folder], enabled=flags):
             found[each.file.rpartition("/")[2].removesuffix(".yaml")].append(each)
     return found
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from maesh_core.cli.check.cluster import is_failing, repeat, run_cluster_check
+from maesh_core.cli.check.cluster import describe_failures, is_failing, repeat, run_cluster_check
 from maesh_core.controller.cluster_check.outcomes import Outcome, Report, Section
 from maesh_core.errors import SettingsError
 from maesh_core.settings.check import CheckSettings
@@ -28,12 +28,19 @@ def test_the_command_fails_for_errors_and_if_wanted_for_warnings(results, fail_o
     assert is_failing(build_report(*results), CheckSettings(fail_on=fail_on)) is expected
 
 
+def test_what_is_waited_for_is_named():
+    report = build_report("error", "warning", "success", "skipped")
+    assert describe_failures(report, CheckSettings()) == "c0"
+    assert describe_failures(report, CheckSettings(fail_on="warning")) == "c0, c1"
+
+
 class Clock:
     """Time that only pauses move."""
 
     def __init__(self):
         self.now = 0.0
         self.pauses = []
+        self.told = []
 
     def __call__(self):
         return self.now
@@ -49,7 +56,7 @@ async def run(reports, *, wait):
     async def check():
         return found.pop(0)
 
-    report = await repeat(check, CheckSettings(wait=wait), clock=clock, pause=clock.pause)
+    report = await repeat(check, CheckSettings(wait=wait), clock=clock, pause=clock.pause, tell=clock.told.append)
     return report, clock
 
 
@@ -61,6 +68,7 @@ async def test_without_wait_the_checks_run_once():
 async def test_with_wait_the_checks_are_repeated_until_none_fails():
     report, clock = await run([build_report("error"), build_report("error"), build_report("success")], wait=60.0)
     assert (report.success, clock.pauses) == (True, [5.0, 5.0])
+    assert clock.told == ["maesh: waiting for: c0"], "told once, because it is the same check"
 
 
 async def test_the_last_report_counts_when_the_time_is_over():

@@ -2,12 +2,17 @@
 
 import gc
 import json
+from pathlib import Path
 
 import pytest
 
 from maesh_core.cli.app import run_command_line
+from maesh_core.cli.check.manifests import check_manifests
+from maesh_core.plugin_system.metadata import SHIPPED, list_installed
+from maesh_core.settings.check import CheckSettings
 from tests.cli.check.cases import GROUP, SERVICE, WEB, write_target
 
+ROOT = Path(__file__).resolve().parents[3]
 DEPLOYMENT = """
 ---
 apiVersion: apps/v1
@@ -77,3 +82,13 @@ def test_the_garbage_collector_runs_again_after_a_check(check):
 
 def test_ignored_namespaces_are_not_checked(check):
     assert check({"a.yaml": SERVICE % ""}, "--ignore-namespaces", "shop")[1]["services"] == 0
+
+
+def test_the_examples_have_no_errors():
+    folders = sorted({str(path.parent) for path in (ROOT / "examples").glob("*/*.yaml")})
+    plugins = tuple(
+        each for each in list_installed() if each.name in SHIPPED and (each.is_default or each.name == "acl")
+    )
+    result = check_manifests(CheckSettings(paths=tuple(folders), plugins=plugins))
+    assert result.services > 20
+    assert [each for each in result.findings if each.severity == "error"] == []

@@ -43,6 +43,10 @@ class World:
             ["shop/cart-0", "GET /a", "403", "12ms", "access denied"],
         ),
         (
+            {"would_deny": "no rule allows this client"},
+            ["shop/cart-0", "GET /a", "200", "12ms", "10.0.0.7:8080", "would-deny: no rule allows this client"],
+        ),
+        (
             {"destination": "shop/web-v2:80", "grpc_status": 14, "method": "POST"},
             ["shop/cart-0", "POST /a", "UNAVAILABLE", "12ms", "to shop/web-v2:80", "10.0.0.7:8080"],
         ),

@@ -531,6 +531,8 @@ async def test_a_controller_says_who_it_is_and_who_leads(peer):
         "leader": "me",
         "revision": "e.1",
         "problems": {},
+        "version": "",
+        "plugins": [],
     }
 
 

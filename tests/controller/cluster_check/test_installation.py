@@ -107,7 +107,7 @@ async def test_several_images_are_a_rollout_that_has_not_ended():
     _, found = await check(FakeReader([build_pod("c1"), build_pod("c2", image="maesh:3")], [build_pod("p")]))
     assert (found["same-images"].result, found["same-images"].details) == (
         "warning",
-        ("controllers: maesh:2, maesh:3",),
+        ("controllers: maesh:2, maesh:3", "proxies: maesh:2"),
     )
 
 

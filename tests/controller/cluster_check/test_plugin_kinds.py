@@ -22,7 +22,9 @@ def test_the_kinds_are_those_of_the_core_and_of_the_plugins(installed):
     labels = {kind.label for kind in found.added}
     assert {"TrafficSplit", "TrafficTarget", "HTTPRoute"} <= labels
     assert {"Service", "Pod", "EndpointSlice"} <= {kind.label for kind in found.core}
-    assert "Namespace" not in {kind.label for kind in found.core}
+    assert "Namespace" in {kind.label for kind in found.core}, "acl reads them"
+    others = load_kinds(installed, ["smi", "gateway"], parse_flags([]))
+    assert "Namespace" not in {kind.label for kind in others.core}
     assert found.problems == ()
 
 
@@ -31,9 +33,19 @@ def test_only_kinds_of_plugins_that_were_enabled_are_needed(installed):
     assert found.needed == {"TrafficTarget"}
 
 
-def test_a_transport_needs_namespaces(installed):
-    found = load_kinds(installed, ["mtls"], parse_flags(["--set=mtls.mode=strict"]))
-    assert "Namespace" in {kind.label for kind in found.core}
+@pytest.mark.parametrize(
+    ("plugin", "flag", "expected"),
+    [
+        ("mtls", "mtls.mode=strict", True),
+        ("acl", "acl.audit-by-annotation=namespace", True),
+        ("acl", "acl.audit-by-annotation=none", False),
+        ("smi", "smi.x=y", False),
+    ],
+)
+def test_namespaces_are_read_for_a_transport_and_for_a_plugin_that_declares_them(plugin, flag, expected, installed):
+    found = load_kinds(installed, [plugin], parse_flags([f"--set={flag}"]))
+    assert ("Namespace" in {kind.label for kind in found.core}) is expected
+    assert "Namespace" not in {kind.label for kind in found.added} | found.needed
 
 
 def test_statuses_are_written_of_kinds_that_are_served(installed):

@@ -69,3 +69,13 @@ async def test_a_running_mesh_is_well(start_mesh, check):
     assert report.success, report
     assert found["one-leader"].result == found["proxies-accept"].result == "success"
     assert msgspec.json.decode(msgspec.json.encode(report), type=type(report)) == report
+
+
+async def test_who_may_read_nothing_gets_warnings_and_no_failure_for_that(api_server, check):
+    api_server.set_rules(api_server.token, [])
+    _, found = await check(api_server)
+    for name in ("namespace-exists", "dns-configured", "shadow-services", "lease-renewed"):
+        assert found[name].result == "warning", found[name]
+        assert found[name].details[0].startswith("this could not be checked: "), found[name]
+    assert found["user-permissions"].result == "error"
+    assert found["core-kinds"].result == "success", "all who have logged in may read what is served"

@@ -45,6 +45,15 @@ class Guard:
         return Verdict(is_admitted=is_admitted, reasons=("judged",))
 
 
+class Lenient:
+    """Lets everybody in, and would not without audit mode."""
+
+    kind = "lenient"
+
+    def explain(self, settings, question):
+        return Verdict(is_admitted=True, reasons=("audited",), would_deny=("no rule",))
+
+
 class Silent:
     kind = "silent"
 
@@ -77,7 +86,7 @@ def build_explainer(*middlewares, errors=(), router=None, pods=PODS, **more):
     explainer = Explainer(
         {"services": {"web@shop": document}, "pods": {}},
         Update(revision="e.1", full=True, sections={"http": section}),
-        {each.kind: each for each in (guard, Silent(), Broken())},
+        {each.kind: each for each in (guard, Lenient(), Silent(), Broken())},
         pods=build_lookup(*pods)[0],
         **more,
     )
@@ -94,6 +103,13 @@ def test_a_request_that_nobody_refuses_goes_to_the_servers():
     assert (found.is_admitted, found.status, found.undecided) == (True, 200, ())
     assert found.destinations[0].servers == ("10.0.1.1:8080",)
     assert "guard: judged" in found.steps
+
+
+def test_what_only_audit_mode_lets_pass_says_so():
+    found = explain("lenient")
+    assert (found.is_admitted, found.would_deny) == (True, ("lenient: would deny: no rule",))
+    assert {"lenient: audited", "lenient: would deny: no rule"} <= set(found.steps)
+    assert explain("guard").would_deny == ()
 
 
 def test_a_middleware_gets_the_client_from_any_spelling():

@@ -13,6 +13,8 @@ from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.metrics import Histogram
 from maesh_core.model.traffic import ProxyTraffic
+from maesh_core.proxy.node.run import join_reports
+from maesh_core.proxy.workers.messages import Failed, Reported
 
 from .in_process_proxy import FakePlugins, GetPort, World
 
@@ -133,6 +135,34 @@ async def test_a_middleware_of_a_plugin_changes_responses(world: World) -> None:
     writer.write(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     assert b"x-stamp: yes\r\n" in (await reader.read()).lower()
     writer.close()
+
+
+async def test_a_plugin_reports_on_the_admin_port(world: World) -> None:
+    class Factory:
+        kind, report_name = "stamp", "stamps"
+        settings_type = None
+
+        def build_report(self) -> bytes:
+            return b'{"stamps": 3}'
+
+    class Failing(Factory):
+        kind, report_name = "fail", "failures"
+
+        def build_report(self) -> bytes:
+            raise ValueError
+
+    world.tell()
+    world.start(plugins=FakePlugins(maesh_middleware_factories=[Factory(), Failing()]))
+    await world.wait_for("/ready", 200)
+    assert await world.get(world.admin, "/reports/stamps") == (200, '{"workers":[{"stamps": 3}],"missing":0}')
+    assert (await world.get(world.admin, "/reports/others"))[0] == 404
+    assert (await world.get(world.admin, "/reports/failures"))[0] == 404
+
+
+def test_a_worker_that_is_late_is_missing_in_a_report() -> None:
+    assert join_reports([Reported(body=b"{}"), None]) == b'{"workers":[{}],"missing":1}'
+    assert join_reports([None]) == b'{"workers":[],"missing":1}'
+    assert join_reports([Failed(text="none"), None]) is None
 
 
 @pytest.mark.parametrize("part", ["admin", "entrypoint"])

@@ -16,6 +16,7 @@ from maesh_core.proxy.workers.messages import (
     AnyOrder,
     ApplyUpdate,
     Collect,
+    CollectReport,
     Counted,
     Done,
     Drain,
@@ -253,6 +254,15 @@ async def test_a_scrape_does_not_wait_for_one_that_is_slow(world: World) -> None
     await world.wait_joined(1, 2)
     world.processes[0].is_deaf = True
     await world.pool.collect(0.01)
+    assert not world.processes[0].ended.done()
+
+
+async def test_those_that_do_not_report_in_time_have_no_report(world: World) -> None:
+    world.start()
+    await world.wait_joined(1, 2)
+    world.processes[0].is_deaf = True
+    answers = await world.pool.ask_in_time(CollectReport(name="denials"), 0.05)
+    assert [type(answer) for answer in answers] == [type(None), Done]
     assert not world.processes[0].ended.done()
 
 

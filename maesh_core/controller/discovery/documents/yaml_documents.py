@@ -177,8 +177,11 @@ class _Builder:
     def build(self, event: _Event) -> Any:
         """Read events up to the end of the node that starts here. Raises yaml.YAMLError."""
         frame: _Frame | None = None
+        budget, get_event = self._budget, self._get_event
         while True:
-            self._budget.spend(1, event)
+            budget.left -= 1
+            if budget.left < 0:
+                budget.spend(0, event)
             kind = event.__class__
             if kind is ScalarEvent:
                 value = self._read_scalar(event, frame)
@@ -186,7 +189,7 @@ class _Builder:
                 value = self._read_alias(event)
             elif kind is MappingStartEvent or kind is SequenceStartEvent:
                 frame = self._open(event, frame)
-                event = self._get_event()
+                event = get_event()
                 continue
             else:
                 value = self._close()
@@ -194,7 +197,7 @@ class _Builder:
             if frame is None:
                 return value
             _put(frame, value, event)
-            event = self._get_event()
+            event = get_event()
 
     def _read_scalar(self, event: _Event, frame: _Frame | None) -> Any:
         text: str = event.value

@@ -10,14 +10,15 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, Literal
 
 from maesh_core.plugin import MetricFamily, Node
 from maesh_ratelimit.redis_store.connection import Link, StoreError
 from maesh_ratelimit.redis_store.leases import Batch, LeaseBook
 from maesh_ratelimit.redis_store.limiter import LocalShare, RedisLimiter
-from maesh_ratelimit.settings import Limit
+from maesh_ratelimit.settings import REDIS_STORE, Limit
 from maesh_ratelimit.store import Limiter, Store
+from maesh_ratelimit.store_report import StoreState
 
 AFTER_BATCH_S: Final = 0.002
 """Pause after each batch, so that a worker spends little time on asking, and many buckets share a batch."""
@@ -104,7 +105,7 @@ class RedisStore:
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        batch = self.book.build_batch()
+        batch = self.book.build_batch(self._time())
         if not self.book.has_work():
             self._wakened.clear()
         return batch
@@ -146,10 +147,26 @@ class RedisStore:
         if self._time() >= self._beat_at:
             self._wakened.set()
 
+    def describe_state(self) -> StoreState:
+        """Return the state of the connection."""
+        return StoreState(
+            store=REDIS_STORE,
+            server=self._link.name,
+            state=self._name_state(),
+            reason=self.reason,
+            nodes=self.count_nodes(),
+            leases=len(self.book),
+        )
+
+    def _name_state(self) -> Literal["unused", "connected", "away"]:
+        if self._task is None:
+            return "unused"
+        return "away" if self.book.is_away else "connected"
+
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return the metrics of this worker."""
         book = self.book
-        state = "" if self._task is None else "away" if book.is_away else "connected"
+        state = self._name_state()
         return [
             MetricFamily(
                 name="maesh_ratelimit_redis_workers",
