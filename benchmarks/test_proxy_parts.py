@@ -193,7 +193,7 @@ async def test_take_a_token(benchmark, store):
         limiter = RedisLimiter(limit, "team/service", book, LocalShare(local, lambda: 1), time.monotonic)
         asked = asyncio.ensure_future(limiter.ask("10.0.0.1"))
         await asyncio.sleep(0)
-        batch = book.build_batch()
+        batch = book.build_batch(time.monotonic())
         book.accept(batch, [Grant(10**9, 0.0, 0.0, 10**9)], time.monotonic())
         await asked
     assert benchmark(limiter.take, "10.0.0.1") <= 0

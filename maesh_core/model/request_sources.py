@@ -12,6 +12,8 @@ from urllib.parse import unquote_to_bytes
 ADDRESS, ACCOUNT, HOST, HEADER, PATH = "ip", "account", "host", "header", "path"
 CORE_SOURCES: Final = frozenset({ADDRESS, ACCOUNT, HOST, HEADER, PATH})
 """The kinds of the core."""
+SHIPPED_KINDS: Final[Mapping[str, str]] = {"claim": "jwt"}
+"""The kinds of the project's own plugins, so that messages can name the flag of one that is off."""
 SOURCES_LIMIT: Final = 4
 """Limit of the sources that identify one client together."""
 TEMPLATE_LIMIT: Final = 512
@@ -55,6 +57,10 @@ def _parse_one(text: str, plugin_kinds: Mapping[str, CheckArgument]) -> str:
         if problem := plugin_kinds[kind](argument):
             raise ValueError(f"has an invalid source: {problem}")
         return text
+    if kind in SHIPPED_KINDS and colon:
+        raise ValueError(
+            f"has a source of plugin {SHIPPED_KINDS[kind]}, which is off; --{SHIPPED_KINDS[kind]} switches it on"
+        )
     names = ", ".join(f"{name}:…" for name in sorted(plugin_kinds))
     raise ValueError(f"is not one of ip, account, host, header:NAME, path:TEMPLATE{names and f', {names}'}")
 

@@ -337,6 +337,10 @@ class Exchange(Protocol):
     would_deny: str
     """Why access control would deny the request if it were not in audit mode; empty if it allows the request."""
 
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the proxy of another node has sent the request on, after the guards of that node."""
+
     timeout_s: float
     """The time-out of the whole exchange, from the end of `on_request` to the last byte of its response; 0: only the
     proxy's own limits.

@@ -69,7 +69,7 @@ class FakeExchange:
         self.destination = destination or service
         self.part = part
         self.allowed_servers: Collection[tuple[str, int]] | None = None
-        self.would_deny = ""
+        self.would_deny, self.is_delivered = "", False
         self.exemplars: list[str] = []
         self.timeout_s = self.attempt_total_s = 0.0
         self.new_target = self.new_host = b""

@@ -112,6 +112,11 @@ def test_a_template_of_texts_matches_its_own_path_and_no_longer_one(segments):
             assert compile_template(template)(decoded + b"/x") is None
 
 
+def test_a_source_of_a_plugin_that_is_off_names_its_flag():
+    with pytest.raises(ValueError, match="has a source of plugin jwt, which is off; --jwt switches it on"):
+        parse_sources("ip,claim:sub")
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_a_template_or_has_a_problem(text):
     if find_template_problem(text) is None:

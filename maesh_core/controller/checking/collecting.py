@@ -59,7 +59,7 @@ def collect_findings(
     found = chain(
         collector.list_texts(),
         collector.list_unserved(),
-        collector.list_policy_findings(check_rules(policy)),
+        collector.list_policy_findings(check_rules(policy.nodes.values())),
         *(collector.run_checker(checker, policy, describe(checker)) for checker in checkers),
     )
     left_out = frozenset(ignored)

@@ -13,12 +13,11 @@ from maesh_core.controller.checking.core_kinds import (
     REDUNDANT_MATCH,
 )
 from maesh_core.controller.checking.matches import covers, find_impossible
-from maesh_core.controller.checking.policy import EnginePolicy
 from maesh_core.controller.checking.shares import find_weight_problems
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.matches import HttpMatch
 from maesh_core.model.resources import Resource
-from maesh_core.model.topology import BranchNode, RuleTable
+from maesh_core.model.topology import BranchNode, RuleTable, ServiceNode
 from maesh_core.plugin_system.policy_checks import PolicyFinding
 from maesh_core.plugin_system.rules import name_kind
 
@@ -58,10 +57,10 @@ class _Verdicts:
         self.texts.setdefault(place, {}).setdefault(text, code)
 
 
-def check_rules(policy: EnginePolicy) -> Iterator[PolicyFinding]:
-    """Check the rules of all ports."""
+def check_rules(nodes: Iterable[ServiceNode]) -> Iterator[PolicyFinding]:
+    """Check the rules of all ports of these services."""
     verdicts = _Verdicts()
-    for node in policy.nodes.values():
+    for node in nodes:
         for port in node.ports:
             for table in (*([port.rules] if port.rules else []), *port.consumers.values()):
                 _check_order(table, verdicts)

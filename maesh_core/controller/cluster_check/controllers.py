@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -245,7 +246,7 @@ async def check_refusals(section: SectionBuilder, mesh: MeshAnswers, apis: Seque
 async def _ask_refusals(proxy: NodeReport, api: ControllerApi) -> tuple[list[str], str]:
     """Return what a proxy refuses, and why it could not be asked."""
     try:
-        status: _NodeStatus = await _fetch(api, f"/api/status/node/{proxy.name}/status", _NodeStatus)
+        status: _NodeStatus = await _fetch(api, f"/api/status/node/{quote(proxy.name, safe='')}/status", _NodeStatus)
     except MaeshError as error:
         return [], f"{proxy.name} could not be asked: {error}"
     return [f"{proxy.name} refuses {each.router}: {each.reason}" for each in status.refused], ""

@@ -99,7 +99,7 @@ def _compare(
     missing = [
         f"{each.name}.{each.namespace} has no shadow service {name}"
         for name, each in names.items()
-        if name not in by_name
+        if name not in by_name and not each.errors  # without a valid traffic type, it gets none
     ]
     count = f"{len(by_name)} shadow service{'' if len(by_name) == 1 else 's'}"
     section.judge("shadow-services", missing, found=[count])

@@ -12,7 +12,16 @@ from maesh_smi.kinds import HttpRouteGroup
 from maesh_acl import AclSettings, Grant
 from maesh_acl.destinations import group_servers
 from maesh_acl.kinds import TARGETS_BY_DESTINATION, TrafficTarget
-from maesh_core.plugin import FindingKind, HttpMatch, ObjectKey, PolicyFinding, PolicyView, PortNode, ServiceNode
+from maesh_core.plugin import (
+    FindingKind,
+    HttpMatch,
+    ObjectKey,
+    PolicyFinding,
+    PolicyView,
+    PortNode,
+    ServiceNode,
+    build_port_key,
+)
 
 TARGET = ("TrafficTarget",)
 _is_open_path = re.compile(r"\^?/?[A-Za-z0-9/_-]*[A-Za-z0-9](?:\.\*)?").fullmatch
@@ -81,6 +90,7 @@ UNUSABLE_TARGET = FindingKind(
         "a rule has the unknown kind .*",
         "kind .* of the destination is not .*",
         "port .* of the destination is not .*",
+        "annotation acl-mode: .*",
     ),
     kinds=TARGET,
 )
@@ -122,9 +132,16 @@ OPEN_PATH = FindingKind(
     title="an access rule for a path also allows paths that only begin like it",
     hint="end the pattern with (/|$) for the path and what is below it, or with $ for this path alone",
 )
+USELESS_MODE = FindingKind(
+    code="MSH513",
+    severity="warning",
+    title="an annotation acl-mode has no effect, so access control is enforced",
+    hint="correct its value, or allow it by --set acl.audit-by-annotation",
+    patterns=("acl: annotation acl-mode of .* has no effect.*", "acl: namespace .*; access control is enforced"),
+)
 KINDS = (
     *(UNUSED_DESTINATION, UNKNOWN_SOURCE, NO_SOURCE, ALLOWS_ALL, USELESS_RULES, FOREIGN_DESTINATION, UNUSABLE_TARGET),
-    *(UNIDENTIFIED_POD, UNREAD_SPLIT, NO_ACCESS, REDUNDANT_TARGET, OPEN_PATH),
+    *(UNIDENTIFIED_POD, UNREAD_SPLIT, NO_ACCESS, REDUNDANT_TARGET, OPEN_PATH, USELESS_MODE),
 )
 
 
@@ -150,8 +167,18 @@ def _check_access(view: PolicyView, node: ServiceNode) -> Iterator[PolicyFinding
     if any(view.find(TrafficTarget, TARGETS_BY_DESTINATION, account) for account in accounts):
         return
     names = " or ".join(sorted(map(str, accounts)))
-    text = f"no TrafficTarget has the service account {names} of its servers as destination, so no client may reach it"
+    is_audited = any(_is_audited(node, port) for port in ports)
+    effect = "every request is recorded as one to deny" if is_audited else "no client may reach it"
+    text = f"no TrafficTarget has the service account {names} of its servers as destination, so {effect}"
     yield PolicyFinding(code=NO_ACCESS.code, key=node.key, text=text)
+
+
+def _is_audited(node: ServiceNode, port: PortNode) -> bool:
+    """Whether what nothing allows to reach a port passes."""
+    found = node.additions.get("acl")
+    if not isinstance(found, AclSettings):
+        return False
+    return any(leaf.is_audited for leaf in found.destinations.get(build_port_key(node.key, port.number), ()))
 
 
 def _reaches_own_pods(port: PortNode) -> bool:
@@ -203,6 +230,8 @@ def _find_covering(view: PolicyView, grant: Grant, grants: Iterable[Grant]) -> s
 
 def _covers(view: PolicyView, one: Grant, other: Grant) -> bool:
     """Whether a grant allows everything that another one allows."""
+    if other.is_audited and not one.is_audited:
+        return False
     if not set(other.sources) <= set(one.sources):
         return False
     if one.servers is not None and not (other.servers is not None and set(other.servers) <= set(one.servers)):

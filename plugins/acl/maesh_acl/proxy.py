@@ -207,7 +207,8 @@ class Acl(Middleware):
         if judgement is None:
             return None
         if isinstance(judgement, Denial):
-            self._note(judgement, exchange.service, exchange.destination, client, exchange)
+            if not (judgement.passes and exchange.is_delivered):  # the client's node has recorded it
+                self._note(judgement, exchange.service, exchange.destination, client, exchange)
             if not judgement.passes:
                 return _DENIED[judgement.reason]
             exchange.would_deny = REASONS[judgement.reason]

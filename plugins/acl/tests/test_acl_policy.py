@@ -42,11 +42,12 @@ OPEN = write_target("open-client", "web", destination="client") + write_target("
 
 @pytest.fixture
 def check(tmp_path):
-    def run(*texts):
+    def run(*texts, settings=None):
         path = tmp_path / "a.yaml"
         path.write_text("".join(texts))
         plugins = tuple(each for each in list_installed() if each.name in ("smi", "acl"))
-        findings = check_manifests(CheckSettings(paths=(str(path),), plugins=plugins)).findings
+        options = CheckSettings(paths=(str(path),), plugins=plugins, plugin_settings={"acl": settings or {}})
+        findings = check_manifests(options).findings
         return [(each.code, each.name, each.text) for each in findings]
 
     return run
@@ -55,6 +56,20 @@ def check(tmp_path):
 def test_a_service_that_no_target_opens_is_reported(check):
     text = "no TrafficTarget has the service account web@shop of its servers as destination, so no client may reach it"
     assert check(WEB) == [("MSH510", "web", text)]
+
+
+def test_a_service_in_audit_mode_records_what_no_target_allows(check):
+    (found,) = check(WEB, settings={"mode": "audit"})
+    assert found[:2] == ("MSH510", "web")
+    assert found[2].endswith("so every request is recorded as one to deny")
+
+
+def test_a_target_in_audit_mode_allows_more_than_its_rules(check):
+    audited = write_target("b", "client").replace(
+        "{name: b, namespace: shop}", "{name: b, namespace: shop, annotations: {maesh.containo.us/acl-mode: audit}}"
+    )
+    found = check(WEB, CLIENT, OTHER, OPEN, write_target("a", "client"), audited, write_group(READ))
+    assert [each[:2] for each in found] == [("MSH511", "a")]
 
 
 def test_a_service_whose_traffic_goes_to_others_needs_no_rules_of_its_own(check):

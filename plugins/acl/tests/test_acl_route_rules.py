@@ -228,6 +228,14 @@ def test_in_audit_mode_a_changed_request_passes_and_is_recorded_once_as_it_is_se
     assert read_denials(acl) == [("audit", rule.key, "/admin", 1)]
 
 
+def test_in_audit_mode_the_node_of_the_server_records_nothing(build_acl):
+    acl, _ = build_acl(settings=AUDIT)
+    exchange: Any = FakeExchange(client_address=CLIENT, service=PORT, destination=PORT)
+    exchange.is_delivered = True
+    assert acl.on_request(exchange) is None
+    assert read_denials(acl) == []
+
+
 def test_in_audit_mode_a_copy_passes_and_is_recorded(build_acl):
     acl, plan = build_acl(WEB, sides=["next"], settings=AUDIT)
     exchange = FakeExchange(client_address=CLIENT, service=PORT, destination=PORT)

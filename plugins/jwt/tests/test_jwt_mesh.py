@@ -20,4 +20,4 @@ def test_each_user_has_a_limit_and_those_without_a_token_have_one_together(start
 def test_the_source_needs_the_plugin(start_mesh):
     mesh = start_mesh(annotations={"ratelimit-average": "1", "ratelimit-source": "claim:sub"})
     (error,) = mesh.describe_service()["errors"]
-    assert "'claim:sub' is not one of ip, account" in error
+    assert "'claim:sub' has a source of plugin jwt, which is off; --jwt switches it on" in error

@@ -54,8 +54,11 @@ class Worker:
             if lease.tokens < lease.low:
                 self.book.mark(lease)
             return None
-        if lease is not None and lease.empty_until - self.world.now > self.terms.longest_wait_s:
+        wait_s = lease.empty_until - self.world.now if lease is not None else 0.0
+        if wait_s > self.terms.longest_wait_s or (wait_s > 0 and self.terms.scarce_s):
             self.refused += 1
+            if self.terms.scarce_s:
+                self.book.mark(lease)
             return None
         if lease is None:
             lease = Lease(source.encode(), self.terms, source, self.owner, local)
@@ -95,7 +98,7 @@ class World:
 
     def exchange(self, worker):
         """Ask and answer at once."""
-        batch = worker.book.build_batch()
+        batch = worker.book.build_batch(self.now)
         worker.book.accept(batch, self.send(batch), self.now)
         worker.settle()
         return batch
@@ -143,12 +146,33 @@ def test_a_client_without_tokens_is_refused_without_asking_until_the_next_one_is
     assert waiter.result == pytest.approx(0.04, abs=1e-4)
 
 
+def test_under_overload_tokens_are_asked_for_together_and_nobody_waits(world):
+    worker = world.start_worker(average=1000, burst=1000)
+    waited = 0
+    for _ in range(400):
+        waited += sum(worker.request() is not None for _ in range(50))
+        world.exchange(worker)
+        world.pass_time(0.005)
+    assert worker.admitted == pytest.approx(3000, rel=0.02)
+    assert waited < 0.1 * 400 * 50
+
+
+def test_a_small_bucket_is_asked_for_tokens_as_soon_as_there_are_some(world):
+    worker = world.start_worker(average=1000, burst=5)
+    for _ in range(400):
+        for _ in range(50):
+            worker.request()
+        world.exchange(worker)
+        world.pass_time(0.005)
+    assert worker.admitted == pytest.approx(2000, rel=0.02)
+
+
 def test_a_waiter_that_comes_while_an_answer_is_on_its_way_is_asked_for_again(world):
     worker = world.start_worker()
     worker.request()
-    batch = worker.book.build_batch()
+    batch = worker.book.build_batch(world.now)
     late = worker.request()
-    assert worker.book.build_batch().questions == []
+    assert worker.book.build_batch(world.now).questions == []
     worker.book.accept(batch, world.send(batch), world.now)
     assert late.result is None
     world.exchange(worker)
@@ -196,7 +220,7 @@ def test_a_batch_is_limited_and_the_rest_is_the_next_one(world):
 def test_requests_that_wait_are_decided_by_the_nodes_share_when_redis_is_away(world):
     worker = world.start_worker()
     first = worker.request("a", local=lambda source: 0.0)
-    batch = worker.book.build_batch()
+    batch = worker.book.build_batch(world.now)
     second = worker.request("b", local=lambda source: 5.0)
     worker.book.fail(batch)
     assert (first.result, second.result) == (0.0, 5.0)
@@ -206,12 +230,12 @@ def test_requests_that_wait_are_decided_by_the_nodes_share_when_redis_is_away(wo
 def test_a_lease_that_ends_while_it_is_asked_for_returns_what_it_gets(world):
     worker = world.start_worker()
     worker.request().is_cancelled = True
-    batch = worker.book.build_batch()
+    batch = worker.book.build_batch(world.now)
     lease = worker.owner["a"]
     lease.waiters.clear()
     worker.book._end(lease)
     worker.book.accept(batch, world.send(batch), world.now)
-    assert [each.returned for each in worker.book.build_batch().questions] == [1]
+    assert [each.returned for each in worker.book.build_batch(world.now).questions] == [1]
 
 
 @given(
@@ -241,7 +265,7 @@ def test_in_no_time_does_a_mesh_admit_more_than_the_limit_and_what_was_leased_be
         for _ in range(requests):
             worker.request()
         if not any(entry[2] is worker for entry in waiting):
-            batch = worker.book.build_batch()
+            batch = worker.book.build_batch(world.now)
             heapq.heappush(waiting, (world.now + latency_s, next(order), worker, batch, world.send(batch)))
         history.append((world.now, sum(each.admitted for each in workers)))
     largest = workers[0].terms.largest
@@ -323,7 +347,7 @@ def test_whatever_happens_nobody_waits_for_ever_and_no_token_is_made(burst, step
         elif name == "pass":
             world.pass_time(value)
         elif name == "build" and on_its_way is None and not book.is_away:
-            on_its_way = book.build_batch()
+            on_its_way = book.build_batch(world.now)
         elif name == "accept" and on_its_way is not None:
             book.accept(on_its_way, world.send(on_its_way), world.now)
             on_its_way = None

@@ -11,6 +11,7 @@ class Gate:
     is_open = True
 
     def on_connect(self, connection):
+        connection.would_deny = "no rule"
         return True
 
     def is_still_allowed(self, connection):
@@ -52,6 +53,7 @@ async def test_a_session_has_one_record_with_the_reason_of_its_end(world, reason
         "reason": reason,
         "received_bytes": len(b"question"),
         "sent_bytes": len(b"answer"),
+        "would_deny": "no rule",
     }
     assert {name: getattr(record, name) for name in wanted} == wanted
     assert world.node.calls == {("127.0.0.1", KEY): 1}

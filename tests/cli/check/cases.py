@@ -204,6 +204,7 @@ endpoints: [{addresses: [10.0.0.1]}]
         WEB + CLIENT_POD + GROUP + write_target("a") + write_target("b"), ACL, subject="TrafficTarget b@shop"
     ),
     "MSH512": Case(WEB + CLIENT_POD + GROUP + write_target(), ACL, subject="HTTPRouteGroup group@shop"),
+    "MSH513": Case(write_service("maesh.containo.us/acl-mode: audit") + CLIENT_POD + GROUP + write_target(), ACL),
     "MSH601": Case(WEB + write_route("{}", parent='{group: "", kind: Service, name: wbe}')),
     "MSH602": Case(WEB + write_route("{}", parent="{kind: Service, name: web}")),
     "MSH603": Case(
@@ -263,8 +264,6 @@ TEXTS: dict[str, tuple[str, str, bool]] = {
     "MSH298": ("Service", "it is broken", True),
     "MSH299": ("Service", "it is odd", False),
     "MSH307": ("Widget", "rules[0]: there are more than 64 backends", True),
-    "MSH701": ("Service", "externalName 'evil.test' is not allowed by the setting egress.allow", True),
-    "MSH702": ("Service", "EndpointSlice a@shop: 'evil.test' is not allowed by the setting; it is skipped", False),
     "MSH407": ("TrafficSplit", "with its nested splits it has more than 100 branches", True),
 }
 """The kind of an object, a text about it, and whether it is an error."""

@@ -31,19 +31,16 @@ def build_table(*rules, order=None):
     )
 
 
-class Policy:
-    """The nodes of one service with these tables, a port for each."""
-
-    def __init__(self, *tables, consumers=None):
-        ports = [PortNode(number=number, rules=table) for number, table in enumerate(tables, 80)]
-        if consumers is not None:
-            ports[0] = msgspec.structs.replace(ports[0], consumers=consumers)
-        key = ObjectKey("shop", "web")
-        self.nodes = {key: ServiceNode(key=key, traffic_type="http", ports=tuple(ports))}
+def build_node(*tables, consumers=None):
+    """Build a service with these tables, a port for each."""
+    ports = [PortNode(number=number, rules=table) for number, table in enumerate(tables, 80)]
+    if consumers is not None:
+        ports[0] = msgspec.structs.replace(ports[0], consumers=consumers)
+    return ServiceNode(key=ObjectKey("shop", "web"), traffic_type="http", ports=tuple(ports))
 
 
 def check(*tables, consumers=None):
-    return [(each.code, each.text) for each in check_rules(Policy(*tables, consumers=consumers))]
+    return [(each.code, each.text) for each in check_rules([build_node(*tables, consumers=consumers)])]
 
 
 def test_rules_for_different_requests_are_fine():

@@ -219,6 +219,13 @@ async def test_proxies_are_asked_what_they_refuse(document, result, detail, sect
     assert read()["proxies-accept"].details == (() if detail is None else (detail,))
 
 
+async def test_the_name_of_a_proxy_cannot_name_another_path(section):
+    builder, read = section(catalogue.PROXIES)
+    mesh = build_mesh(Answer(name="c1", report=build_report(), proxies=(build_proxy("../a?b"),)))
+    await check_refusals(builder, mesh, [FakeApi("c1", {})])
+    assert "no answer for /api/status/node/..%2Fa%3Fb/status" in read()["proxies-accept"].details[0]
+
+
 def test_errors_of_services_and_objects_are_listed_once(section):
     builder, read = section(catalogue.SERVICES)
     answer = Answer(

@@ -51,7 +51,7 @@ async def test_a_shadow_service_for_each_service_is_well_and_says_what_dns_must_
 
 async def test_missing_orphaned_and_edited_shadow_services_are_named():
     items = [build_shadow("old", "shop"), build_shadow("web", "shop", selector={"app": "x"})]
-    services = [MeshService("shop", "web"), MeshService("shop", "new")]
+    services = [MeshService("shop", "web"), MeshService("shop", "new"), MeshService("shop", "bad", ("odd type",))]
     _, found = await check(FakeReader({"items": items}), services)
     assert found["shadow-services"].details == ("new.shop has no shadow service maesh-new-6d61657368-shop",)
     assert (found["orphaned-shadow-services"].result, found["orphaned-shadow-services"].details) == (

@@ -172,6 +172,59 @@ def test_a_pattern_whose_difference_no_example_shows_may_open_access():
     assert found.closes_access
 
 
+def build_route(name, namespace, weight, *, path="/"):
+    backends = [{"name": f"app-v{number}", "namespace": "shop", "port": 80} for number in (1, 2)]
+    rule = {
+        "matches": [{"path": {"type": "PathPrefix", "value": path}}],
+        "backendRefs": [{**backends[0], "weight": weight}, {**backends[1], "weight": 100 - weight}],
+    }
+    parent = {"group": "", "kind": "Service", "name": "app", "namespace": "shop", "port": 80}
+    spec = {"parentRefs": [parent], "rules": [rule]}
+    return build_object("HTTPRoute", name, "gateway.networking.k8s.io/v1", namespace=namespace, spec=spec)
+
+
+def test_a_rule_that_begins_to_match_a_path_is_a_route_with_that_path():
+    old, new = (build_shop(build_route("one", "shop", 50, path=path)) for path in ("/a", "/b"))
+    changes = {each.example.path: each for each in compare(old, new, **OPEN).routes}
+    assert changes["/a"].new.outcome == "closed"
+    assert changes["/b"].new.goes_to == {"shop/app-v1:80": 0.5, "shop/app-v2:80": 0.5}
+
+
+def test_a_route_for_the_clients_of_a_namespace_names_that_namespace():
+    grant = build_object(
+        "ReferenceGrant",
+        "grant",
+        "gateway.networking.k8s.io/v1beta1",
+        spec={
+            "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "ops"}],
+            "to": [{"group": "", "kind": "Service"}],
+        },
+    )
+    old, new = (build_shop(grant, build_route("one", "ops", weight)) for weight in (90, 80))
+    (change,) = compare(old, new, **OPEN).routes
+    assert change.example.client == "ops/default"
+    assert (change.old.goes_to["shop/app-v1:80"], change.new.goes_to["shop/app-v1:80"]) == (0.9, 0.8)
+
+
+def test_connections_have_no_method_and_path():
+    tcp = {"maesh.containo.us/traffic-type": "tcp"}
+    route = build_object("TCPRoute", "tcp", "specs.smi-spec.io/v1alpha4", spec={"matches": {"ports": [8080]}})
+    more = [build_service("db", annotations=tcp), build_pod("db-0", "10.0.4.1", "db", app="db"), route]
+    new = [*more, build_target("db", "db", ["web"], ("TCPRoute", "tcp"))]
+    (change,) = compare(build_shop(*more), build_shop(*new), **GUARDED).access
+    assert (change.change, change.clients, change.example.method, change.is_every) == ("opens", ("shop/web",), "", True)
+    assert (change.old.status, change.requests) == (0, ())
+
+
+def test_a_service_that_an_error_has_closed_is_opened_by_its_correction():
+    target = build_target("one", "app", ["web"])
+    wrong = {"maesh.containo.us/retry-attempts": "many"}
+    documents = [each for each in build_shop(target) if (each["kind"], each["metadata"]["name"]) != ("Service", "app")]
+    found = compare([*documents, build_service("app", annotations=wrong)], build_shop(target), **GUARDED)
+    (change,) = found.access
+    assert (change.change, change.clients, change.old.outcome) == ("opens", ("shop/web",), "closed")
+
+
 def test_servers_of_another_account_behind_the_same_service_are_opened():
     both = build_shop(build_pod("other-0", "10.0.1.9", "other", app="app"), build_target("one", "app", ["web"]))
     (change,) = compare(both, [*both, build_target("two", "other", ["web"])], **GUARDED).access

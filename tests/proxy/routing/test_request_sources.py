@@ -17,7 +17,7 @@ class Planets:
         return lambda exchange: argument
 
 
-SOURCES = RequestSources({"10.0.0.1": "web@shop"}.get)
+SOURCES = RequestSources(lambda address: {"10.0.0.1": "web@shop"}.get(address, ""))
 SOURCES.plugin_sources = {"planet": Planets()}
 
 

@@ -39,6 +39,14 @@ class Gate:
         return False
 
 
+class Auditor:
+    """Lets every connection in, and says that it would be denied."""
+
+    def on_connect(self, connection):
+        connection.would_deny = "no rule"
+        return True
+
+
 async def hold(reader, writer):
     await reader.read()
 
@@ -143,6 +151,17 @@ async def test_a_denied_connection_has_no_attempt(handler, address, start_server
     await wait_drained(handler)
     check(node, handler, server="", attempts=0, reason=DENIED)
     assert read_counter(handler, "denied_connections") == 1
+
+
+async def test_a_connection_that_only_audit_mode_lets_in_has_the_reason(handler, address, start_server, node):
+    section = build_section(await start_server(echo_whole))
+    routers = {key: msgspec.structs.replace(each, middlewares=("gate",)) for key, each in section.routers.items()}
+    section = msgspec.structs.replace(section, routers=routers)
+    handler.apply_table(handler.compile_table(section, middlewares={"gate": Auditor()}, changed=None))
+    assert await ask(address, b"question") == b"got question"
+    await wait_drained(handler)
+    (record,) = node.records
+    assert (record.would_deny, record.reason) == ("no rule", "")
 
 
 async def test_a_client_s_reset_is_a_cut(handler, address, start_server, node):

@@ -159,6 +159,12 @@ class ExchangeView:
         return self._exchange.reason
 
     @property
+    def is_delivered(self) -> bool:
+        """Whether the proxy of another node has sent the request on."""
+        route = self._exchange.route
+        return route is not None and route.is_delivered
+
+    @property
     def would_deny(self) -> str:
         """Why access control would deny the request if it were not in audit mode."""
         return self._exchange.would_deny

@@ -105,7 +105,7 @@ class RedisStore:
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        batch = self.book.build_batch()
+        batch = self.book.build_batch(self._time())
         if not self.book.has_work():
             self._wakened.clear()
         return batch

@@ -8,6 +8,7 @@ time, a mesh admits at most `burst` + `average` x time + the tokens that were le
 `largest` (of `Terms`) for each worker.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -18,6 +19,13 @@ LEASE_S: Final = 1.0
 """How long a worker keeps tokens that it does not use."""
 AHEAD_S: Final = 0.1
 """A worker leases at most the tokens that a bucket gets in this time, so that others get theirs."""
+NEED_S: Final = 0.25
+"""A worker leases what a client would use in this time at its present rate, so few tokens lie idle in workers."""
+MEASURED_S: Final = 0.05
+"""Shortest time by which the rate of a client is measured. Before, a lease doubles whenever requests have to wait."""
+SCARCE_S: Final = 0.02
+"""How long clients of an empty bucket are refused at least, if it gets several tokens in this time. The tokens are then
+asked for together, and nobody waits for them: under overload, nearly every request would wait, which costs more CPU."""
 LEASES_LIMIT: Final = 16_384
 """Most leases of a worker; at this limit, the oldest is given up."""
 BATCH_LIMIT: Final = 512
@@ -44,6 +52,9 @@ class Terms:
         self.interval_us: Final = limit.period_s / limit.average * 1e6
         self.patience_us: Final = longest_wait_s * 1e6
         self.longest_wait_s: Final = longest_wait_s
+        interval_s = limit.period_s / limit.average
+        loses_nothing = limit.burst * interval_s >= 5 * SCARCE_S  # the bucket is not full again in this time
+        self.scarce_s: Final = SCARCE_S if interval_s < SCARCE_S and loses_nothing else 0.0
         self.largest: Final = max(1, int(min(limit.burst, AHEAD_S * limit.average / limit.period_s)))
 
 
@@ -69,8 +80,13 @@ class Lease:
         """Decides about a request of this source without Redis; returns what `Limiter.take` returns."""
         self.tokens: int = 0
         self.low: int = 0
-        self.size: int = 0
-        """The number of tokens that the next question asks for, if not more requests wait."""
+        self.size: int = 1
+        """The number of tokens to have after the next answer, if not more requests wait."""
+        self.granted: int = 0
+        """All tokens that it has got."""
+        self.measured_at: float = 0.0
+        self.measured: int = 0
+        """When the rate was last measured, and the number of tokens that had been used then."""
         self.left: int = terms.burst
         """The tokens in the bucket, by the last answer."""
         self.empty_until: float = 0.0
@@ -120,7 +136,7 @@ class LeaseBook:
             oldest = next(iter(self._leases))
             if not oldest.waiters:
                 self._end(oldest)
-        lease.answered_at = now
+        lease.answered_at = lease.measured_at = now
         self._leases[lease] = None
         lease.owner[lease.source] = lease
 
@@ -142,8 +158,8 @@ class LeaseBook:
         """Return whether there is something to ask or to return."""
         return bool(self._marked or self._returns)
 
-    def build_batch(self) -> Batch:
-        """Build the next questions; each lease is asked for once at a time."""
+    def build_batch(self, now: float) -> Batch:
+        """Build the next questions; each lease is asked for once at a time. `now` is the time."""
         returns, self._returns = self._returns[:BATCH_LIMIT], self._returns[BATCH_LIMIT:]
         leases: list[Lease | None] = [None] * len(returns)
         questions = list(returns)
@@ -155,7 +171,7 @@ class LeaseBook:
                 continue
             lease.is_asked = True
             leases.append(lease)
-            questions.append(_build_question(lease))
+            questions.append(_build_question(lease, now))
         return Batch(leases, questions)
 
     def accept(self, batch: Batch, grants: Sequence[Grant], now: float) -> None:
@@ -170,10 +186,10 @@ class LeaseBook:
     def _accept_grant(self, lease: Lease, question: Question, grant: Grant, now: float) -> None:
         lease.is_asked = False
         lease.tokens += grant.granted
+        lease.granted += grant.granted
         lease.left, lease.answered_at = grant.left, now
         is_scarce = grant.left == 0 or grant.granted < question.asked
-        lease.empty_until = now + grant.due_s if is_scarce else 0.0
-        lease.size = min(lease.terms.largest, max(1, 2 * grant.granted))
+        lease.empty_until = now + max(grant.due_s, lease.terms.scarce_s) if is_scarce else 0.0
         if lease in self._leases:  # otherwise it has ended since
             del self._leases[lease]
             self._leases[lease] = None
@@ -249,11 +265,25 @@ def build_refusal(due_s: float, longest_wait_s: float) -> float:
     return max(due_s, longest_wait_s + 1e-6)
 
 
-def _build_question(lease: Lease) -> Question:
-    terms = lease.terms
-    waiting = len(lease.waiters)
+def _build_question(lease: Lease, now: float) -> Question:
+    """Ask for a token for each request that waits, or for more if the client has needed more lately."""
+    terms, waiting = lease.terms, len(lease.waiters)
+    if lease.granted:
+        _adapt_size(lease, now)
     asked = min(terms.burst, max(1, max(waiting, lease.size) - lease.tokens))
     return Question(lease.key, asked, 0, terms.burst, terms.interval_us, terms.patience_us if waiting else 0.0)
+
+
+def _adapt_size(lease: Lease, now: float) -> None:
+    """Adapt the size of a lease to the rate of its client."""
+    used, elapsed_s = lease.granted - lease.tokens + len(lease.waiters), now - lease.measured_at
+    largest = min(2 * lease.size, lease.terms.largest)
+    if elapsed_s >= MEASURED_S:
+        need = math.ceil((used - lease.measured) * NEED_S / elapsed_s)
+        lease.size = max(1, min(need, largest))
+        lease.measured_at, lease.measured = now, used
+    elif lease.waiters:
+        lease.size = largest
 
 
 def _build_return(lease: Lease) -> Question:

@@ -79,7 +79,11 @@ class RedisLimiter(Limiter):
                 self._book.mark(lease)
             return 0.0
         wait_s = lease.empty_until - self._time()
-        return wait_s if wait_s > self.longest_wait_s else ASK
+        if wait_s <= self.longest_wait_s and (wait_s <= 0 or self._terms.scarce_s == 0):
+            return ASK
+        if self._terms.scarce_s > 0:
+            self._book.mark(lease)
+        return build_refusal(wait_s, self.longest_wait_s)
 
     async def ask(self, source: str | bytes) -> float:
         """Ask Redis for a token of a client, together with what others ask for."""

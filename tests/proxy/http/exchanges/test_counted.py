@@ -43,6 +43,14 @@ class Answering:
         return self.response
 
 
+class Auditor:
+    """Lets each request pass, and says that it would be denied."""
+
+    def on_request(self, exchange):
+        assert exchange.would_deny == ""
+        exchange.would_deny = "no rule"
+
+
 class Raising:
     def on_request(self, exchange):
         raise RuntimeError("broken")
@@ -441,6 +449,15 @@ async def test_an_exchange_that_the_proxy_s_end_aborts_says_so(open_world, obser
 
 
 # --- further attempts
+
+
+async def test_a_request_that_only_audit_mode_lets_pass_has_the_reason_in_its_record(open_world, observe):
+    async with open_world(middlewares=[Auditor()]) as world:
+        observed = observe(world)
+        _, server = await ask(world)
+        server.send(OK)
+        await world.settle()
+        observed.expect_one(sent_bytes=2, would_deny="no rule")
 
 
 async def test_a_retry_counts_each_attempt_at_its_server(open_world, observe):
