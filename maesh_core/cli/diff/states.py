@@ -59,7 +59,9 @@ async def read_states(settings: DiffSettings, old: str, new: str, stack: ExitSta
     paths = [_find_path(each, stack, is_recursive=settings.recursive) for each in names]
     if all(paths):
         before, after = [
-            await build_manifest_state(_build_settings(settings, path), _load(settings), name.text)
+            await build_manifest_state(
+                _build_settings(settings, path), _load(settings), name.text, folder=path if name.revision else ""
+            )
             for name, path in zip(names, paths, strict=True)
         ]
         return before, after
