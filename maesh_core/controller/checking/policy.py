@@ -15,7 +15,6 @@ from maesh_core.model.matches import HttpMatch
 from maesh_core.model.topology import BackendNode, ServiceNode
 from maesh_core.plugin_system.interfaces import ResourceT
 
-
 COMPARISONS_LIMIT = 500_000
 """Limit of the comparisons of matches by all checkers of plugins together; these take about a second."""
 
