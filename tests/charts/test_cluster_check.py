@@ -166,7 +166,7 @@ def test_a_release_that_is_well_has_no_complaint_and_each_fault_has_its_line(
 ):
     release.start(start_maesh, run_maesh)
     release.serve(start_upstream("web"))
-    status, found = check("--wait", "40s")
+    status, found = check("--wait", "2m")
     assert {name: each for name, each in found.items() if each["result"] not in ("success", "skipped")} == {}
     assert status == 0
     assert found["dns-answers"]["details"] == ["asked for web.shop.maesh"]
