@@ -52,6 +52,7 @@ from maesh_core.model.resources import (
     ResourceKind,
     build_reference,
 )
+from maesh_core.model.resources import Service as KubernetesService
 from maesh_core.model.schemes import find_scheme
 from maesh_core.model.token_identity import TokenIdentity
 from maesh_core.model.topology import (
@@ -310,6 +311,7 @@ __all__ = [
     "HttpRouter",
     "InformedService",
     "KubernetesError",
+    "KubernetesService",
     "LastTopologyBuilder",
     "Listener",
     "ListeningTransport",

@@ -15,6 +15,8 @@ from maesh_core.errors import StartupError
 
 GIT_TIMEOUT_S = 60.0
 FILES_LIMIT = 20_000
+BYTES_LIMIT = 512 * 1024 * 1024
+"""Limit of all files together, which are written to a temporary folder."""
 _SAFE = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "protocol.allow=never")
 """git starts no program that the repository's configuration names, and fetches nothing."""
 
@@ -41,6 +43,8 @@ def write_revision(revision: str, path: str, folder: Path, *, is_recursive: bool
         chosen = [each for each in listed if _is_manifest(each.path, wanted, is_recursive=is_recursive)]
     if len(chosen) > FILES_LIMIT:
         raise StartupError(f"git:{revision}:{path}: more than {FILES_LIMIT} files")
+    if sum(each.size for each in chosen) > BYTES_LIMIT:
+        raise StartupError(f"git:{revision}:{path}: its files have more than {BYTES_LIMIT} bytes")
     for each in chosen:
         _write(each, folder)
     target = folder / wanted if wanted else folder

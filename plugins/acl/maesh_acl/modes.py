@@ -11,8 +11,10 @@ from maesh_acl import AccessSettings
 from maesh_acl.kinds import TrafficTarget
 from maesh_core.plugin import (
     ConfigurationError,
+    KubernetesService,
     Namespace,
     ObjectKey,
+    Pod,
     PortNode,
     ServiceNode,
     TopologyView,
@@ -23,6 +25,8 @@ from maesh_core.plugin import (
 
 MODE: Final = "acl-mode"
 """The annotation of Namespaces, Services and TrafficTargets, without prefix."""
+ADDRESS_INDEX: Final = "address"
+"""The index of Pods and Services by address."""
 Mode = Literal["enforce", "audit"]
 
 
@@ -53,7 +57,24 @@ class ModeFinder:
                 f" acl.audit-by-annotation is {self._settings.audit_by_annotation}"
             )
             mode = None
-        return (mode or self._find_common(node.key.namespace)) == "audit"
+        return (mode or self._find_common(node.key.namespace)) == "audit" and not self._reaches_others(node, port)
+
+    def _reaches_others(self, node: ServiceNode, port: PortNode) -> bool:
+        """Whether a server has the address of a pod or Service of another namespace whose access is enforced.
+
+        Who may write EndpointSlices in a namespace in audit mode must not open the pods of others with them.
+        """
+        for address in dict.fromkeys(server.address for server in port.servers if not server.is_name):
+            for type_ in (Pod, KubernetesService):
+                for found in self._view.find(type_, ADDRESS_INDEX, address):
+                    namespace = found.metadata.namespace
+                    if namespace != node.key.namespace and self._find_common(namespace) != "audit":
+                        self._note(
+                            f"access to port {port.number} of service {node.key} is enforced: its server {address}"
+                            f" belongs to {found.key}, and access control is enforced in namespace {namespace}"
+                        )
+                        return True
+        return False
 
     def _find_common(self, name: str) -> Mode:
         """Find the mode of all services of a namespace that do not set their own."""

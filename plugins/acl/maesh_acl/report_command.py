@@ -88,7 +88,7 @@ def render_report(report: DenialReport) -> str:
     if not report.complete:
         lines.append("the report is incomplete: proxies did not answer, or have recorded more than they keep")
     failed = [node for node in report.nodes if node.error]
-    lines += [f"proxy {node.name}: {node.error}" for node in failed[:NODES_SHOWN]]
+    lines += [" ".join(f"proxy {node.name}: {node.error}".split()) for node in failed[:NODES_SHOWN]]
     if len(failed) > NODES_SHOWN:
         lines.append(f"and {len(failed) - NODES_SHOWN} more proxies")
     return "\n".join(lines)
@@ -122,7 +122,8 @@ def _describe_destinations(denial: Denial) -> str:
 
 
 def _render_table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    cut = [[*(_cut(text) for text in row[:-1]), row[-1]] for row in rows]
+    shown = [[" ".join(text.split()) for text in row] for row in rows]  # proxies report any text; a row stays one line
+    cut = [[*(_cut(text) for text in row[:-1]), row[-1]] for row in shown]
     widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cut]
 

@@ -89,6 +89,28 @@ def test_the_closest_mode_that_may_be_set_decides(cluster, mesh, allowed, namesp
     assert shop.ask(WEB, "app")[0] == status
 
 
+@pytest.mark.parametrize("address", ["10.9.0.1", "10.96.0.9"])
+@pytest.mark.parametrize("settings", [AccessSettings(), AUDIT])
+def test_endpoints_in_a_namespace_in_audit_mode_do_not_open_the_pods_of_others(cluster, address, settings):
+    service = build_service("app")
+    del service["spec"]["selector"]
+    endpoints = build_object(
+        "EndpointSlice", "app", "discovery.k8s.io/v1", labels={"kubernetes.io/service-name": "app"}
+    )
+    endpoints |= {"addressType": "IPv4", "endpoints": [{"addresses": [address]}], "ports": [{"port": 8080}]}
+    spec = {"clusterIP": "10.96.0.9", "ports": [{"port": 8080}]}
+    bank = build_object("Namespace", "bank")
+    del bank["metadata"]["namespace"]
+    others = [build_pod("vault-0", "10.9.0.1", "vault", namespace="bank")]
+    others.append(build_object("Service", "vault", namespace="bank", spec=spec))
+    objects = (*PODS, *others, service, endpoints, build_namespace("audit"))
+    shop = cluster(*objects, annotate(bank, "enforce"), settings=settings)
+    assert shop.ask(WEB, "app") == (403, None)
+    assert any("access control is enforced in namespace bank" in each for each in shop.build_node("app").notices)
+    open_ = cluster(*objects, annotate(bank, "audit"), settings=settings)
+    assert open_.ask(WEB, "app") == (200, None)
+
+
 def test_an_annotation_without_effect_is_a_notice(cluster):
     shop = cluster(*PODS, annotate(build_service("app"), "audit"))
     assert (

@@ -79,6 +79,15 @@ def test_one_service_can_be_selected_and_what_was_denied_left_out():
         select_denials(report, service="api")
 
 
+def test_what_a_proxy_reports_never_begins_a_line():
+    forged = "x\nshop/api:80  web@shop\u2028y"
+    denials = (build_denial(path=forged), build_denial(service=forged, method=forged))
+    report = build_report(*denials, complete=False, nodes=(ReportingNode(name=forged, error=forged),))
+    lines = render_report(report).splitlines()
+    assert len(lines) == 7
+    assert not any(line.startswith(("shop/api:80  web", "y")) for line in lines)
+
+
 def test_streams_cut_paths_and_other_services_are_described():
     report = build_report(
         build_denial(traffic_type="tcp", method="", path=""),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 QUERY_SHARE = 0.4
 """The share of a lookup's time for one query, so that a second server is asked in time."""
+ADDRESSES_LIMIT = 256
+"""Addresses of one answer that are kept; one over TCP can have thousands."""
 _TYPES = {IPV4: "A", IPV6: "AAAA"}
 
 
@@ -60,7 +62,7 @@ class DnsClient:
             return Failure("answers with an error")
         except (DNSException, OSError, ValueError) as error:
             return Failure(f"failed: {type(error).__name__}")
-        addresses = tuple(sorted({parse_canonical(text) for text in texts}))
+        addresses = tuple(sorted({parse_canonical(text) for text in texts})[:ADDRESSES_LIMIT])
         return Answer(addresses, ttl_s, "" if addresses else NO_ADDRESS)
 
     def _build_resolver(self) -> "Resolver":

@@ -8,6 +8,7 @@ for `stale_s` after that, and the lookup is repeated after a growing pause. A ne
 import random
 from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_address
+from itertools import islice
 
 from maesh_egress.lookup import MISSING, NO_ADDRESS, Answer, Failure, Lookup, NameAddresses
 
@@ -16,6 +17,8 @@ NAMES_LIMIT = 2000
 LONGEST_NEGATIVE_S = 60.0
 """A negative answer is used for at most this long: a name that was just created must not stay unknown for hours. If the
 name has addresses of the other family, the usual limits apply."""
+USED_LIMIT = 32
+"""Addresses of one family of a name that the workers are told; they use at most as many."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Pauses between lookups that fail."""
 TOO_MANY = f"is not resolved: there are more than {NAMES_LIMIT} names"
@@ -180,7 +183,11 @@ class NameTable:
 
     def _resolve(self, state: NameState) -> NameAddresses:
         found = state.list_addresses()
-        usable = [address for address in found if self._is_usable(address)]
+        usable = [
+            address
+            for family in state.families.values()
+            for address in islice(filter(self._is_usable, family.answer.addresses), USED_LIMIT)
+        ]
         if usable:
             routed = [address for address in usable if self._has_route(address)]
             return NameAddresses(tuple(sorted(routed or usable, key=_sort)))

@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 import dns.rcode
-from maesh_egress.dns_client import DnsClient
+from maesh_egress.dns_client import ADDRESSES_LIMIT, DnsClient
 from maesh_egress.lookup import IPV4, IPV6, MISSING, NO_ADDRESS, Answer, Failure, Lookup
 from maesh_egress.resolver_address import parse_resolver
 
@@ -59,6 +59,14 @@ def test_a_truncated_answer_is_asked_for_again_over_tcp(dns_server: DnsServer) -
     dns_server.set(NAME, "203.0.113.1")
     assert look_up(dns_server, families="ipv4") == {IPV4: Answer(("203.0.113.1",), 60.0)}
     assert [transport for _, _, transport in dns_server.questions] == ["udp", "tcp"]
+
+
+def test_of_a_huge_answer_a_limited_number_of_addresses_is_kept(dns_server: DnsServer) -> None:
+    dns_server.truncates = True
+    dns_server.set(NAME, *(f"203.0.{high}.{low}" for high in range(12) for low in range(250)))
+    result = look_up(dns_server, families="ipv4")[IPV4]
+    assert isinstance(result, Answer)
+    assert len(result.addresses) == ADDRESSES_LIMIT
 
 
 def test_an_error_of_the_server_is_a_failure_and_no_answer(dns_server: DnsServer) -> None:

@@ -8,6 +8,7 @@ from maesh_egress.name_table import (
     LONGEST_PAUSE_S,
     NAMES_LIMIT,
     TOO_MANY,
+    USED_LIMIT,
     NameTable,
     Times,
 )
@@ -51,6 +52,15 @@ def test_an_answer_is_used_for_its_ttl_and_then_asked_for_again() -> None:
     assert store(table, find("203.0.113.1", ttl_s=60), 0.0) == NameAddresses(("203.0.113.1",))
     assert (table.is_complete, table.find_next_due(), table.take_due(59.9)) == (True, 60.0, [])
     assert store(table, find("203.0.113.2"), 60.0) == NameAddresses(("203.0.113.2",))
+
+
+def test_the_workers_are_told_a_limited_number_of_addresses_of_each_family() -> None:
+    many = [f"203.0.{high}.{low}" for high in range(2) for low in range(250)] + [
+        f"2001:db8::{n}" for n in range(1, 500)
+    ]
+    found = store(build(), find("10.0.0.1", *many), 0.0)
+    assert found is not None
+    assert [sum(mark in each for each in found.addresses) for mark in (".", ":")] == [USED_LIMIT, USED_LIMIT]
 
 
 def test_the_ttl_is_kept_within_the_limits() -> None:

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from maesh_core.cli.diff import revisions
 from maesh_core.cli.diff.revisions import write_revision
 from maesh_core.errors import StartupError
 
@@ -60,6 +61,14 @@ def test_a_path_is_relative_to_the_working_directory_or_absolute(repository, tmp
 def test_what_is_not_there_is_an_error(tmp_path, revision, path, text):
     with pytest.raises(StartupError, match=text):
         write_revision(revision, path, tmp_path / "out", is_recursive=False)
+
+
+@pytest.mark.usefixtures("repository")
+def test_the_size_of_all_files_together_is_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(revisions, "BYTES_LIMIT", 7)
+    with pytest.raises(StartupError, match="its files have more than 7 bytes"):
+        write_revision("HEAD", ".", tmp_path / "out", is_recursive=True)
+    assert list_written(write_revision("HEAD", ".", tmp_path / "out", is_recursive=False)) == ["a.yaml"]
 
 
 def test_without_a_repository_git_says_so(tmp_path, monkeypatch):
