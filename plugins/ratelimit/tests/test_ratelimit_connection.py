@@ -47,6 +47,13 @@ def answer_once_as_redis(rest):
     return answer
 
 
+async def test_a_closed_connection_is_described_by_a_part_of_a_sentence():
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(StoreError, match=r"[^.]$"):
+            await build_link(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}").connect()
+
+
 async def test_nobody_listens():
     with pytest.raises(StoreError, match="Connect call failed"):
         await build_link("redis://127.0.0.1:1").connect()
