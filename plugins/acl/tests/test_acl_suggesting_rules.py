@@ -245,6 +245,9 @@ def test_a_stream_that_a_target_allows_is_not_suggested():
         ),
         (observe("web", "api", "get"), "rules write methods in upper case, so they cannot allow this one"),
         (observe("web", "api", "GET", "/a/../b"), "the path is ambiguous, and rules with paths never allow that"),
+        (observe("web", "api", "*", "/a"), "rules cannot name its method"),
+        (observe("web", "api", "GET, *", "/a"), "rules cannot name its method"),
+        (observe("web", "api", "", "", is_cut=True), "rules cannot name its method"),
     ],
 )
 def test_what_no_rule_can_allow_is_left_out_with_the_reason(observation, reason):

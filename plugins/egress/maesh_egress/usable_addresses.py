@@ -18,6 +18,7 @@ _SPECIAL = tuple(
             "::1/128",
             "169.254.0.0/16",  # link-local, with the metadata service of most clouds
             "fe80::/10",
+            "fec0::/10",  # site-local: without use (RFC 3879), but not reserved in the registry
             "fd00:ec2::/32",  # the metadata service of AWS
             "100.100.100.200/32",  # that of Alibaba Cloud
             "168.63.129.16/32",  # that of Azure, among public addresses

@@ -29,6 +29,8 @@ def test_public_addresses_are_used(address: str) -> None:
         "::",
         "::1",
         "fe80::1",
+        "fec0::1",
+        "feff::1",
         "fd00:ec2::254",
         "fc00::1",
         "ff02::1",

@@ -40,7 +40,10 @@ class ClaimSource:
         def read(exchange: Exchange) -> bytes:
             claims = find_claims(exchange.client_headers.get(header))
             value = None if claims is None else claims.get(argument)
-            return NO_CLAIM if value is None else msgspec.json.encode(value, order="deterministic")
+            try:
+                return NO_CLAIM if value is None else msgspec.json.encode(value, order="deterministic")
+            except (UnicodeEncodeError, RecursionError):  # half of a surrogate pair, or lists in lists in lists
+                return NO_CLAIM
 
         return read
 

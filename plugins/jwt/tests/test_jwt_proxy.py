@@ -34,6 +34,11 @@ def test_requests_without_the_claim_are_one_client():
     assert found == [NO_CLAIM] * 3
 
 
+@pytest.mark.parametrize("value", ["\ud800", {"a": ["\udfff"]}, {"\ud800": 1}])
+def test_a_claim_that_is_not_unicode_is_none(value):
+    assert read("sub", {b"Authorization": b"Bearer " + sign({"sub": value})}) == NO_CLAIM
+
+
 def test_the_token_can_be_in_another_header():
     assert read("sub", {b"X-Token": sign({"sub": "a"})}, header="X-Token") == b'"a"'
 

@@ -23,6 +23,7 @@ class StorePage:
     """Implements `ApiPage`."""
 
     path = REPORT_PATH
+    is_costly = True
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports

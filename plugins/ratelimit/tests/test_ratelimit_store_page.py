@@ -61,6 +61,10 @@ async def test_what_is_missing_or_not_valid_makes_the_document_incomplete(report
     assert len(document["proxies"]) == 1
 
 
+def test_no_other_web_site_makes_a_browser_ask_all_proxies():
+    assert StorePage(FakeReports()).is_costly
+
+
 async def test_a_controller_that_does_not_answer_makes_the_document_incomplete():
     assert (await get(is_complete=False)) == {"complete": False, "proxies": []}
 

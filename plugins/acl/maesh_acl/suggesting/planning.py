@@ -4,6 +4,7 @@ Takes the mesh and observations. Returns needs, one for each client and group of
 reasons. Compares with existing rules by the service accounts of their sources, because addresses change. Pure.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from maesh_acl.suggesting.routes import RouteFinder
 from maesh_core.plugin import ObjectKey, compile_matches, is_ambiguous
 
 HTTP = "http"
+_is_method = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]+").fullmatch
+"""A token (RFC 9110 section 5.6.2) without `*`, which stands for every method in rules."""
 
 
 class Request(NamedTuple):
@@ -196,6 +199,8 @@ def describe(observation: Observation) -> str:
 def _find_request_problem(observation: Observation) -> str | None:
     """Explain why no rule can allow a request; None if one can."""
     method = observation.method
+    if not _is_method(method):  # `*` would allow every method
+        return "rules cannot name its method"
     if method != method.upper():
         return "rules write methods in upper case, so they cannot allow this one"
     if is_ambiguous(observation.path.encode("utf-8", "replace")):
