@@ -38,7 +38,7 @@ def build_pod(name, namespace, labels, *, account, arguments=(), node="node-1"):
 def build_dns():
     selector = {"k8s-app": "kube-dns"}
     spec = {
-        "containers": [{"name": "coredns", "image": "registry.k8s.io/coredns/coredns:v1.11.1"}],
+        "containers": [{"name": "coredns", "image": "coredns:v1.11.1"}],
         "volumes": [{"name": "config-volume", "configMap": {"name": "coredns"}}],
     }
     metadata = {"name": "coredns", "namespace": "kube-system", "labels": selector}
