@@ -67,8 +67,9 @@ def parse_egress_host(annotations: Mapping[str, str]) -> str:
     """
     text = annotations.get(EGRESS_HOST, NAME_HOST)
     name, colon, port = text.partition(":")
-    is_valid = is_subdomain(name) and (not colon or (port.isascii() and port.isdecimal() and 0 < int(port) < 65536))
-    if not is_valid or len(text) > _HOST_LIMIT:
+    is_number = len(text) <= _HOST_LIMIT and port.isascii() and port.isdecimal()
+    is_port = is_number and 0 < int(port) < 65536
+    if not is_subdomain(name) or not (is_port or not colon) or len(text) > _HOST_LIMIT:
         rule = f"is neither {NAME_HOST} nor {KEEP_HOST}, nor a host in lower case, with a port or without"
         raise build_annotation_error(EGRESS_HOST, text, rule)
     return text

@@ -30,6 +30,7 @@ from maesh_core.proxy.node.fetch import Fetcher, find_source_host, parse_endpoin
 from maesh_core.proxy.node.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.node.poller import Poller
 from maesh_core.proxy.node.services import LoadServices, NodeServices
+from maesh_core.proxy.node.shared_reports import SharedReports
 from maesh_core.proxy.node.taps import NodeTaps
 from maesh_core.proxy.node.traffic_history import TrafficHistory
 from maesh_core.proxy.worker.memory_settings import settle_memory
@@ -294,7 +295,7 @@ class Node:
             await self._collect()
             return self._traffic.render()
 
-        async def render_report(name: str) -> bytes | None:
+        async def collect_report(name: str) -> bytes | None:
             return join_reports(await self._pool.ask_in_time(CollectReport(name=name), SCRAPE_LIMIT_S))
 
         return AdminPages(
@@ -302,7 +303,7 @@ class Node:
             read_status=self._read_status,
             render_metrics=render_metrics,
             render_traffic=render_traffic,
-            render_report=render_report,
+            render_report=SharedReports(collect_report).render,
             render_configuration=self._configuration.render,
             open_tap=self._taps.open,
         )

@@ -191,6 +191,7 @@ def test_an_annotation_chooses_the_host_that_is_sent(text: str, host: str) -> No
         {"egress-host": "a:"},
         {"egress-host": "a:0"},
         {"egress-host": "a:99999"},
+        {"egress-host": f"a:{'9' * 5000}"},
         {"egress-host": "a\r\nb"},
         {"egress-forwarded": "maybe"},
     ],
