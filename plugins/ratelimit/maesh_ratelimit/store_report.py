@@ -16,7 +16,10 @@ WORKERS_LIMIT: Final = 1024
 
 
 class StoreState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The state of a store in one worker. `reason` says why the store is away; `nodes` share its limits."""
+    """The state of a store in one worker. `reason` says why the store is away; `nodes` share its limits.
+
+    It is `unused` until a limit uses it and the first attempt to connect has ended.
+    """
 
     store: Annotated[str, Meta(min_length=1, max_length=63)]
     server: Annotated[str, Meta(max_length=300)] = ""

@@ -227,6 +227,8 @@ async def test_the_number_of_nodes_is_the_settings_until_redis_tells_one_and_wor
 async def test_a_store_that_no_limit_uses_does_not_connect(world):
     assert read_metrics(world.store)["maesh_ratelimit_redis_workers", "connected"] == 0
     world.build_limiter()
+    assert read_metrics(world.store)["maesh_ratelimit_redis_workers", "connected"] == 0, "it has not connected yet"
+    await turn()
     assert read_metrics(world.store)["maesh_ratelimit_redis_workers", "connected"] == 1
 
 

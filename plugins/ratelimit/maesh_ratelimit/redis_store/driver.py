@@ -61,6 +61,7 @@ class RedisStore:
         self._later: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._has_tried: bool = False
         self.answered = self.failed = 0
         self.reason = ""
         """Why Redis is away; empty if it is not."""
@@ -126,13 +127,14 @@ class RedisStore:
         self.book.accept(batch, grants, now)
 
     def _note_connected(self, nodes: int) -> None:
-        self._count[0] = nodes
+        self._count[0], self._has_tried = nodes, True
         if self.reason:
             _log.warning("%s answers again: limits hold for the whole mesh", self._link.name)
         self.book.is_away, self.reason = False, ""
 
     def _note_away(self, batch: Batch | None, reason: str) -> None:
         self.failed += 1
+        self._has_tried = True
         self.book.fail(batch)
         if not self.reason:
             text = "%s is away: %s; each node enforces its share of the limits (nodes: %d)"
@@ -161,7 +163,7 @@ class RedisStore:
         )
 
     def _name_state(self) -> Literal["unused", "connected", "away"]:
-        if self._task is None:
+        if not self._has_tried:
             return "unused"
         return "away" if self.book.is_away else "connected"
 
