@@ -15,7 +15,8 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import PodsReport
 from maesh_core.plugin_system.loading import load_plugins
-from maesh_core.settings import ControllerSettings, InstalledPlugin, ManifestCommandSettings
+from maesh_core.settings import InstalledPlugin, ManifestCommandSettings
+from maesh_core.settings.states import build_controller_settings
 
 
 class ManifestsApi:
@@ -64,15 +65,7 @@ async def build_manifests_api(
     enabled = settings.plugins
     if plugin is not None and plugin.name not in {each.name for each in enabled}:
         enabled = (*enabled, plugin)
-    controller = ControllerSettings(
-        paths=paths,
-        recursive=settings.recursive,
-        default_mode=settings.default_mode,
-        watch_namespaces=settings.watch_namespaces,
-        ignore_namespaces=settings.ignore_namespaces,
-        plugins=enabled,
-        plugin_settings=settings.plugin_settings,
-    )
+    controller = build_controller_settings(settings, paths, enabled)
     plugins = load_plugins("controller", enabled, settings.plugin_settings, origins=settings.origins)
     engine, _ = await build_with_origins(controller, plugins, makes_pods=True)
     return ManifestsApi(engine)

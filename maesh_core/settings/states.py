@@ -1,14 +1,15 @@
 """The settings of the commands that build states of the mesh from manifests: `maesh diff` and `maesh simulate`.
 
-They are declared as all settings are (maesh_core/settings/__init__.py).
+They are declared as all settings are (maesh_core/settings/__init__.py). `build_controller_settings` turns the settings
+of any command that reads manifests into those of the controller whose engine it runs.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from msgspec import Meta
 
-from maesh_core.settings import ClusterSettings, CommonSettings, LogLevel
+from maesh_core.settings import ClusterSettings, CommonSettings, ControllerSettings, InstalledPlugin, LogLevel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +45,36 @@ class SimulateSettings(StateSettings):
     """Settings of `maesh simulate`."""
 
     junit: Annotated[str, Meta(description="Also write the results to this file, as JUnit XML.")] = ""
+
+
+class ReadingSettings(Protocol):
+    """The settings that every command that reads manifests has."""
+
+    @property
+    def recursive(self) -> bool: ...  # noqa: D102
+    @property
+    def namespace(self) -> str: ...  # noqa: D102
+    @property
+    def default_mode(self) -> str: ...  # noqa: D102
+    @property
+    def watch_namespaces(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def ignore_namespaces(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def plugin_settings(self) -> dict[str, dict[str, Any]]: ...  # noqa: D102
+
+
+def build_controller_settings(
+    settings: ReadingSettings, paths: tuple[str, ...], plugins: tuple[InstalledPlugin, ...]
+) -> ControllerSettings:
+    """Build the settings of a controller that reads these paths with these plugins."""
+    return ControllerSettings(
+        paths=paths,
+        recursive=settings.recursive,
+        namespace=settings.namespace,
+        default_mode=settings.default_mode,
+        watch_namespaces=settings.watch_namespaces,
+        ignore_namespaces=settings.ignore_namespaces,
+        plugins=plugins,
+        plugin_settings=settings.plugin_settings,
+    )

@@ -38,7 +38,7 @@ def build_pod(name, namespace, labels, *, account, arguments=(), node="node-1"):
 def build_dns():
     selector = {"k8s-app": "kube-dns"}
     spec = {
-        "containers": [{"name": "coredns", "image": "registry.k8s.io/coredns/coredns:v1.11.1"}],
+        "containers": [{"name": "coredns", "image": "coredns:v1.11.1"}],
         "volumes": [{"name": "config-volume", "configMap": {"name": "coredns"}}],
     }
     metadata = {"name": "coredns", "namespace": "kube-system", "labels": selector}
@@ -166,7 +166,7 @@ def test_a_release_that_is_well_has_no_complaint_and_each_fault_has_its_line(
 ):
     release.start(start_maesh, run_maesh)
     release.serve(start_upstream("web"))
-    status, found = check("--wait", "40s")
+    status, found = check("--wait", "2m")
     assert {name: each for name, each in found.items() if each["result"] not in ("success", "skipped")} == {}
     assert status == 0
     assert found["dns-answers"]["details"] == ["asked for web.shop.maesh"]

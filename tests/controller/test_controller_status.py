@@ -1,5 +1,6 @@
 from importlib.metadata import version
 from types import SimpleNamespace
+from typing import Any
 
 from maesh_core.controller.controller_status import ControllerStatus, find_version
 
@@ -17,7 +18,7 @@ def test_a_controller_without_a_cluster_leads_and_says_its_version_and_its_plugi
 
 def test_a_controller_without_contact_to_its_cluster_is_not_ready():
     election = SimpleNamespace(is_leader=False, holder="other")
-    cluster = SimpleNamespace(is_current=False, election=election)
+    cluster: Any = SimpleNamespace(is_current=False, election=election)
     report = ControllerStatus("me", build_engine(), cluster).report()
     assert (report.ready, report.leads, report.leader) == (False, False, "other")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from maesh_core.controller.services import (
+    EMPTY_TOPOLOGY,
     STEADY_S,
     ControllerHost,
     keep_running,
@@ -79,6 +80,7 @@ async def test_a_controller_without_a_cluster_may_always_write():
     host = ControllerHost(ControllerSettings(), "here")
     assert host.is_leader
     assert host.find_pod(ObjectKey("maesh", "proxy")) is None
+    assert host.render_topology() == EMPTY_TOPOLOGY
     await host.close()
 
 
@@ -88,13 +90,15 @@ def test_in_a_cluster_the_elected_controller_may_write():
     assert not host.is_leader
     election = SimpleNamespace(is_leader=False)
     pod = object()
-    engine: Any = SimpleNamespace(objects=SimpleNamespace(get=lambda _, key: pod if key.name == "proxy" else None))
+    objects = SimpleNamespace(get=lambda _, key: pod if key.name == "proxy" else None)
+    engine: Any = SimpleNamespace(objects=objects, render_topology=lambda: b"{}")
     membership: Any = SimpleNamespace(election=election)
     host.attach(engine, membership)
     assert not host.is_leader
     election.is_leader = True
     assert host.is_leader
     assert host.find_pod(ObjectKey("maesh", "proxy")) is pod
+    assert host.render_topology() == b"{}"
 
 
 def test_a_problem_is_shown_until_it_is_over():

@@ -14,8 +14,8 @@ from maesh_core.controller.checking.finding import CheckResult
 from maesh_core.controller.engine import Engine
 from maesh_core.errors import SettingsError
 from maesh_core.plugin_system.loading import LoadedPlugins, load_plugins
-from maesh_core.settings import ControllerSettings
 from maesh_core.settings.check import CheckSettings
+from maesh_core.settings.states import build_controller_settings
 
 
 def run_manifest_check(settings: CheckSettings) -> bool:
@@ -49,14 +49,5 @@ def _check(settings: CheckSettings) -> CheckResult:
 
 
 async def _build(settings: CheckSettings, plugins: LoadedPlugins) -> tuple[Engine, Origins]:
-    controller = ControllerSettings(
-        paths=settings.paths,
-        recursive=settings.recursive,
-        namespace=settings.namespace,
-        default_mode=settings.default_mode,
-        watch_namespaces=settings.watch_namespaces,
-        ignore_namespaces=settings.ignore_namespaces,
-        plugins=settings.plugins,
-        plugin_settings=settings.plugin_settings,
-    )
+    controller = build_controller_settings(settings, settings.paths, settings.plugins)
     return await build_with_origins(controller, plugins, makes_pods=True)

@@ -144,9 +144,9 @@ def _summarise(found: MeshDiff) -> str:
         (numbers["opens"], "opened (warning)"),
         (numbers["closes"], "closed"),
         (numbers["would-deny"] + numbers["would-allow"], "changed in audit mode"),
-        (len(found.routes), "routes changed"),
-        (len(found.limits), "limits changed"),
-        (len(found.ports), "ports added or removed"),
+        (len(found.routes), "route changed" if len(found.routes) == 1 else "routes changed"),
+        (len(found.limits), "limit changed" if len(found.limits) == 1 else "limits changed"),
+        (len(found.ports), "port added or removed" if len(found.ports) == 1 else "ports added or removed"),
         (len(found.unclear), "unclear"),
     ]
     return ", ".join(f"{count} {what}" for count, what in counts if count)

@@ -6,6 +6,7 @@ MaeshError.
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from maesh_core.controller.mesh_states.state import MeshState
 from maesh_core.errors import SettingsError
 from maesh_core.plugin_system.loading import LoadedPlugins, load_plugins
 from maesh_core.settings import ControllerSettings
-from maesh_core.settings.states import DiffSettings
+from maesh_core.settings.states import DiffSettings, build_controller_settings
 
 CLUSTER = "cluster"
 _GIT = "git:"
@@ -59,7 +60,9 @@ async def read_states(settings: DiffSettings, old: str, new: str, stack: ExitSta
     paths = [_find_path(each, stack, is_recursive=settings.recursive) for each in names]
     if all(paths):
         before, after = [
-            await build_manifest_state(_build_settings(settings, path), _load(settings), name.text)
+            await build_manifest_state(
+                _build_settings(settings, path), _load(settings), name.text, folder=path if name.revision else ""
+            )
             for name, path in zip(names, paths, strict=True)
         ]
         return before, after
@@ -86,15 +89,5 @@ def _load(settings: DiffSettings) -> LoadedPlugins:
 
 
 def _build_settings(settings: DiffSettings, path: str) -> ControllerSettings:
-    return ControllerSettings(
-        paths=(path,) if path else (),
-        recursive=settings.recursive,
-        namespace=settings.namespace,
-        default_mode=settings.default_mode,
-        watch_namespaces=settings.watch_namespaces,
-        ignore_namespaces=settings.ignore_namespaces,
-        kubeconfig=settings.kubeconfig,
-        master_url=settings.master_url,
-        plugins=settings.plugins,
-        plugin_settings=settings.plugin_settings,
-    )
+    controller = build_controller_settings(settings, (path,) if path else (), settings.plugins)
+    return replace(controller, kubeconfig=settings.kubeconfig, master_url=settings.master_url)

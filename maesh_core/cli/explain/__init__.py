@@ -20,7 +20,8 @@ from maesh_core.plugin_system.loading import LoadedPlugins, load_plugins
 from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.process.logging_setup import configure_logging
 from maesh_core.process.printable import show_lines
-from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
+from maesh_core.settings import ExplainSettings, InstalledPlugin
+from maesh_core.settings.states import build_controller_settings
 
 if TYPE_CHECKING:
     from maesh_core.controller.engine import Engine
@@ -177,13 +178,5 @@ def _find_named(names: Collection[str]) -> tuple[InstalledPlugin, ...]:
 async def _build(settings: ExplainSettings, plugins: LoadedPlugins, paths: tuple[str, ...]) -> "Engine":
     from maesh_core.controller.building import build_once
 
-    controller = ControllerSettings(
-        paths=paths,
-        recursive=settings.recursive,
-        default_mode=settings.default_mode,
-        watch_namespaces=settings.watch_namespaces,
-        ignore_namespaces=settings.ignore_namespaces,
-        plugins=settings.plugins,
-        plugin_settings=settings.plugin_settings,
-    )
+    controller = build_controller_settings(settings, paths, settings.plugins)
     return await build_once(controller, plugins)

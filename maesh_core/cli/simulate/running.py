@@ -15,8 +15,8 @@ from maesh_core.controller.simulating.simulation import Simulation
 from maesh_core.errors import ManifestError, PluginError, SettingsError, StartupError
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import list_installed
-from maesh_core.settings import ControllerSettings, InstalledPlugin
-from maesh_core.settings.states import SimulateSettings
+from maesh_core.settings import InstalledPlugin
+from maesh_core.settings.states import SimulateSettings, build_controller_settings
 from maesh_core.values.spelling import suggest
 
 SUFFIXES = (".yaml", ".yml")
@@ -84,15 +84,6 @@ def _find_plugins(scenario: Scenario, settings: SimulateSettings) -> tuple[Insta
 async def _build(
     settings: SimulateSettings, manifests: tuple[str, ...], plugins: tuple[InstalledPlugin, ...]
 ) -> Simulation:
-    controller = ControllerSettings(
-        paths=manifests,
-        recursive=settings.recursive,
-        namespace=settings.namespace,
-        default_mode=settings.default_mode,
-        watch_namespaces=settings.watch_namespaces,
-        ignore_namespaces=settings.ignore_namespaces,
-        plugins=plugins,
-        plugin_settings=settings.plugin_settings,
-    )
+    controller = build_controller_settings(settings, manifests, plugins)
     loaded = load_plugins("controller", plugins, settings.plugin_settings, origins=settings.origins)
     return Simulation(await build_manifest_state(controller, loaded, ", ".join(manifests)))

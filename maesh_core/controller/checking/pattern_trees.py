@@ -4,6 +4,7 @@ Takes patterns in the syntax of RE2, as users write them, and parses them with P
 same syntax. A pattern that it cannot parse, or means something else, is not analysed: nothing is claimed about it.
 """
 
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import import_module
@@ -64,7 +65,10 @@ def parse_tree(pattern: str) -> tuple[_Node, ...] | None:
     if len(pattern) > PATTERN_LIMIT_CHARACTERS or any(each in pattern for each in _PYTHON_ONLY):
         return None
     try:
-        tree = import_module("re._parser").parse(pattern)
+        with warnings.catch_warnings(
+            action="error"
+        ):  # such as of a set in a set, which other versions may read otherwise
+            tree = import_module("re._parser").parse(pattern)
     except Exception:  # the parser of another version of Python may raise anything; the pattern is then not analysed
         return None
     return None if tree.state.flags & _IGNORE_CASE else tuple(tree)
@@ -102,46 +106,64 @@ def can_match(pattern: str, mode: Mode, *, is_path: bool) -> bool:
     if tree is None:
         return True
     bytes_ = PATH_BYTES if is_path else VALUE_BYTES
-    starts = {_AT_START, _INSIDE} if mode == "any" else {_AT_START}
-    ends = _run(tree, frozenset(starts), _SLASH if is_path else bytes_, bytes_)
+    starts = frozenset({_AT_START, _INSIDE} if mode == "any" else {_AT_START})
+    try:
+        ends = _Run(_SLASH if is_path else bytes_, bytes_).follow(tree, starts)
+    except RecursionError:  # groups that nest deeply
+        return True
     if is_path:  # a path is never empty
         ends -= {_Context(is_start=True, has_ended=True)}
     return bool(ends)
 
 
-def _run(
-    nodes: Iterable[_Node], contexts: frozenset[_Context], first: frozenset[int], others: frozenset[int]
-) -> frozenset[_Context]:
-    """Find where a match can be after these nodes; empty if they cannot match."""
-    for node in nodes:
-        contexts = _run_one(node, contexts, first, others)
-    return contexts
+class _Run:
+    """Follows the nodes of a pattern: `first` are the bytes that a text can begin with, `others` all others.
 
+    The result for a node depends only on where a match can be before it, of which there are few: each is found once,
+    although repetitions follow their bodies twice.
+    """
 
-def _run_one(
-    node: _Node, contexts: frozenset[_Context], first: frozenset[int], others: frozenset[int]
-) -> frozenset[_Context]:
-    name, value = _name(node), node[1]
-    allowed = _find_bytes(name, value)
-    if allowed is not None:
-        can_go_on = any(not each.has_ended and allowed & (first if each.is_start else others) for each in contexts)
-        return frozenset({_INSIDE}) if can_go_on else frozenset()
-    if name == "AT":
-        if _is_anchor(node, "AT_BEGINNING", "AT_BEGINNING_STRING"):
-            return frozenset(each for each in contexts if each.is_start)
-        if _is_end(node):
-            return frozenset(each._replace(has_ended=True) for each in contexts)
+    def __init__(self, first: frozenset[int], others: frozenset[int]) -> None:
+        self._first = first
+        self._others = others
+        self._known: dict[tuple[int, frozenset[_Context]], frozenset[_Context]] = {}
+
+    def follow(self, nodes: Iterable[_Node], contexts: frozenset[_Context]) -> frozenset[_Context]:
+        """Find where a match can be after these nodes; empty if they cannot match. Raises RecursionError."""
+        for node in nodes:
+            place = (id(node), contexts)
+            found = self._known.get(place)
+            contexts = found if found is not None else self._known.setdefault(place, self._follow_one(node, contexts))
         return contexts
-    if name == "SUBPATTERN":
-        return _run(value[-1], contexts, first, others)
-    if name == "BRANCH":
-        return frozenset().union(*(_run(each, contexts, first, others) for each in value[1]))
-    if name in ("MAX_REPEAT", "MIN_REPEAT"):
-        least, _, body = value
-        once = _run(body, contexts, first, others)
-        again = once | _run(body, once, first, others)
-        return again | contexts if least == 0 else again
-    return frozenset({_AT_START, _INSIDE, *contexts})  # not known: anything is possible
+
+    def _follow_one(self, node: _Node, contexts: frozenset[_Context]) -> frozenset[_Context]:
+        name, value = _name(node), node[1]
+        allowed = _find_bytes(name, value)
+        if allowed is not None:
+            ways = (
+                allowed & (self._first if each.is_start else self._others) for each in contexts if not each.has_ended
+            )
+            return frozenset({_INSIDE}) if any(ways) else frozenset()
+        if name == "AT":
+            return _follow_anchor(node, contexts)
+        if name == "SUBPATTERN":
+            return self.follow(value[-1], contexts)
+        if name == "BRANCH":
+            return frozenset().union(*[self.follow(each, contexts) for each in value[1]])
+        if name in ("MAX_REPEAT", "MIN_REPEAT"):
+            least, _, body = value
+            once = self.follow(body, contexts)
+            again = once | self.follow(body, once)
+            return again | contexts if least == 0 else again
+        return frozenset({_AT_START, _INSIDE, *contexts})  # not known: anything is possible
+
+
+def _follow_anchor(node: _Node, contexts: frozenset[_Context]) -> frozenset[_Context]:
+    if _is_anchor(node, "AT_BEGINNING", "AT_BEGINNING_STRING"):
+        return frozenset(each for each in contexts if each.is_start)
+    if _is_end(node):
+        return frozenset(each._replace(has_ended=True) for each in contexts)
+    return contexts
 
 
 def _find_bytes(name: str, value: Any) -> frozenset[int] | None:

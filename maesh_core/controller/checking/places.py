@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from maesh_core.controller.discovery.documents.values import MAX_DEPTH
 from maesh_core.controller.discovery.manifests.files import read_content
 from maesh_core.errors import ManifestError
 from maesh_core.model.annotations import PREFIXES, TRAFFIC_TYPE
@@ -80,9 +81,25 @@ class PlaceFinder:
         if len(content) > DOCUMENT_LIMIT_BYTES:
             return None
         try:
+            if _measure_depth(content) > MAX_DEPTH:  # composing recurses, and would end the process
+                return None
             return yaml.compose(content, Loader=yaml.CSafeLoader)
         except (yaml.YAMLError, UnicodeError, RecursionError):
             return None
+
+
+def _measure_depth(content: bytes) -> int:
+    """Measure how deep mappings and lists of YAML nest. Raises yaml.YAMLError."""
+    depth = deepest = 0
+    for event in yaml.parse(content, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > MAX_DEPTH:
+                return deepest
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return deepest
 
 
 def _list_fields(text: str, field: str) -> Iterator[tuple[str, ...]]:

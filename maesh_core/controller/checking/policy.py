@@ -15,6 +15,9 @@ from maesh_core.model.matches import HttpMatch
 from maesh_core.model.topology import BackendNode, ServiceNode
 from maesh_core.plugin_system.interfaces import ResourceT
 
+COMPARISONS_LIMIT = 500_000
+"""Limit of the comparisons of matches by all checkers of plugins together; these take about a second."""
+
 
 class EnginePolicy:
     """A view of what an engine has built; nothing may change meanwhile."""
@@ -22,6 +25,7 @@ class EnginePolicy:
     def __init__(self, engine: Engine) -> None:
         self._snapshot = engine.objects
         self._rules: TopologyRules = engine.rules
+        self._comparisons = 0
         self._view = BuilderView(self._snapshot, self._rules)
         self._nodes = {
             node.key: _show(engine.find_finished(node.key) or node) for node, _, _ in engine.list_described()
@@ -41,8 +45,9 @@ class EnginePolicy:
         return [each for each in found if each is not None and not is_ignored(each, self._rules)]
 
     def covers(self, one: HttpMatch, other: HttpMatch) -> bool:
-        """Return whether every request that meets `other` also meets `one`."""
-        return covers(one, other)
+        """Return whether every request that meets `other` also meets `one`; False beyond a number of comparisons."""
+        self._comparisons += 1
+        return self._comparisons <= COMPARISONS_LIMIT and covers(one, other)
 
     def find_impossible(self, match: HttpMatch) -> str:
         """Explain why no request meets a match; empty if one may."""

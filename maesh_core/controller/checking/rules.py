@@ -21,8 +21,8 @@ from maesh_core.model.topology import BranchNode, RuleTable, ServiceNode
 from maesh_core.plugin_system.policy_checks import PolicyFinding
 from maesh_core.plugin_system.rules import name_kind
 
-COMPARISONS_LIMIT = 2_000_000
-"""Limit of compared pairs of matches in one check; the rest is not compared. It takes about two seconds."""
+COMPARISONS_LIMIT = 500_000
+"""Limit of compared pairs of matches in one check; the rest is not compared. These take about a second."""
 
 _Owner = tuple[type[Resource], ObjectKey]
 

@@ -146,8 +146,10 @@ def build_questions(
     views = [view for view in (before, after) if view is not None]
     if all(view.traffic_type != "http" for view in views):
         return PortQuestions(old, new, name, before, after, STREAM_EXAMPLES)
-    matches = [match for view in views for match in (*view.matches, *view.guard_matches)]
-    return PortQuestions(old, new, name, before, after, build_examples(matches))
+    known = [dict.fromkeys((*view.matches, *view.guard_matches)) for view in views]
+    changed = [match for each in known for match in each if any(match not in other for other in known)]
+    matches = [match for each in known for match in each]
+    return PortQuestions(old, new, name, before, after, build_examples(matches, changed=changed))
 
 
 def show_result(found: Explanation | None) -> Result:

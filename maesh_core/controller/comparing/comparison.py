@@ -108,9 +108,10 @@ def _find_unclear(
     if before is None or after is None:
         return
     service, port = "/".join(questions.name.service), questions.name.port
-    if before.guard_settings != after.guard_settings and not access:
-        text = _describe_patterns(before.guard_matches, after.guard_matches)
-        if not text and not questions.examples.is_complete:
+    if before.guard_settings != after.guard_settings:
+        text = "" if access else _describe_patterns(before.guard_matches, after.guard_matches)
+        opens = any(each.change == "opens" for each in access)
+        if not text and not opens and not questions.examples.is_complete:
             text = "there are more combinations of methods, paths and headers than are examined"
         if text:
             yield UnclearChange(service=service, port=port, text=f"access rules differ: {text}", concerns_access=True)

@@ -14,9 +14,9 @@ from maesh_core.controller.comparing.samples import sample_pattern
 from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
 from maesh_core.model.matching import CompiledMatch, is_ambiguous
 
-REQUESTS_LIMIT = 1500
+REQUESTS_LIMIT = 3000
 """Limit of requests of one port; a combination that is left out may hide a difference."""
-PATHS_LIMIT = 120
+PATHS_LIMIT = 500
 FIELDS_LIMIT = 40
 OTHER_PATH = "/maesh-example"
 """A path that rules hardly mention."""
@@ -48,12 +48,13 @@ STREAM_EXAMPLES = Examples((ExampleRequest(),))
 """A connection or session has no parts that a rule could match."""
 
 
-def build_examples(matches: Iterable[HttpMatch]) -> Examples:
-    """Build the examples of a port from all matches that concern it."""
-    distinct = list(dict.fromkeys(matches))
+def build_examples(matches: Iterable[HttpMatch], *, changed: Iterable[HttpMatch] = ()) -> Examples:
+    """Build the examples of a port from all matches that concern it; those of `changed` ones come first."""
+    first = dict.fromkeys(changed)
+    distinct = list(dict.fromkeys((*first, *matches)))
     methods = _list_methods(distinct)
-    paths = list(dict.fromkeys(path for match in distinct for path in _sample_paths(match)))
-    paths = [path for path in dict.fromkeys(("/", *sorted(paths, key=_measure), OTHER_PATH)) if _is_path(path)]
+    groups = [_list_paths(first), _list_paths(each for each in distinct if each not in first)]
+    paths = [path for path in dict.fromkeys(("/", OTHER_PATH, *groups[0], *groups[1])) if _is_path(path)]
     headers = _combine(list(_sample_headers(match.headers)) for match in distinct if match.headers)
     queries = _combine(list(_sample_queries(match.queries)) for match in distinct if match.queries)
     total = len(methods) * len(paths) * len(headers) * len(queries)
@@ -63,6 +64,11 @@ def build_examples(matches: Iterable[HttpMatch]) -> Examples:
         for query, fields, path, method in product(queries, headers, paths[:PATHS_LIMIT], methods)
     )
     return Examples(tuple(islice(found, REQUESTS_LIMIT)), is_complete)
+
+
+def _list_paths(matches: Iterable[HttpMatch]) -> list[str]:
+    """List the samples of matches, short ones first."""
+    return sorted({path for match in matches for path in _sample_paths(match)}, key=_measure)
 
 
 def _list_methods(matches: Iterable[HttpMatch]) -> list[str]:

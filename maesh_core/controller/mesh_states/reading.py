@@ -30,10 +30,12 @@ CLUSTER_TIMEOUT_S = 60.0
 Batch = Sequence[Event]
 
 
-async def build_manifest_state(settings: ControllerSettings, plugins: GuardedPlugins, label: str) -> MeshState:
+async def build_manifest_state(
+    settings: ControllerSettings, plugins: GuardedPlugins, label: str, *, folder: str = ""
+) -> MeshState:
     """Build the state of the manifests at `settings.paths`; each workload without pods there counts as a pod."""
     engine, _ = await build_with_origins(settings, plugins, makes_pods=True)
-    return MeshState(engine, plugins, label=label)
+    return MeshState(engine, plugins, label=label, folder=folder)
 
 
 class RecordedObjects:

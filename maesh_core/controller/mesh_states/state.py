@@ -30,10 +30,14 @@ class GuardedPlugins(Plugins, Protocol):
 
 
 class MeshState:
-    """What manifests or a cluster make of the mesh. `label` names the source for people."""
+    """What manifests or a cluster make of the mesh. `label` names the source for people.
 
-    def __init__(self, engine: Engine, plugins: GuardedPlugins, *, label: str = "") -> None:
+    `folder` is a temporary one that has the manifests: problems name `label` in its place.
+    """
+
+    def __init__(self, engine: Engine, plugins: GuardedPlugins, *, label: str = "", folder: str = "") -> None:
         self.label = label
+        self._folder = folder
         self.engine = engine
         self.builders: Mapping[str, Any] = {each.kind: each for each in engine.middleware_builders}
         self.guards = frozenset(kind for kind, each in self.builders.items() if plugins.is_guard(each))
@@ -47,10 +51,15 @@ class MeshState:
         sources = read_engine(self.engine)
         self.topology: Mapping[str, Any] = sources.topology
         self.update: Update = sources.update
-        self.problems: Mapping[str, str] = sources.problems
+        self.problems: Mapping[str, str] = {
+            self._rename(origin): self._rename(text) for origin, text in sources.problems.items()
+        }
         self._targets: dict[str, dict[str, Any]] = {}
         for name, target in self.topology.get(TARGETS, {}).items():
             self._targets.setdefault(str(target.get("service")), {})[name] = target
+
+    def _rename(self, text: str) -> str:
+        return text.replace(self._folder, self.label) if self._folder else text
 
     def add_clients(self, accounts: Iterable[Account]) -> None:
         """Make sure that each of these service accounts has a pod."""

@@ -93,7 +93,7 @@ class DenialGathering:
         for body in report.workers:
             try:
                 found = _DECODER.decode(body)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 error = "its report is not valid"
                 continue
             if not 0 <= found.since <= self._now + CLOCK_SKEW_S:

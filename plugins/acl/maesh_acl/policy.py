@@ -25,7 +25,7 @@ from maesh_core.plugin import (
 
 TARGET = ("TrafficTarget",)
 _is_open_path = re.compile(r"\^?/?[A-Za-z0-9/_-]*[A-Za-z0-9](?:\.\*)?").fullmatch
-COMPARED_LIMIT = 1000
+COMPARED_LIMIT = 200
 """Limit of grants of one leaf that are compared with each other."""
 
 UNUSED_DESTINATION = FindingKind(

@@ -4,7 +4,7 @@ Takes the APIs of controllers and what was typed; returns text and JSON. The fir
 because each gathers the reports of all proxies. Changes nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from maesh_core.plugin import (
     CommandResult,
     CommandSwitch,
     CommandValues,
+    ConfigurationError,
 )
 
 FOUND_STATUS: Final = 3
@@ -49,14 +50,17 @@ class ReportCommand:
 
     async def run(self, apis: Sequence[CommandApi], values: CommandValues) -> CommandResult:
         """Fetch the report, and render it."""
-        api, body = await fetch_first(apis, REPORT_PATH)
-        report = select_denials(
-            parse_report(body), service=str(values["service"]), only_audit=bool(values["would-deny"])
-        )
+        api, body = await fetch_first(apis, TOPOLOGY_PATH)
+        topology = decode_topology(body)
+        service = str(values["service"])
+        report = select_denials(parse_report(await api.fetch(REPORT_PATH)), service=service)
+        if service and not report.denials:
+            _check_service(service, topology)
+        if values["would-deny"]:
+            report = select_denials(report, only_audit=True)
         document: dict[str, Any] = msgspec.to_builtins(report)
         text = render_report(report)
         if values["targets"]:
-            topology = decode_topology(await api.fetch(TOPOLOGY_PATH))
             found: Suggestions = suggest(topology, read_report(report, with_denied=not values["would-deny"]))
             document.update(render_document(found))
             text = f"{text}\n\n{render_yaml(found, ())}"
@@ -64,6 +68,13 @@ class ReportCommand:
         return CommandResult(
             text=text, document=document, status=FOUND_STATUS if would_deny or not report.complete else 0
         )
+
+
+def _check_service(service: str, topology: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError if there is no such service: nobody would see that its name is wrong."""
+    namespace, _, name = parse_service(service).partition("/")
+    if f"{name}@{namespace}" not in topology["services"]:
+        raise ConfigurationError(f"--service: the mesh has no service {name[:80]}.{namespace[:80]}")
 
 
 def select_denials(report: DenialReport, *, service: str = "", only_audit: bool = False) -> DenialReport:

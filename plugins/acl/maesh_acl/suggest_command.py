@@ -255,13 +255,14 @@ async def _fetch_pods(api: CommandApi, pod: str) -> _Pods:
 
 
 def parse_service(text: str) -> str:
-    """Read the name of a service: `name.namespace`, `namespace/name` or `name@namespace`. Raises ConfigurationError."""
+    """Parse `name.namespace` (a domain may follow), `namespace/name` or `name@namespace`. Raises ConfigurationError."""
     if "/" in text:
         namespace, _, name = text.partition("/")
     elif "@" in text:
         name, _, namespace = text.partition("@")
     else:
-        name, _, namespace = text.partition(".")
+        name, _, domain = text.partition(".")
+        namespace = domain.partition(".")[0]
     if not name or not namespace:
         raise ConfigurationError(f"--service: {text[:80]!r} is not name.namespace")
     return f"{namespace}/{name}"

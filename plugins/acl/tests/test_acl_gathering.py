@@ -99,6 +99,7 @@ def test_an_address_whose_pod_started_after_the_first_denial_names_no_client():
         ProxyReport(name="a", workers=(build_body(forgotten=1),)),
         ProxyReport(name="a", workers=(msgspec.Raw(b"{}"),)),
         ProxyReport(name="a", workers=(msgspec.Raw(b"[" * 5000),)),
+        ProxyReport(name="a", workers=(msgspec.Raw(bytes(build_body(count("10.0.0.1"))).replace(b"GET", b"\xff")),)),
         ProxyReport(name="a", workers=(build_body(since=1e300),)),
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", number=0)),)),
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", last=NOW + 1e6)),)),

@@ -1,6 +1,7 @@
 """`maesh acl report`, with controllers that a test scripts."""
 
 from typing import Any
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
@@ -27,8 +28,8 @@ class Controller:
         self.report = report
 
     async def fetch(self, path):
-        assert path == "/api/acl/denials"
-        return msgspec.json.encode(self.report)
+        topology = {"services": {"api@shop": {"additions": {"acl": {}}}}}
+        return msgspec.json.encode({"/api/acl/denials": self.report, "/api/topology/current": topology}[path])
 
     async def post(self, path, body):
         raise AssertionError
@@ -57,6 +58,20 @@ async def test_the_exit_status_says_whether_anything_would_be_denied():
     incomplete = await run(build_report(complete=False, nodes=(ReportingNode(name="a", error="no route"),)))
     assert incomplete.status == 3
     assert "proxy a: no route" in incomplete.text
+
+
+async def test_a_service_that_the_mesh_does_not_have_is_an_error():
+    assert (await run(build_report(), service="api.shop")).status == 0
+    assert (await run(build_report(build_denial(service="shop/gone:80")), service="gone.shop")).status == 3
+    with pytest.raises(ConfigurationError, match=r"the mesh has no service apy\.shop"):
+        await run(build_report(build_denial()), service="apy.shop")
+
+
+async def test_without_access_control_it_says_how_to_enable_it():
+    controller: Any = Controller(build_report())
+    controller.fetch = AsyncMock(return_value=b'{"services": {"api@shop": {"additions": {}}}}')
+    with pytest.raises(ConfigurationError, match="access control is disabled in the controller"):
+        await ReportCommand().run([controller], DEFAULTS)
 
 
 async def test_it_prints_the_targets_that_would_allow_it():

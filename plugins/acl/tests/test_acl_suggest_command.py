@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import yaml
 from maesh_acl.report import REPORT_PATH, ClientAccount, Denial, DenialReport
-from maesh_acl.suggest_command import TOPOLOGY_PATH, SuggestCommand
+from maesh_acl.suggest_command import TOPOLOGY_PATH, SuggestCommand, parse_service
 
 from maesh_core.cli.manifests_api import build_manifests_api
 from maesh_core.controller.topology.rendering import render_topology
@@ -231,3 +231,8 @@ async def test_a_log_that_names_one_backend_opens_every_backend_of_the_rule(buil
         ("batch", "v2", "/admin/x"),
         ("batch", "v3", "/admin/x"),
     }
+
+
+@pytest.mark.parametrize("text", ["api.shop", "shop/api", "api@shop", "api.shop.maesh", "api.shop.svc.cluster.local"])
+def test_a_service_can_be_written_as_elsewhere(text):
+    assert parse_service(text) == "shop/api"

@@ -15,6 +15,6 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
-        """Give the one factory of this plugin."""
+        """Return the only factory of this plugin."""
         node.follow_accounts()
         return [ConcurrencyFactory(node)]

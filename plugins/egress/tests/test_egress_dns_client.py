@@ -13,7 +13,7 @@ from .dns_server import DnsServer
 NAME = "api.example.com"
 
 
-def look_up(server: DnsServer, name: str = NAME, *, families: str = "both", timeout_s: float = 5.0) -> Lookup:
+def look_up(server: DnsServer, name: str = NAME, *, families: str = "both", timeout_s: float = 30.0) -> Lookup:
     client = DnsClient([parse_resolver(server.address)], families=families, timeout_s=timeout_s)
     return asyncio.run(client.look_up(name))
 

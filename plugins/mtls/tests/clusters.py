@@ -50,6 +50,15 @@ class FakeController:
         found = None if self.is_behind else self._server.find("pods", key.name, key.namespace)
         return None if found is None else msgspec.convert(found, Pod)
 
+    def find_pods(self, address):
+        raise AssertionError(address)
+
+    def render_topology(self):
+        raise AssertionError
+
+    async def gather_reports(self, name, add):
+        raise AssertionError(name)
+
     mesh_nodes: dict[str, object] = {}
 
     async def list_proxies(self):

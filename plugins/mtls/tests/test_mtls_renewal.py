@@ -33,6 +33,9 @@ class Parent:
     def protect(self, is_controller):
         self.is_controller = is_controller
 
+    def publish_addresses(self, table):
+        raise AssertionError(table)
+
     def use_certificate(self, credentials):
         self.shown.append(credentials)
 

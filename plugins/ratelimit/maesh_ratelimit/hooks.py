@@ -25,7 +25,7 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
-        """Give the one factory of this plugin."""
+        """Return the only factory of this plugin."""
         node.follow_accounts()
         local = NodeStore(BucketTable(node))
         stores: dict[str, Store] = {NODE_STORE: local}

@@ -112,8 +112,10 @@ class ReportingRateLimit(RateLimit):
 
     def refuse(self, exchange: Exchange, wait_s: float) -> Response:
         """Build the 429 with all headers."""
-        fields = ((b"RateLimit-Policy", self._policy), (b"RateLimit", self._render(exchange)))
-        return Response(status=429, reason="too many requests", headers=(*build_retry_fields(wait_s), *fields))
+        fields = [*build_retry_fields(wait_s), (b"RateLimit-Policy", self._policy)]
+        if limits := self._render(exchange):
+            fields.append((b"RateLimit", limits))
+        return Response(status=429, reason="too many requests", headers=tuple(fields))
 
     def on_response(self, exchange: Exchange) -> None:
         """Add the headers to a server's response; both are lists, so those of the server remain."""
@@ -125,8 +127,9 @@ class ReportingRateLimit(RateLimit):
         parts: list[bytes] = []
         for each in self._limits:
             source = each.identify(exchange)
-            if source is not None:
-                parts.append(render_limit(each.limit, each.limiter.count_missing(source)))
+            missing = None if source is None else each.limiter.count_missing(source)
+            if missing is not None:
+                parts.append(render_limit(each.limit, missing))
         return b", ".join(parts)
 
 

@@ -42,8 +42,11 @@ class Limiter:
         """Return the token that this client's request has just taken, because another limit refuses the request."""
         raise NotImplementedError
 
-    def count_missing(self, source: str | bytes) -> float:
-        """Return how many tokens a client's bucket lacks to be full, with fractions; above `burst` if some wait."""
+    def count_missing(self, source: str | bytes) -> float | None:
+        """Return how many tokens a client's bucket lacks to be full, with fractions; above `burst` if some wait.
+
+        None if that is not known here.
+        """
         raise NotImplementedError
 
 

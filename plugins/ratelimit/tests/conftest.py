@@ -1,8 +1,15 @@
-"""Real Redis servers."""
+"""Real Redis servers, and time to connect to them."""
 
 import pytest
+from maesh_ratelimit.redis_store import connection
 
 from .redis_servers import SERVER, run_redis
+
+
+@pytest.fixture(autouse=True)
+def have_patience(monkeypatch):
+    """Let a busy machine have more time for a connection."""
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_S", 30.0)
 
 
 @pytest.fixture

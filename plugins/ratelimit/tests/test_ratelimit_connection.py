@@ -14,7 +14,7 @@ from .redis_servers import run_redis
 QUESTION = Question(b"k", 5, 0, 10, 10_000.0, 0.0)
 
 
-def build_link(url, *, timeout_s=5.0, **options):
+def build_link(url, *, timeout_s=30.0, **options):
     return RedisLink(parse_redis_url(url), node="a", prefix="test:", timeout_s=timeout_s, **options)
 
 
@@ -47,6 +47,13 @@ def answer_once_as_redis(rest):
     return answer
 
 
+async def test_a_closed_connection_is_described_by_a_part_of_a_sentence():
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(StoreError, match=r"[^.]$"):
+            await build_link(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}").connect()
+
+
 async def test_nobody_listens():
     with pytest.raises(StoreError, match="Connect call failed"):
         await build_link("redis://127.0.0.1:1").connect()
@@ -73,7 +80,7 @@ async def test_nobody_listens():
 )
 async def test_an_answer_that_is_not_the_scripts_is_an_error(rest, reason):
     async with run_server(answer_once_as_redis(rest)) as url:
-        link = build_link(url, timeout_s=5.0)
+        link = build_link(url)
         await link.connect()
         with pytest.raises(StoreError, match=reason) as caught:
             await link.ask([QUESTION], is_heartbeat=False)
@@ -83,8 +90,9 @@ async def test_an_answer_that_is_not_the_scripts_is_an_error(rest, reason):
 
 async def test_a_server_that_does_not_answer_is_an_error_after_the_time_out():
     async with run_server(answer_once_as_redis(b"")) as url:
-        link = build_link(url, timeout_s=0.05)
+        link = build_link(url)
         await link.connect()
+        link._timeout_s = 0.05
         with pytest.raises(StoreError, match=r"no answer within 0\.05 s"):
             await link.ask([QUESTION], is_heartbeat=False)
         await link.close()

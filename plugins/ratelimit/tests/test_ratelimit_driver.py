@@ -154,6 +154,25 @@ async def test_while_redis_is_away_each_node_limits_by_its_share_and_says_so(wor
     )
 
 
+async def test_an_error_in_the_store_itself_counts_as_redis_being_away(world, caplog, monkeypatch):
+    limiter = world.build_limiter(burst=9)
+    assert await send(limiter)
+    world.may_go_on.clear()
+
+    async def ask(questions, *, is_heartbeat):
+        raise RuntimeError("no\x1b[31m")
+
+    monkeypatch.setattr(world.link, "ask", ask)
+    with caplog.at_level(logging.INFO):
+        assert [await send(limiter, str(number)) for number in range(3)] == [True] * 3
+    assert world.store.book.is_away
+    assert r"Redis is away: unexpected RuntimeError: 'no\x1b[31m'" in caplog.text
+    monkeypatch.undo()
+    world.may_go_on.set()
+    await turn()
+    assert not world.store.book.is_away
+
+
 async def test_redis_is_used_again_when_it_answers_and_pauses_grow_until_then(world, caplog):
     world.link.failure = "Connection refused"
     limiter = world.build_limiter()

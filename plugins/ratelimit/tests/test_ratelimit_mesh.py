@@ -55,19 +55,21 @@ class Proxy:
 
 NODES = "maesh_ratelimit_redis_nodes"
 AWAY = 'maesh_ratelimit_redis_workers{state="away"}'
+CONNECTED = 'maesh_ratelimit_redis_workers{state="connected"}'
 
 
 @pytest.fixture
 def start_proxies(start_maesh, start_upstream, manifests):
     """Start a controller with a limited service, and proxies that share one Redis."""
 
-    def start(url, count=2, *flags):
+    def start(url, count=2, *flags, timeout="30s"):
         upstream = start_upstream("app")
         manifests.write("app.json", build_service("app", [(upstream.address, upstream.port)], annotations=LIMIT))
         port, api_port = find_free_port(), find_free_port()
         store = ["--set", "ratelimit.store=redis"]
         ports = ["--api-host", "127.0.0.1", "--api-port", api_port, "--http-port", port]
         start_maesh("controller", *ports, *store, manifests.path)
+        flags = ("--set", f"ratelimit.redis-timeout={timeout}", *flags)
         return [start_proxy(f"127.0.0.{number + 2}", port, api_port, url, *flags) for number in range(count)]
 
     def start_proxy(address, port, api_port, url, *flags):
@@ -75,7 +77,7 @@ def start_proxies(start_maesh, start_upstream, manifests):
         command = start_maesh(
             *("proxy", "--endpoint", f"http://127.0.0.1:{api_port}", "--bind", address, "--workers", "1"),
             *("--admin-host", "127.0.0.1", "--admin-port", admin_port, "--set", f"ratelimit.redis-url={url}"),
-            *("--set", "ratelimit.redis-timeout=1s", *flags),
+            *flags,
         )
         wait_until(lambda: is_ready(admin_port), "the proxy")
         return Proxy(command, address, port, admin_port)
@@ -90,6 +92,8 @@ def is_ready(admin_port):
 def test_proxies_share_a_limit_and_each_has_its_part_of_it_while_redis_is_killed(start_proxies, tmp_path):
     with run_redis(tmp_path) as redis:
         first, second = start_proxies(redis.url)
+        for proxy in (first, second):
+            proxy.wait_for(CONNECTED, 1)
         assert [first.count_admitted(8), second.count_admitted(8), first.count_admitted(4)] == [8, 4, 0]
         for proxy in (first, second):
             proxy.wait_for(NODES, 2)
@@ -107,7 +111,8 @@ def test_proxies_share_a_limit_and_each_has_its_part_of_it_while_redis_is_killed
 
 def test_a_redis_that_stands_still_delays_requests_no_longer_than_the_time_out(start_proxies, tmp_path):
     with run_redis(tmp_path) as redis:
-        (proxy,) = start_proxies(redis.url, 1)
+        (proxy,) = start_proxies(redis.url, 1, timeout="1s")
+        proxy.wait_for(CONNECTED, 1)
         assert proxy.count_admitted(2) == 2
         redis.freeze()
         assert proxy.count_admitted(20) == 12

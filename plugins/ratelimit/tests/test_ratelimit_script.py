@@ -124,7 +124,7 @@ async def test_nodes_count_while_they_send_heartbeats(redis_server):
 
 
 def build_link(server, *, node="a", **options):
-    return RedisLink(parse_redis_url(server.url), node=node, prefix="test:", timeout_s=5.0, **options)
+    return RedisLink(parse_redis_url(server.url), node=node, prefix="test:", timeout_s=30.0, **options)
 
 
 async def run(link, *words):

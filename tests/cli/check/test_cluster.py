@@ -85,7 +85,7 @@ def test_formats_for_findings_in_files_are_refused(format_):
 def test_the_command_prints_a_report_of_a_running_mesh_and_has_status_3_without_one(start_mesh, run_maesh):
     mesh = start_mesh()
     endpoint = f"http://127.0.0.1:{mesh.api_port}"
-    shown = run_maesh("check", "--cluster", "--endpoint", endpoint)
+    shown = run_maesh("check", "--cluster", "--endpoint", endpoint, "--wait", "1m")
     assert shown.status == 0, shown.stdout + shown.stderr
     assert "√ exactly one controller leads" in shown.stdout
     document = json.loads(run_maesh("check", "--cluster", "--endpoint", endpoint, "--json").stdout)

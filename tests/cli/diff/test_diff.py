@@ -83,6 +83,16 @@ def test_a_revision_is_compared_with_the_files(diff, folders, monkeypatch):
     assert diff("git:HEAD:old", "git:HEAD:old", "--acl", "--fail-on", "changes")[0] == 0
 
 
+def test_a_file_of_a_revision_that_cannot_be_read_is_named_by_the_revision(diff, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.yaml").write_text("a: [")
+    git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.com")
+    for command in (("init", "-q", "."), ("add", "."), ("commit", "-qm", "first")):
+        subprocess.run([*git, *command], check=True)
+    _, out, _ = diff("git:HEAD", "git:HEAD")
+    assert "  old: git:HEAD/bad.yaml document 1 line 2: not YAML" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

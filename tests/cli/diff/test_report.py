@@ -77,11 +77,12 @@ def test_routes_limits_ports_and_unclear_changes_follow():
         "  shop/b:80",
         "    routes differ",
         "",
-        "1 routes changed, 1 limits changed, 1 ports added or removed, 1 unclear",
+        "1 route changed, 1 limit changed, 1 port added or removed, 1 unclear",
     ]
 
 
 def test_many_changes_are_cut_and_control_characters_escaped():
     lines = render(access=(ACCESS,) * (ENTRIES_SHOWN + 2), problems={"old": {"a\x1b.yaml": "not\nread"}})
     assert "  ... and 2 more, see --json" in lines
+    assert lines[-1].startswith(f"{ENTRIES_SHOWN + 2} closed")
     assert "  old: a\\x1b.yaml: not read" in lines

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from maesh_core.cli.simulate import running
+from maesh_core.controller.mesh_states.reading import build_manifest_state
 from maesh_core.errors import MaeshError
 from maesh_core.settings.states import SimulateSettings
 
@@ -20,7 +21,7 @@ def test_a_folder_has_its_files_in_order_and_they_share_a_state(tmp_path, monkey
     for name in ("b.yaml", "a.yml", "c.txt"):
         (tmp_path / name).write_text(TEXT)
     built = []
-    build = running.build_manifest_state
+    build = build_manifest_state
 
     def count(settings, plugins, label):
         built.append(label)

@@ -17,6 +17,8 @@ from maesh_core.plugin_system.pages import PageRequest, PageResponse, PostReques
 
 
 class Page:
+    is_costly = False
+
     def __init__(self, path, **response):
         self.path = path
         self.response = PageResponse(**response)
@@ -25,6 +27,10 @@ class Page:
     async def respond(self, request):
         self.requests.append(request)
         return self.response
+
+
+def build_describe(owner):
+    return lambda page: f"plugin '{owner}' (maesh-{owner} 1.0)"
 
 
 def describe(page):
@@ -45,10 +51,10 @@ def test_a_path_of_the_controller_itself_is_refused(path):
 
 def test_a_page_may_be_below_the_name_of_its_plugin():
     page = Page("/api/acl/denials")
-    assert index_pages([page], lambda _: "plugin 'acl' (maesh-acl 1.0)") == {"/api/acl/denials": page}
+    assert index_pages([page], build_describe("acl")) == {"/api/acl/denials": page}
     for path, owner in [("/api/acl/denials", "other"), ("/api/acl", "acl"), ("/api/status/x", "status")]:
         with pytest.raises(PluginError, match="belongs to the controller itself"):
-            index_pages([Page(path)], lambda _, owner=owner: f"plugin '{owner}' (x 1.0)")
+            index_pages([Page(path)], build_describe(owner))
 
 
 def test_only_pages_that_say_so_are_costly():

@@ -28,6 +28,7 @@ def test_a_pattern_has_a_shape(pattern, mode, shape):
 def test_what_python_does_not_read_is_not_analysed():
     assert parse_tree("/\\pL") is None
     assert parse_tree("(") is None
+    assert parse_tree("[[a]b]") is None
     assert can_match("(", "whole", is_path=True)
 
 
@@ -39,3 +40,10 @@ def test_anchors_in_the_middle_match_nothing(pattern):
 @pytest.mark.parametrize("pattern", ["^a$", "a*^b", "(^|x)a", "a($|x)", "[^a]", "\\D"])
 def test_other_anchors_may_match(pattern):
     assert can_match(pattern, "any", is_path=False)
+
+
+@pytest.mark.parametrize("depth", [10, 60, 300, 1000])
+def test_nested_groups_cost_no_more_than_others(depth):
+    assert can_match(f"{'(' * depth}/a{')*' * depth}", "start", is_path=True)
+    assert can_match(f"{'(b|' * depth}/a{')+' * depth}", "start", is_path=True)
+    assert find_shape(f"{'(b|' * depth}/a{')+' * depth}", "start").kind == "pattern"

@@ -73,7 +73,7 @@ def test_large_documents_are_not_searched(tmp_path):
     assert PlaceFinder().find(f"{path} document 1 line 1", field="a.b") == Place(str(path), 1)
 
 
-@pytest.mark.parametrize("content", [None, b"a: [", b"\xff", b"a: &x [*x]"])
+@pytest.mark.parametrize("content", [None, b"a: [", b"\xff", b"a: &x [*x]", b"[" * 100_000])
 def test_a_file_that_has_changed_has_the_line_of_the_object(tmp_path, content):
     path = tmp_path / "a.yaml"
     if content is not None:

@@ -37,5 +37,11 @@ async def test_it_reads_and_compares(engine_of):
     assert repr(policy) == "<EnginePolicy 1 services>"
 
 
+async def test_comparisons_are_limited(engine_of, monkeypatch):
+    monkeypatch.setattr("maesh_core.controller.checking.policy.COMPARISONS_LIMIT", 2)
+    policy = await engine_of(WEB)
+    assert [policy.covers(HttpMatch(), HttpMatch()) for _ in range(3)] == [True, True, False]
+
+
 async def test_a_policy_without_services_is_empty(engine_of):
     assert isinstance(await engine_of("kind: [\n"), EnginePolicy)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import msgspec
 import pytest
 import trustme
@@ -31,7 +33,8 @@ def build_section():
 
 async def check(found, now):
     section = build_section()
-    await check_authority(section, FakeReader(found), namespace="maesh", config_map="maesh-trust", now=now)
+    reader: Any = FakeReader(found)
+    await check_authority(section, reader, namespace="maesh", config_map="maesh-trust", now=now)
     (outcome,) = section.build().checks
     return outcome
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -57,6 +59,12 @@ class FakeApi:
             raise MaeshError(f"no answer for {path}")
         found = self._documents[path]
         return found if isinstance(found, bytes) else msgspec.json.encode(found)
+
+    async def post(self, path, body):
+        raise AssertionError(path)
+
+    def follow(self, path, query, *, silence_limit_s):
+        raise AssertionError(path)
 
 
 DOCUMENTS = {
@@ -153,7 +161,8 @@ def build_lease(holder="c1", renewed="2027-01-15T08:00:00.000000Z"):
 )
 async def test_the_lease_must_be_renewed_by_a_controller(lease, result, detail, section):
     builder, read = section(catalogue.CONTROLLERS)
-    await check_lease(builder, FakeReader(lease), "maesh", build_mesh(), NOW)
+    reader: Any = FakeReader(lease)
+    await check_lease(builder, reader, "maesh", build_mesh(), NOW)
     assert (read()["lease-renewed"].result, read()["lease-renewed"].details) == (result, (detail,))
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -85,7 +87,8 @@ async def test_an_api_server_that_does_not_answer_is_a_failure():
 async def test_the_user_is_told_what_is_missing(is_protected):
     section = SectionBuilder(catalogue.RIGHTS_OF_USER, catalogue.CATALOGUE[catalogue.RIGHTS_OF_USER])
     wanted = list_of_user("maesh", is_protected=is_protected)
-    await check_own(section, FakeReader(denied=["list"]), wanted)
+    reader: Any = FakeReader(denied=["list"])
+    await check_own(section, reader, wanted)
     (found,) = section.build().checks
     assert found.details == ("you may not list pods in namespace maesh",)
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -88,7 +90,7 @@ def build_route(name, generation, *observed, controller=CONTROLLER_NAME):
 
 async def check_routes(*pages):
     section = SectionBuilder(catalogue.WRITTEN, catalogue.CATALOGUE[catalogue.WRITTEN])
-    reader = FakeReader(*pages)
+    reader: Any = FakeReader(*pages)
     await check_statuses(section, reader, [WRITTEN])
     (found,) = section.build().checks
     return found, reader
@@ -100,7 +102,9 @@ async def test_a_status_of_an_older_generation_is_late():
 
 
 async def test_statuses_of_other_controllers_and_objects_of_any_shape_are_ignored():
-    odd = [{"metadata": {"name": "x"}, "status": status} for status in (None, 3, {"parents": 3}, {"parents": [3]})]
+    odd: list[Any] = [
+        {"metadata": {"name": "x"}, "status": status} for status in (None, 3, {"parents": 3}, {"parents": [3]})
+    ]
     odd += [{"metadata": {"name": "y"}, "status": {"parents": [{"controllerName": CONTROLLER_NAME, "conditions": 1}]}}]
     found, _ = await check_routes({"items": [build_route("a", 3, 1, controller="other"), *odd]})
     assert (found.result, found.details) == ("success", ("0 objects",))
@@ -118,5 +122,6 @@ async def test_all_pages_are_read_and_an_expired_page_begins_again():
 
 async def test_no_kind_with_statuses_needs_no_check():
     section = SectionBuilder(catalogue.WRITTEN, catalogue.CATALOGUE[catalogue.WRITTEN])
-    await check_statuses(section, FakeReader(), [])
+    reader: Any = FakeReader()
+    await check_statuses(section, reader, [])
     assert section.build().checks == ()

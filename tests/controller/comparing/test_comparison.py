@@ -5,6 +5,7 @@ import string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maesh_core.controller.comparing import requests
 from maesh_core.controller.comparing.asking import is_admitted
 from maesh_core.controller.comparing.comparison import compare_states
 from maesh_core.controller.explaining.explanation import ExplainedRequest
@@ -232,6 +233,18 @@ def test_servers_of_another_account_behind_the_same_service_are_opened():
     assert (change.old.outcome, change.new.outcome, change.is_every) == ("allowed", "allowed", True)
     (change,) = compare([*both, build_target("two", "other", ["web"])], both, **GUARDED).access
     assert (change.change, change.servers) == ("closes", ("shop/other",))
+
+
+def test_what_is_not_examined_may_open_access_even_if_something_is_closed(monkeypatch):
+    """A change within many rules: the examples of the removed one are examined, but not all others."""
+    monkeypatch.setattr(requests, "PATHS_LIMIT", 20)
+    rules = build_target("one", "app", ["web"], "group")
+    many = [(f"/{place}/", "GET") for place in range(20)]
+    old, new = (build_shop(rules, build_group("group", *matches)) for matches in ([("/gone", "PUT"), *many], many))
+    found = compare(old, new, **GUARDED)
+    assert [each.change for each in found.access] == ["closes"]
+    assert found.unclear[0].text.startswith("access rules differ: there are more combinations")
+    assert found.opens_access
 
 
 def test_what_would_be_denied_in_audit_mode_is_a_change_that_closes_nothing():

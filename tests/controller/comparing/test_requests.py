@@ -42,6 +42,13 @@ def test_a_limit_is_reported():
     assert not found.is_complete
 
 
+def test_changed_matches_are_examined_first():
+    matches = [HttpMatch(exact_path=f"/{n}") for n in range(500)]
+    found = build_examples(matches, changed=[HttpMatch(exact_path="/changed-and-long")])
+    assert ExampleRequest("GET", "/changed-and-long") in found.requests[:4]
+    assert not found.is_complete
+
+
 def test_a_pattern_without_samples_is_reported():
     assert not build_examples([HttpMatch(paths=(r"/\pL",))]).is_complete
 

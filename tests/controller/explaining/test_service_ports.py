@@ -1,11 +1,13 @@
 """The port of a request is found by number, protocol or name, and its type and scheme are those of the topology."""
 
+from typing import Any
+
 import pytest
 
 from maesh_core.controller.explaining.service_ports import find_port, find_scheme_source, find_traffic_type, fits
 from maesh_core.errors import ConfigurationError
 
-SERVICE = {
+SERVICE: dict[str, Any] = {
     "name": "dns",
     "trafficType": "udp",
     "annotations": {"maesh.containo.us/scheme": "h2c"},

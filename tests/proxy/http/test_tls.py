@@ -2,6 +2,7 @@
 
 import ssl
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_servers_outside_of_the_mesh_are_always_verified_and_only_by_name(is_ver
     assert tls.get_context(offers_http2=False, is_outside=True).verify_mode is ssl.CERT_REQUIRED
     assert not tls.is_for(None, address="10.0.0.1", name=NAME, is_outside=True)
     for kind, value, is_for in (("DNS", NAME, True), ("IP Address", "10.0.0.1", False)):
-        session = SimpleNamespace(getpeercert=lambda kind=kind, value=value: {"subjectAltName": ((kind, value),)})
+        session: Any = SimpleNamespace(getpeercert=lambda kind=kind, value=value: {"subjectAltName": ((kind, value),)})
         assert tls.is_for(session, address="10.0.0.1", name=NAME, is_outside=True) is is_for
 
 

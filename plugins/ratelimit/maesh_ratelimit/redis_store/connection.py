@@ -198,5 +198,5 @@ class RedisLink:
 
 
 def _cut(error: Exception) -> str:
-    text = (str(error) or type(error).__name__)[:ERROR_LIMIT]
+    text = (str(error) or type(error).__name__)[:ERROR_LIMIT].rstrip(".")
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

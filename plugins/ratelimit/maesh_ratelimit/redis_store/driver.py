@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Final, Literal
 
 from maesh_core.plugin import MetricFamily, Node
-from maesh_ratelimit.redis_store.connection import Link, StoreError
+from maesh_ratelimit.redis_store.connection import ERROR_LIMIT, Link, StoreError
 from maesh_ratelimit.redis_store.leases import Batch, LeaseBook
 from maesh_ratelimit.redis_store.limiter import LocalShare, RedisLimiter
 from maesh_ratelimit.settings import REDIS_STORE, Limit
@@ -95,6 +95,8 @@ class RedisStore:
                     await self._pause(AFTER_BATCH_S)
             except StoreError as error:
                 self._note_away(batch, str(error))
+            except Exception as error:  # an error in this code or the library: requests would wait forever
+                self._note_away(batch, f"unexpected {type(error).__name__}: {str(error)[:ERROR_LIMIT]!a}")
             await self._link.close()
             if self._time() - connected_at >= STEADY_S:
                 pause_s = FIRST_PAUSE_S

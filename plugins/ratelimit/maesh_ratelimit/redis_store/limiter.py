@@ -106,14 +106,14 @@ class RedisLimiter(Limiter):
         elif self._book.is_away and self._local is not None:
             self._local.give_back(source)
 
-    def count_missing(self, source: str | bytes) -> float:
-        """Return how many tokens a client's bucket lacks, by the last answer of Redis."""
+    def count_missing(self, source: str | bytes) -> float | None:
+        """Return how many tokens a client's bucket lacks, by the last answer of Redis; None if the lease has ended."""
         lease = self._find(source)
         if lease is not None:
             return float(max(0, self._terms.burst - lease.left - lease.tokens))
         if self._book.is_away and self._local is not None:
             return self._local.count_missing(source)
-        return 0.0
+        return None
 
     def _find(self, source: str | bytes) -> Lease | None:
         return self._leases.get(_shorten(source))
