@@ -16,6 +16,7 @@ from maesh_core.plugin import (
     ObjectKey,
     Pod,
     PortNode,
+    ServerNode,
     ServiceNode,
     TopologyView,
     parse_annotations,
@@ -62,9 +63,12 @@ class ModeFinder:
     def _reaches_others(self, node: ServiceNode, port: PortNode) -> bool:
         """Whether a server has the address of a pod or Service of another namespace whose access is enforced.
 
-        Who may write EndpointSlices in a namespace in audit mode must not open the pods of others with them.
+        Who may write EndpointSlices in a namespace in audit mode must not open the pods of others with them. A pod of
+        the service's own namespace may share the address of its node with others.
         """
-        for address in dict.fromkeys(server.address for server in port.servers if not server.is_name):
+        own = {address for server in port.servers for address in self._list_own(node, server)}
+        named = {server.address for server in port.servers if server.is_name}
+        for address in sorted({server.address for server in port.servers} - own - named):
             for type_ in (Pod, KubernetesService):
                 for found in self._view.find(type_, ADDRESS_INDEX, address):
                     namespace = found.metadata.namespace
@@ -75,6 +79,13 @@ class ModeFinder:
                         )
                         return True
         return False
+
+    def _list_own(self, node: ServiceNode, server: ServerNode) -> tuple[str, ...]:
+        """List the addresses of a server's pod, if that is in the namespace of the service."""
+        if server.pod is None or server.pod.namespace != node.key.namespace:
+            return ()
+        pod = self._view.get(Pod, server.pod)
+        return () if pod is None else pod.addresses
 
     def _find_common(self, name: str) -> Mode:
         """Find the mode of all services of a namespace that do not set their own."""

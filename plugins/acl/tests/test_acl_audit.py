@@ -111,6 +111,20 @@ def test_endpoints_in_a_namespace_in_audit_mode_do_not_open_the_pods_of_others(c
     assert open_.ask(WEB, "app") == (200, None)
 
 
+@pytest.mark.parametrize(("exists", "status"), [(True, 200), (False, 403)])
+def test_a_pod_in_audit_mode_may_have_the_address_of_its_node(cluster, exists, status):
+    service = build_service("app")
+    endpoints = build_object(
+        "EndpointSlice", "app", "discovery.k8s.io/v1", labels={"kubernetes.io/service-name": "app"}
+    )
+    endpoint = {"addresses": ["10.9.0.1"], "targetRef": {"kind": "Pod", "name": "app-0", "namespace": "shop"}}
+    endpoints |= {"addressType": "IPv4", "endpoints": [endpoint], "ports": [{"port": 8080}]}
+    pods = [build_pod("agent-0", "10.9.0.1", "agent", namespace="bank")]
+    pods += [build_pod("app-0", "10.9.0.1", "app", app="app")] if exists else []
+    shop = cluster(*pods, build_pod("web-0", WEB, "web"), service, endpoints, build_namespace("audit"))
+    assert shop.ask(WEB, "app")[0] == status
+
+
 def test_an_annotation_without_effect_is_a_notice(cluster):
     shop = cluster(*PODS, annotate(build_service("app"), "audit"))
     assert (
