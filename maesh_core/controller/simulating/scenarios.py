@@ -6,7 +6,7 @@ which names the place. docs/policy-tests.md describes the format.
 
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -122,7 +122,7 @@ def parse_scenario(text: str, path: str) -> Scenario:
     try:
         file = msgspec.convert(_get_value(document.body), ScenarioFile)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise ManifestError(path, str(error).replace("$.", "").replace("`$`", "the file")) from error
+        raise ManifestError(path, _describe_fault(error)) from error
     manifests = (file.manifests,) if isinstance(file.manifests, str) else file.manifests
     cases: list[Case] = []
     for place, request in enumerate(file.requests, 1):
@@ -138,8 +138,19 @@ def build_cases(request: Mapping[str, Any], origin: str) -> list[Case]:
     try:
         found = msgspec.convert(request, RequestPart)
     except msgspec.ValidationError as error:
-        raise ManifestError(origin, str(error).replace("$.", "")) from error
+        raise ManifestError(origin, _describe_fault(error)) from error
     return list(_expand(found, 1, origin))
+
+
+def _describe_fault(error: Exception) -> str:
+    """Describe why a file or a request cannot be decoded: where, and which verdicts there are."""
+    text, _, place = str(error).partition(" - at `$")
+    text = f"{text[:1].lower()}{text[1:].replace('`array`', 'a list').replace('`object`', 'a mapping')}"
+    if text.startswith("invalid enum value"):
+        text = text.replace("invalid enum value", "unknown verdict")
+        text = f"{text}; the verdicts are {', '.join(get_args(ExpectedOutcome))}"
+    place = place.strip("`.")
+    return f"{place}: {text}" if place else text
 
 
 def _get_value(body: Any) -> Any:
