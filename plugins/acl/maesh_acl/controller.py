@@ -1,5 +1,6 @@
 """The controller's half: finds which clients may reach each service, and builds its middleware's settings."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -31,6 +32,8 @@ from maesh_core.plugin import (
     Verdict,
     hookimpl,
 )
+
+_logger = logging.getLogger(__name__)
 
 
 class GrantBuilder:
@@ -126,6 +129,8 @@ class ControllerHalf:
     @hookimpl
     def maesh_api_pages(self, controller: ControllerNode) -> Sequence[ApiPage]:
         """Return the page of the denials of all proxies, and that of the rules that would allow them."""
+        if self._settings.mode == "audit":
+            _logger.warning("access control is in audit mode: requests that no rule allows pass, and are reported")
         denials = DenialPage(controller)
         return [denials, SuggestionPage(controller, denials)]
 

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from maesh_acl import AccessSettings
 from maesh_acl import gathering as module
+from maesh_acl.controller import ControllerHalf
 from maesh_acl.gathering import DenialGathering, DenialPage
 from maesh_acl.report import ClientAccount, CountedDenial, DenialKey, DenialReport, WorkerReport
 
@@ -155,3 +157,10 @@ async def test_the_page_asks_the_proxies_once_for_all_who_ask_within_a_second():
     time.now = 6.0
     await page.respond(PageRequest())
     assert controller.asked == 2
+
+
+@pytest.mark.parametrize("mode", ["audit", "enforce"])
+def test_a_controller_warns_that_it_only_audits(mode, caplog):
+    controller: Any = SimpleNamespace()
+    ControllerHalf(AccessSettings(mode=mode)).maesh_api_pages(controller)
+    assert ["audit mode" in each.message for each in caplog.records] == [True] * (mode == "audit")
