@@ -25,6 +25,7 @@ PART_BYTES = 2_500_000
 FLAGS = ("-fvisibility=hidden",)
 """Without it, Python's flags let every function be replaced at run time: none is inlined, each is called indirectly."""
 _find_weak_lists = re.compile(r"^\s*\.tp_weaklistoffset = .*\n", re.MULTILINE)
+_find_wrong_conditions = re.compile(r"\blikely\((\w+(?:\.f\d+)+) != (-?[\w.]+) && PyErr_Occurred\(\)\)")
 _find_indentation = re.compile(r"^[ \t]+", re.MULTILINE)
 
 
@@ -78,6 +79,7 @@ def main() -> None:
     )
     for file in Path(c_folder).rglob("*.c"):
         refuse_weak_references(file)
+        correct_conditions(file)
     for extension in extensions:
         extension.extra_compile_args = [*extension.extra_compile_args, *FLAGS]  # all have the same list
         if len(extension.sources) > 1:
@@ -120,6 +122,19 @@ def refuse_weak_references(file: Path) -> None:
     """
     text = file.read_text()
     changed = _find_weak_lists.sub("", text)
+    if changed != text:
+        file.write_text(changed)
+
+
+def correct_conditions(file: Path) -> None:
+    """Correct the conditions by which a function goes on if a constant tuple of numbers is set.
+
+    Such a tuple is not set if its first number has a certain value and an exception is set. Where the branch for a
+    tuple that is set comes first, mypyc negates only the first half of that, so that the function always raises
+    NameError.
+    """
+    text = file.read_text()
+    changed = _find_wrong_conditions.sub(r"likely(!(\1 == \2 && PyErr_Occurred()))", text)
     if changed != text:
         file.write_text(changed)
 

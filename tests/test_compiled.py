@@ -242,6 +242,14 @@ def test_sources_are_joined_to_parts_of_about_the_same_size_in_their_order(tmp_p
     assert found == [["a.c", "b.c"], ["c.c", "d.c"], ["e.c"]]
 
 
+def test_a_condition_that_mypyc_negates_by_half_is_corrected(tmp_path):
+    file = tmp_path / "module.c"
+    right = "if (unlikely(cpy_r_r1.f0 == -113.0 && PyErr_Occurred())) {"
+    file.write_text(f"{right}\nif (likely(cpy_r_r36.f0 != -113.0 && PyErr_Occurred())) goto CPyL21;\n")
+    load_extensions().correct_conditions(file)
+    assert file.read_text() == f"{right}\nif (likely(!(cpy_r_r36.f0 == -113.0 && PyErr_Occurred()))) goto CPyL21;\n"
+
+
 @needs_compiler
 def test_a_module_that_mypyc_refuses_is_not_compiled_and_the_reason_is_one_line(tree, monkeypatch):
     monkeypatch.delenv(compiled.PURE_VARIABLE, raising=False)
