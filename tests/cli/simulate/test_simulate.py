@@ -83,7 +83,7 @@ def test_manifests_of_the_command_replace_those_of_the_file(simulate, tmp_path):
         ("requests: []", "names no manifests"),
         ("manifests: missing\nrequests: []", "missing: no such file or folder"),
         ("manifests: acl.yaml\nplugins: [alc]\nrequests: []", "plugin 'alc' is not installed"),
-        ("manifests: acl.yaml\nrequests: 7", "policy.yaml: Expected `array`, got `int`"),
+        ("manifests: acl.yaml\nrequests: 7", "policy.yaml: requests: expected a list, got `int`"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(simulate, text, problem):
