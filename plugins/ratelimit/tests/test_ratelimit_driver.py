@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from maesh_ratelimit.buckets import BucketTable
 from maesh_ratelimit.node_store import NodeStore
+from maesh_ratelimit.proxy import RateLimitFactory
 from maesh_ratelimit.redis_store.connection import StoreError
 from maesh_ratelimit.redis_store.driver import HEARTBEAT_S, LONGEST_PAUSE_S, RedisStore
 from maesh_ratelimit.redis_store.script import parse_answer
-from maesh_ratelimit.settings import Limit
+from maesh_ratelimit.settings import Limit, ServiceLimits
 from maesh_ratelimit.store import ASK
 
-from maesh_testing import FakeNode
+from maesh_testing import FakeExchange, FakeNode
 
 from .redis_model import ModelRedis
 
@@ -272,3 +273,15 @@ async def test_the_readme_lists_the_metrics_with_their_labels(world):
         for family in world.store.collect_metrics()
     }
     assert listed == served
+
+
+async def test_headers_leave_out_a_limit_of_which_nothing_is_known(world):
+    stores = {"node": NodeStore(BucketTable(world.node), time=world.node.read_time), "redis": world.store}
+    hour = Limit(name="hour", average=100, burst=100, period_s=3600.0, store="redis")
+    for others, shown in (((Limit(name="default", average=1, burst=1),), [b'"default";r=1;t=0']), ((), [])):
+        settings = ServiceLimits(limits=(*others, hour), shows_headers=True)
+        limit = RateLimitFactory(world.node, stores).build_middleware(settings, "shop/cart")
+        answered = FakeExchange(client_address="10.0.0.1")
+        limit.on_response(answered)
+        assert answered.response_headers.get_all(b"RateLimit") == shown
+        assert answered.response_headers.get(b"RateLimit-Policy").endswith(b'"hour";q=100;w=3600')

@@ -342,21 +342,6 @@ def test_headers_say_what_is_left_and_when_all_of_it_is_back(world):
     assert answered.response_headers.get(b"RateLimit-Policy") == b'"default";q=20;w=2, "hour";q=100;w=3600'
 
 
-def test_headers_leave_out_a_limit_of_which_nothing_is_known(world, monkeypatch):
-    limits = (limit_of("default", 1), limit_of("hour", 100, 100, period_s=3600.0))
-    limit = world.build(BucketTable(world.node), "shop/cart", *limits, shows_headers=True)
-    first, second = (each.limiter for each in limit._limits)
-    answered = exchange()
-    assert limit.on_request(answered) is None
-    monkeypatch.setattr(second, "count_missing", lambda source: None)
-    limit.on_response(answered)
-    assert answered.response_headers.get_all(b"RateLimit") == [b'"default";r=0;t=1']
-    monkeypatch.setattr(first, "count_missing", lambda source: None)
-    headers = read_headers(limit.on_request(exchange()))
-    assert b"RateLimit" not in headers
-    assert b"RateLimit-Policy" in headers
-
-
 @pytest.mark.parametrize("shows_headers", [True, False])
 def test_a_refusal_has_the_headers_only_if_they_are_asked_for(world, shows_headers):
     limit = world.build(BucketTable(world.node), "shop/cart", limit_of(), shows_headers=shows_headers)
