@@ -174,6 +174,7 @@ class Script:
             self.count("branch_failures", int(bool(request.branch)), destination=destination, **key)
         if request.branch:
             self.count("branch_requests", code=str(status), destination=destination, **key)
+            self.count("branch_request_duration_seconds_count", destination=destination, **key)
         self.record(
             Kind="tunnel" if status == 101 else "http",
             ClientHost=client,
