@@ -224,7 +224,7 @@ def test_flagger_rolls_back_a_split_whose_new_version_fails(release, prometheus,
         release.count_answers(20)
         return not flagger.check_metrics() and flagger.values["failure-rate"]
 
-    assert wait_until(measure, "a measured failure rate") == [100.0]
+    assert wait_until(measure, "a measured failure rate") == [pytest.approx(100.0)]
     wait_until(lambda: flagger.advance() == "Failed", "the rollback")  # a conflict or an empty interval delays a turn
     assert flagger.get_weights() == (100, 0)
     wait_until(lambda: release.count_answers(8) == {"old": 8}, "no answer of the new version")
