@@ -6,7 +6,7 @@ Takes texts of annotations; returns checked sources, which proxy/routing/request
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 ADDRESS, ACCOUNT, HOST, HEADER, PATH = "ip", "account", "host", "header", "path"
@@ -25,25 +25,33 @@ _match_name = re.compile(r"\{[A-Za-z_][A-Za-z0-9_-]*\}").fullmatch
 _match_segment = re.compile(r"(?:[A-Za-z0-9._~!$&'()+=:@-]|%[0-9A-Fa-f]{2})+").fullmatch
 """A segment of a path (RFC 3986 section 3.3) without `*`, which is a wildcard, and without `,` and `;`."""
 
-CheckArgument = Callable[[str], str | None]
-"""Returns what is wrong with the argument of a source, to follow the source; None if nothing is."""
+
+class ArgumentChecker(Protocol):
+    """A kind of sources of a plugin."""
+
+    def find_argument_problem(self, argument: str) -> str | None:
+        """Explain why the argument of a source is invalid, as the end of a sentence; None if it is valid."""
 
 
-def parse_sources(text: str, plugin_kinds: Mapping[str, CheckArgument] | None = None) -> tuple[str, ...]:
+def parse_sources(
+    text: str, plugin_kinds: Mapping[str, ArgumentChecker] | None = None, *, accounts_setting: str = ""
+) -> tuple[str, ...]:
     """Parse sources separated by commas; raises ValueError with a text that follows the value.
 
-    `plugin_kinds` are the kinds of plugins, with what checks their arguments. Kinds and names of headers become lower
-    case.
+    `plugin_kinds` are the kinds of plugins by name. `accounts_setting` names the setting that a user must enable before
+    `account` can be used; it is empty if that is enabled. Kinds and names of headers become lower case.
     """
     found = [_parse_one(part.strip(), plugin_kinds or {}) for part in text.split(",")]
     if len(found) > SOURCES_LIMIT:
         raise ValueError(f"has more than {SOURCES_LIMIT} sources")
     if len(set(found)) < len(found):
         raise ValueError("has a source twice")
+    if accounts_setting and ACCOUNT in found:
+        raise ValueError(f"needs the accounts of clients: --set {accounts_setting}=true")
     return tuple(found)
 
 
-def _parse_one(text: str, plugin_kinds: Mapping[str, CheckArgument]) -> str:
+def _parse_one(text: str, plugin_kinds: Mapping[str, ArgumentChecker]) -> str:
     kind, colon, argument = text.partition(":")
     if not colon and kind in (ADDRESS, ACCOUNT, HOST):
         return kind
@@ -54,7 +62,7 @@ def _parse_one(text: str, plugin_kinds: Mapping[str, CheckArgument]) -> str:
             raise ValueError(f"has an invalid path template: {problem}")
         return text
     if colon and kind in plugin_kinds:
-        if problem := plugin_kinds[kind](argument):
+        if problem := plugin_kinds[kind].find_argument_problem(argument):
             raise ValueError(f"has an invalid source: {problem}")
         return text
     if kind in SHIPPED_KINDS and colon:

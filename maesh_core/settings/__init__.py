@@ -64,6 +64,19 @@ class CommonSettings:
     origins: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ManifestSettings(CommonSettings):
+    """What determines the services of a mesh: shared by all commands that read manifests."""
+
+    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
+    default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
+    ignore_namespaces: Annotated[
+        tuple[str, ...], Meta(description="Namespaces to ignore, even if they are watched.")
+    ] = ()
+    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces to watch; default: all.")] = ()
+    recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
+
+
 OWN_HTTP_PORT = 16000
 """Default of `own_http_port`, between the default ranges of other entrypoints and the ports that systems choose."""
 
@@ -82,16 +95,9 @@ class ClientHeaderSettings(CommonSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeshSettings(ClientHeaderSettings):
+class MeshSettings(ClientHeaderSettings, ManifestSettings):
     """Settings that determine the configuration: shared by `controller` and `up`."""
 
-    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
-    default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
-    ignore_namespaces: Annotated[
-        tuple[str, ...], Meta(description="Namespaces to ignore, even if they are watched.")
-    ] = ()
-    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces to watch; default: all.")] = ()
-    recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
     http_port: Annotated[FirstPort, Meta(description="First HTTP entrypoint.")] = 5000
     tcp_port: Annotated[FirstPort, Meta(description="First TCP entrypoint.")] = 10000
     limit_http_port: Annotated[Limit, Meta(description="Maximum number of HTTP entrypoints.")] = 100
@@ -360,21 +366,14 @@ class UpSettings(MeshSettings, CarryingSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainSettings(ClusterSettings, ApiClientSettings):
+class ExplainSettings(ManifestSettings, ClusterSettings, ApiClientSettings):
     """Settings of `maesh explain`."""
 
     endpoint: Annotated[
         str,
         Meta(description="Base URL of one controller; default: one of the cluster's, or the one on this machine."),
     ] = ""
-    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
     json: Annotated[bool, Meta(description="Print JSON instead of text.")] = False
-    recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
-    default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
-    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces to watch; default: all.")] = ()
-    ignore_namespaces: Annotated[
-        tuple[str, ...], Meta(description="Namespaces to ignore, even if they are watched.")
-    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,15 +414,8 @@ class PluginCommandSettings(ClusterSettings, ApiClientSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManifestCommandSettings(PluginCommandSettings):
+class ManifestCommandSettings(PluginCommandSettings, ManifestSettings):
     """Settings of the commands of plugins that also read manifests."""
-
-    recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
-    default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
-    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces to watch; default: all.")] = ()
-    ignore_namespaces: Annotated[
-        tuple[str, ...], Meta(description="Namespaces to ignore, even if they are watched.")
-    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

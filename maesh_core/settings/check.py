@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from maesh_core.settings import ApiClientSettings, ClusterSettings, LogLevel
+from maesh_core.settings import ApiClientSettings, ClusterSettings, LogLevel, ManifestSettings
 from maesh_core.values.parsing import Duration
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckSettings(ClusterSettings, ApiClientSettings):
+class CheckSettings(ManifestSettings, ClusterSettings, ApiClientSettings):
     """Settings of `maesh check`."""
 
     log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines to write.")] = "error"
@@ -28,7 +28,6 @@ class CheckSettings(ClusterSettings, ApiClientSettings):
         str,
         Meta(description="Base URL of one controller; default: those of the cluster, or the one on this machine."),
     ] = ""
-    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
     cluster_domain: Annotated[str, Meta(description="DNS domain of the cluster.")] = "cluster.local"
     format: Annotated[
         Literal["text", "json", "sarif", "github"],
@@ -44,10 +43,4 @@ class CheckSettings(ClusterSettings, ApiClientSettings):
     ] = "error"
     ignore_codes: Annotated[
         tuple[str, ...], Meta(description="Codes of findings to leave out, such as MSH213; separated by commas.")
-    ] = ()
-    recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
-    default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
-    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces to watch; default: all.")] = ()
-    ignore_namespaces: Annotated[
-        tuple[str, ...], Meta(description="Namespaces to ignore, even if they are watched.")
     ] = ()

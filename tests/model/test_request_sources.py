@@ -17,6 +17,16 @@ from maesh_core.model.request_sources import (
 )
 
 
+class Claims:
+    """A kind of sources of a plugin, all of whose arguments have the same problem."""
+
+    def __init__(self, problem):
+        self._problem = problem
+
+    def find_argument_problem(self, argument):
+        return self._problem
+
+
 @pytest.mark.parametrize(
     ("text", "sources"),
     [
@@ -30,7 +40,7 @@ from maesh_core.model.request_sources import (
     ],
 )
 def test_sources_are_separated_by_commas(text, sources):
-    assert parse_sources(text, {"claim": lambda argument: None}) == sources
+    assert parse_sources(text, {"claim": Claims(None)}) == sources
 
 
 @pytest.mark.parametrize(
@@ -51,7 +61,7 @@ def test_sources_are_separated_by_commas(text, sources):
 )
 def test_an_invalid_text_is_an_error_that_names_the_rule(text, rule):
     with pytest.raises(ValueError, match=re.escape(rule)):
-        parse_sources(text, {"claim": lambda argument: "no claims today"})
+        parse_sources(text, {"claim": Claims("no claims today")})
 
 
 @pytest.mark.parametrize(
@@ -110,6 +120,13 @@ def test_a_template_of_texts_matches_its_own_path_and_no_longer_one(segments):
         if b"/" not in decoded.replace(b"/", b"", len(segments)):
             assert compile_template(template)(decoded) == b""
             assert compile_template(template)(decoded + b"/x") is None
+
+
+def test_accounts_need_the_setting_that_sends_them_to_proxies():
+    assert parse_sources("ip,account") == ("ip", "account")
+    with pytest.raises(ValueError, match=r"needs the accounts of clients: --set x\.accounts=true"):
+        parse_sources("ip,account", accounts_setting="x.accounts")
+    assert parse_sources("ip", accounts_setting="x.accounts") == ("ip",)
 
 
 def test_a_source_of_a_plugin_that_is_off_names_its_flag():

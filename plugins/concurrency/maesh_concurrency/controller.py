@@ -64,12 +64,11 @@ class ConcurrencyBuilder:
         if text is None:
             return ()
         try:
-            sources = parse_sources(text, {name: kind.find_argument_problem for name, kind in self._kinds.items()})
-            if "account" in sources and not self._settings.accounts:
-                raise ValueError("needs the accounts of clients: --set concurrency.accounts=true")
+            return parse_sources(
+                text, self._kinds, accounts_setting="" if self._settings.accounts else "concurrency.accounts"
+            )
         except ValueError as error:
             raise build_annotation_error(SOURCE, text, str(error)) from error
-        return sources
 
     def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
         """Describe the limit in a line."""

@@ -116,10 +116,8 @@ class RateLimitBuilder:
 
     def _parse_sources(self, text: str) -> tuple[str, ...]:
         """Parse sources; raises ValueError, also for accounts that proxies do not get."""
-        sources = parse_sources(text, {name: kind.find_argument_problem for name, kind in self._kinds.items()})
-        if "account" in sources and not self._settings.accounts:
-            raise ValueError("needs the accounts of clients: --set ratelimit.accounts=true")
-        return sources
+        setting = "" if self._settings.accounts else "ratelimit.accounts"
+        return parse_sources(text, self._kinds, accounts_setting=setting)
 
     def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
         """Describe the limits, each in a line."""
