@@ -22,7 +22,7 @@ COPY maesh_core maesh_core
 COPY plugins plugins
 COPY examples/plugins examples/plugins
 # All is resolved here, at one time and within the pinned versions; EXTRA_PLUGINS is meant to be split into words.
-RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --constraint constraints.txt --wheel-dir /wheels . ./plugins/* "./plugins/otel[http]" "./plugins/ratelimit[redis]" ${EXTRA_PLUGINS}
+RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --constraint constraints.txt --wheel-dir /wheels . ./plugins/* "./plugins/compress[br,zstd]" "./plugins/otel[http]" "./plugins/ratelimit[redis]" ${EXTRA_PLUGINS}
 RUN python -m venv --without-pip /maesh
 RUN python -m pip --python /maesh/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps /wheels/*.whl
 RUN /maesh/bin/python -I -B -c "from maesh_core import engine; print('engine:', engine.form, engine.reason)"

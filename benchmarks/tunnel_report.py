@@ -83,4 +83,4 @@ def render_mtls(stage: Stage) -> str:
 
 def render_mtls_scale(stage: Sequence[Sequence[str]]) -> str:
     """Render the figures of the large mesh."""
-    return f"## A mesh of 1,000 nodes with encryption\n\n{SCALE_WORDS}\n\n{render_rows(['what', 'figure'], stage)}"
+    return f"## A large mesh with encryption\n\n{SCALE_WORDS}\n\n{render_rows(['what', 'figure'], stage)}"
