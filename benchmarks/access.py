@@ -125,7 +125,7 @@ async def measure_requests(turns: int) -> str:
 
 
 def render_added(title: str, variants: Mapping[str, Engine], loads: Sequence[Sequence[bytes]], turns: int) -> str:
-    """Measure what each variant adds to the first in each load, heads alike and heads that differ; gives the table."""
+    """Measure what each variant adds to the first one, with equal heads and with different ones; return the table."""
     lines = [f"| {title} | heads alike | heads that differ |", "| --- | --- | --- |"]
     added: dict[str, list[str]] = {name: [] for name in variants}
     bare = next(iter(variants))

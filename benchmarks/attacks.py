@@ -24,8 +24,8 @@ BURST_BYTES = 8_000_000
 ONE_BYTE_CHUNKS = b"1\r\nz\r\n" * 20_000
 BUFFER_BYTES = 1 << 20
 CONDITIONS, LONG_PAIRS = 15, 800
-"""Header fields and query parameters that costly rules read, and how often `ab` is in the value that patterns read: so
-often that the limit of patterns is just not reached."""
+"""The number of header fields and query parameters that costly rules read, and how often the value that patterns read
+repeats `ab`: it stays just below the limit of patterns."""
 CONNECT_LIMIT_S = 0.5
 WAIT_S = 0.1
 """How long a wait may last before the end is looked for."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One load. `length` is the size of the body that is carried, in the direction that the method tells.
+    """One load. `length` is the size of the body, which `method` puts in the request or in the response.
 
     `route` is the service that is asked for, and `only` names the proxies that have it, all when it is empty. Cases
-    with one `beside` are measured in turns, since they are compared with each other: with the first of them. The
-    proxy sends copies of `copied_share` of the requests to the same servers.
+    with the same `beside` are measured in turns, because each of them is compared with the first one. The proxy sends
+    copies of `copied_share` of the requests to the same servers.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Sources of requests: what of a request identifies a client, for plugins that limit each client, such as ratelimit.
+"""Sources of requests: the parts of a request that identify its client, for plugins that limit each client.
 
 Takes texts of annotations; returns checked sources, which proxy/routing/request_sources.py compiles. A source is
 `KIND` or `KIND:ARGUMENT`. Several, separated by commas, identify a client by all their values together. Pure.

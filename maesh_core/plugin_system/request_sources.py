@@ -1,7 +1,7 @@
-"""The interfaces of sources of requests: what of a request identifies a client, for plugins that limit each client.
+"""The interfaces of sources of requests: the parts of a request that identify its client, for limits of each client.
 
 The core has the sources of model/request_sources.py; plugins add further kinds, such as `claim` of the plugin jwt.
-Declares, and does nothing.
+Interfaces only.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from maesh_core.plugin_system.interfaces import Exchange
 # --- request sources -------------------------------------------------------------------------------------------------
 
 SourceReader: TypeAlias = Callable[[Exchange], str | bytes | None]
-"""Returns what identifies the client of a request; None if whoever asks must leave the request alone."""
+"""Returns what identifies the client of a request; None: the caller's limit does not apply to the request."""
 
 
 class SourceKind(Protocol):
@@ -29,11 +29,11 @@ class SourcedBuilder(Protocol):
     """An optional part of a middleware's builder: one whose annotations name sources."""
 
     def use_source_kinds(self, kinds: Mapping[str, SourceKind]) -> None:
-        """Know the kinds that enabled plugins add, by name; called once, before anything is built."""
+        """Store the kinds that enabled plugins add, by name. Called once, before anything is built."""
 
 
 class RequestSource(Protocol):
-    """A kind of sources of a plugin, in the proxy. It must not block, and bound what it remembers."""
+    """A kind of sources of a plugin, in the proxy. It must not block, and must bound what it remembers."""
 
     name: str
     """The name of its `SourceKind`."""
@@ -41,6 +41,6 @@ class RequestSource(Protocol):
     def build_reader(self, argument: str) -> SourceReader:
         """Build the function that reads one source from requests; raising refuses the routes that need it.
 
-        A request without the value must get a value of its own, not None: clients must not escape a limit by leaving
-        something out.
+        For a request without the value, the function must return another value, not None: clients must not escape a
+        limit by leaving something out.
         """

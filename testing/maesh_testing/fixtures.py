@@ -106,7 +106,7 @@ def start_mesh(
 
 @pytest.fixture
 def policy() -> Policy:
-    """Give what builds meshes from manifests, without a cluster, to test who may call whom and where requests go."""
+    """Return a builder of meshes from manifests, for tests of who may call whom and where requests go."""
     return Policy()
 
 

@@ -60,7 +60,7 @@ async def repeat(
 ) -> "Report":
     """Run the checks until none fails, or until the time is over; returns the last report.
 
-    `tell` is called with what is waited for, when that changes.
+    Calls `tell` with a line about the failing checks whenever these change.
     """
     until, told = clock() + settings.wait, ""
     while True:

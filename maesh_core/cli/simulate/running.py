@@ -1,4 +1,4 @@
-"""Runs the files that `maesh simulate` is given: reads them, builds the states that they name, and asks.
+"""Runs the scenario files of `maesh simulate`: reads them, builds the states that they name, and runs their cases.
 
 Takes settings and paths; returns results in the order of the files. Files with the same manifests and plugins share one
 state. Raises MaeshError for what cannot be read.

@@ -1,7 +1,7 @@
 """The kinds of findings that the core reports, by code; plugins name their own (plugin_system/policy_checks.py).
 
 MSH1xx are about files and objects, MSH2xx about Services, MSH3xx about rules, their matches and weights. Values only. A
-code is never given to another kind of finding. docs/check.md lists all of them, each with a case in the tests.
+code is never reused for another kind of finding. docs/check.md lists all of them, each with a case in the tests.
 """
 
 from typing import Final

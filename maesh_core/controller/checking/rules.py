@@ -41,14 +41,14 @@ class _Place(NamedTuple):
 
 
 class _Verdicts:
-    """What was found about rules and matches on all ports: what applies on one port is not reported for another."""
+    """Results about rules and matches over all ports: one that applies on any port is not reported."""
 
     def __init__(self) -> None:
         self.reached: set[_Place] = set()
         self.hidden_rules: dict[_Place, tuple[str, ...]] = {}
-        """By rule: what gets its requests."""
+        """The names of the rules that get the requests of a rule."""
         self.hidden_matches: dict[_Place, str] = {}
-        """By match of a rule that is reached: what gets its requests."""
+        """The name of the rule that gets the requests of a match, whose own rule is reached."""
         self.texts: dict[_Place, dict[str, str]] = {}
         self.comparisons = 0
 
@@ -84,10 +84,10 @@ def _build(place: _Place, code: str, text: str) -> PolicyFinding:
 
 
 def _check_order(table: RuleTable, verdicts: _Verdicts) -> None:
-    """Find the matches and rules whose requests earlier ones get."""
+    """Find the matches and rules that never apply because earlier ones get all of their requests."""
     earlier: list[tuple[HttpMatch, int]] = []
     matches: dict[int, dict[_Place, int | None]] = {}
-    """By rule: each of its matches, and the rule that gets its requests."""
+    """For each rule: its matches, each with the earlier rule that gets all of its requests, or None."""
     for each in table.order:
         rule, found = table.rules[each.rule], _find_covering(each.match, earlier, verdicts)
         place = _find_place(rule)

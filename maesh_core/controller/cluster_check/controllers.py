@@ -99,7 +99,7 @@ class MeshAnswers(msgspec.Struct, frozen=True, kw_only=True):
         return [latest[name] for name in sorted(latest)]
 
     def find_plugins(self) -> tuple[str, ...] | None:
-        """Find the plugins of the mesh; None if no controller tells them, as those of earlier versions."""
+        """Find the plugins of the mesh; None if no controller reports them: controllers of earlier versions do not."""
         return next((report.plugins for report in self.reports if report.plugins), None)
 
 

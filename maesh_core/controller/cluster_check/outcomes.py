@@ -1,4 +1,4 @@
-"""The results of checks, as values. Pure: knows neither what is checked nor how results are shown."""
+"""The results of checks, as values. Pure: independent of what is checked, and of how results are shown."""
 
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -72,20 +72,20 @@ class SectionBuilder:
         return f"<SectionBuilder {self._name}: {len(self._outcomes)} of {len(self._checks)}>"
 
     def succeed(self, check_id: str, *details: str) -> None:
-        """Say that all is well, and what was found."""
+        """Record that the check passed, with what it found."""
         self._keep(check_id, SUCCESS, details)
 
     def judge(self, check_id: str, problems: Sequence[str], *, found: Sequence[str] = ()) -> bool:
-        """Say that a check failed for these problems, or that all is well if there are none; returns which."""
+        """Record that a check failed for these problems, or that it passed if there are none; return whether it did."""
         self._keep(check_id, ERROR if problems else SUCCESS, problems or found)
         return not problems
 
     def warn(self, check_id: str, problems: Sequence[str], *, found: Sequence[str] = ()) -> None:
-        """Say that something may become a problem, or that all is well."""
+        """Record a warning about these problems, or that the check passed if there are none."""
         self._keep(check_id, WARNING if problems else SUCCESS, problems or found)
 
     def fail(self, check_id: str, error: MaeshError | str) -> None:
-        """Say that a check failed; if the user may not read what it needs, that it could not be made."""
+        """Record that a check failed, or a warning if the user may not read what it needs."""
         is_forbidden = isinstance(error, KubernetesError) and error.status == FORBIDDEN
         if is_forbidden:
             self._keep(check_id, WARNING, (f"this could not be checked: {error}",))
@@ -93,7 +93,7 @@ class SectionBuilder:
             self._keep(check_id, ERROR, (str(error),))
 
     def skip(self, check_id: str, reason: str) -> None:
-        """Say that a check was not made."""
+        """Record that a check was skipped."""
         self._keep(check_id, SKIPPED, (reason,))
 
     def skip_rest(self, reason: str) -> None:

@@ -164,7 +164,7 @@ def list_authority(namespace: str, names: Authority) -> list[Permission]:
 
 
 def list_of_user(namespace: str, *, is_protected: bool) -> list[Permission]:
-    """List what the commands need of their user: to reach the controllers' API, if it is protected or not."""
+    """List the permissions that the commands need of their user to reach the controllers' API, protected or not."""
     pods = Permission(verb="list", resource="pods", namespace=namespace)
     if not is_protected:
         return [pods, Permission(verb="get", resource="pods", subresource="proxy", namespace=namespace)]

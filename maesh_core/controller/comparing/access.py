@@ -1,7 +1,7 @@
-"""Compares who may call a port: for each group of clients, the examples that only one state lets in.
+"""Compares who may call a port: for each group of clients, the examples that only one state admits.
 
-A request is let in if access control admits it, whether a server is ready for it or not. Where a state lets clients
-reach some of the servers only, the accounts of these servers are compared, too (servers.py).
+Only access control counts here, not whether a server is ready. If a state lets clients reach only some of the servers,
+the accounts of these servers are compared, too (servers.py).
 """
 
 from collections.abc import Callable, Iterator

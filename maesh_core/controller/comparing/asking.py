@@ -17,14 +17,14 @@ from maesh_core.controller.mesh_states.state import MeshState
 from maesh_core.model.keys import ObjectKey, cut_port_key
 
 ANYBODY = "*"
-"""Stands for the clients that no rule names."""
+"""The client of examples for all clients that no rule names."""
 ABSENT = "absent"
 SHOWN_STEPS = 3
 SHOWN_REQUESTS = 5
 
 
 class ClientGroup(NamedTuple):
-    """Clients that the rules of both states treat alike; the first account stands for all. None: clients without one.
+    """Clients that the rules of both states treat alike. `account` is the examined one; None: a client without a pod.
 
     `clients` are as in `changes.AccessChange`.
     """
@@ -34,7 +34,7 @@ class ClientGroup(NamedTuple):
 
 
 Answers = tuple[ExampleRequest, Explanation | None, Explanation | None]
-"""An example, and the answers of the old and the new state; None if a state has no such port."""
+"""An example, and the answers of the old and the new state; None if a state has no such port or client."""
 
 ADMITTED = frozenset({"allowed", "answered", "unserved"})
 
@@ -82,7 +82,7 @@ class PortQuestions(NamedTuple):
         return [ClientGroup(None, (ANYBODY,)), *found]
 
     def list_namespace_groups(self) -> list[ClientGroup]:
-        """Group the clients by the routes that apply to them: all, and those of namespaces with rules of their own."""
+        """Group the clients by the routes that apply to them: all, and those of each namespace with own rules."""
         views = (self.before, self.after)
         namespaces = {each for view in views if view is not None for each in view.namespaces}
         found = {account.partition("/")[0]: account for account in self._list_inhabitants(namespaces)}
@@ -97,7 +97,7 @@ class PortQuestions(NamedTuple):
         return ["/".join(found[namespace]) for namespace in sorted(namespaces) if namespace in found]
 
     def explain(self, group: ClientGroup, *, is_open: bool = False) -> list[Answers]:
-        """Explain all examples for a group in both states; None if a state has no such port."""
+        """Explain all examples for a group in both states; None if a state has no such port or client."""
         asked = []
         for state, view in ((self.old, self.before), (self.new, self.after)):
             explainer = None if view is None else state.build_explainer(self.name.service, is_open=is_open)

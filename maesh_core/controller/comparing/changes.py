@@ -16,7 +16,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Example(_Value, frozen=True):
     """A request, connection or session whose result differs. `port` is `80/tcp`.
 
-    `client` is a service account, `namespace/name`, or `*` for clients without one that a rule names.
+    `client` is a service account, `namespace/name`, or `*` for clients whose account no rule names.
     """
 
     client: str
@@ -66,7 +66,7 @@ class AccessChange(_Value, frozen=True):
 
 
 class RouteChange(_Value, frozen=True):
-    """Requests that go elsewhere, in other shares, or get another response. `client` is the namespace concerned."""
+    """Requests that go elsewhere, in other shares, or get another response. `example` names the client."""
 
     service: str
     port: str

@@ -1,5 +1,5 @@
-"""Builds example requests that tell the rules of a port apart: for each rule, requests that it matches and that it
-does not.
+"""Builds example requests that distinguish the rules of a port: for each rule, requests that it matches, and
+requests that it does not match.
 
 Takes the matches of both states' routes and access rules; returns requests, simple ones first. Every method, path,
 header and query that a match mentions occurs, in all combinations up to a limit.

@@ -1,6 +1,6 @@
-"""Compares where the requests of a port go, and what its middlewares do, whoever the client is.
+"""Compares where the requests of a port go, and what its middlewares do, for the clients of each namespace.
 
-Access control is left out here (access.py compares it), so routes are compared for requests that it denies, too.
+The comparison ignores access control, which access.py compares: it also covers requests that access control denies.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def compare_limits(questions: PortQuestions) -> list[LimitChange]:
 def _collect(
     questions: PortQuestions, describe: Callable[[Explanation], object]
 ) -> list[tuple[ClientGroup, list[Answers], bool]]:
-    """Collect the examples whose descriptions differ, by the pair of descriptions; a namespace only if it differs."""
+    """Group the examples that differ by their pair of descriptions; skip a namespace that repeats a group."""
     known: set[object] = set()
     collected = []
     for group in questions.list_namespace_groups():

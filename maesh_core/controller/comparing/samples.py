@@ -16,7 +16,7 @@ SAMPLES_LIMIT = 24
 REPEATED_LIMIT = 64
 """The longest repetition that is written out."""
 _CANDIDATES = "a1A-_.0zZ9/x~"
-"""Characters of which the first that is in a class stands for the class."""
+"""Candidates for the sample of a character class: its sample is the first of them that is in the class."""
 _parser: Any = importlib.import_module("re._parser")
 _constants: Any = importlib.import_module("re._constants")
 

@@ -1,4 +1,4 @@
-"""Finds the servers of a service that access control lets a client reach, where it lets it reach some of them only.
+"""Finds the servers of a service that a client may reach, if access control allows only some of them.
 
 Takes explanations of one request, with and without access control. A service may have pods of several service accounts,
 and a rule may allow a client to reach those of one account.

@@ -159,7 +159,7 @@ def _build_servers(port: PortNode, scheme: str, service: ObjectKey) -> tuple[Ser
 
 
 def _build_names(port: PortNode, annotations: Mapping[str, str]) -> tuple[NamedServer, ...]:
-    """List the servers that are known by name. They are not told who the client is, unless an annotation says so."""
+    """List the servers with a DNS name. They get fields that identify the client only if an annotation says so."""
     named = [server for server in port.servers if server.is_name]
     if not named:
         return ()

@@ -84,7 +84,7 @@ class RecordedObjects:
 
 
 class _Recorded:
-    """Stands for the source whose batches were recorded; the engine only needs its name."""
+    """Replays the recorded batches of a source to an engine, under the name of that source."""
 
     name = "kubernetes"
 

@@ -78,7 +78,7 @@ class MeshState:
         return "" if key is None else f"{key.namespace}/{key.name}"
 
     def build_explainer(self, service: ObjectKey, *, is_open: bool = False) -> Explainer:
-        """Build an explainer of requests to one service; with `is_open`, one that knows no access control."""
+        """Build an explainer of requests to one service; with `is_open`, one that ignores access control."""
         reached, _ = follow_splits(self.topology, str(service))
         targets = {name: each for key in reached for name, each in self._targets.get(key, {}).items()}
         topology = {**self.topology, "services": reached, TARGETS: targets}
@@ -102,7 +102,7 @@ class MeshState:
 
 
 class _Silent:
-    """Stands for the builder of a guard: admits everything, and has nothing to say."""
+    """Replaces the builder of a guard where access control is ignored: admits every request, and describes nothing."""
 
     def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
         return ()

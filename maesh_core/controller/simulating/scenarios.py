@@ -51,7 +51,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class RequestPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Requests: the plural fields stand for one request for each combination of their values."""
+    """Requests: plural fields expand to one request for each combination of their values."""
 
     name: str = ""
     client: str | ClientPart | None = None

@@ -115,7 +115,7 @@ class EndpointReader:
             yield Group(tuple(address for address in found if address is not None), slice_.ports)
 
     def _read_external_name(self) -> Iterator[Group]:
-        """Read the name that an ExternalName Service stands for; a problem is an error, which closes the service."""
+        """Read the DNS name of an ExternalName Service; a problem with it is an error, which closes the service."""
         host, problem = self._judge_name(self._service.spec.external_name)
         if not self._service.spec.ports:
             self.errors.append("an ExternalName Service needs spec.ports: the port of the server, and its targetPort")

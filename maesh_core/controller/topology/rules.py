@@ -11,7 +11,7 @@ from maesh_core.model.resources import Resource, Service
 from maesh_core.plugin_system.outside import OutsideRules
 
 EXTERNAL_NAME = "ExternalName"
-"""The type of Services that stand for a DNS name."""
+"""The type of Services that are an alias of a DNS name."""
 _IGNORED_NAMESPACE = "kube-system"
 _IGNORED_SERVICE = ObjectKey("default", "kubernetes")
 _APP_LABEL = "app"

@@ -21,8 +21,8 @@ SEARCHED_TARGET_BYTES: Final = 1024
 SEARCHED_HEAD_BYTES: Final = 4096
 """Longer targets and larger heads are parsed once, instead of searched for each condition."""
 PATTERNS_LIMIT: Final = 1 << 20
-"""Limit of bytes times the size of the patterns that may read them (`CompiledMatch.pattern_size`): some 5 ms, or a few
-times that at worst, in which the worker serves nobody else."""
+"""Limit of the bytes of a text times the sizes of the patterns that may read it (`CompiledMatch.pattern_size`). At the
+limit, matching blocks the worker for some 5 ms, at worst for a few times that."""
 
 
 @final
@@ -110,7 +110,7 @@ class CompiledOrder:
     def _find_parsed(self, head: RequestHead) -> int:
         """Parse a request, and find its rule. Measure the CPU time of this thread, because that may take long.
 
-        Other time also passes while the whole process is stopped, for which no client must rest.
+        Elapsed time would also count pauses of the whole process, for which no client must rest.
         """
         started = thread_time()
         found = self._match_parsed(head)

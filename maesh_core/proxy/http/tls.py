@@ -19,7 +19,7 @@ from maesh_core.errors import SettingsError
 class UpstreamTls:
     """The trust in servers. A context is created when it is first needed, since system roots use a megabyte.
 
-    Servers outside of the mesh, which DNS names, are always verified, even if others are not (`is_verifying`).
+    Servers outside of the mesh, which have DNS names, are always verified; `is_verifying` only concerns the others.
     """
 
     __slots__ = ("_contexts", "_offers_http2", "_root_ca", "is_verifying")
@@ -49,7 +49,8 @@ class UpstreamTls:
     def is_for(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str, is_outside: bool = False) -> bool:
         """Return whether a connection's verified certificate is for the address or the name.
 
-        That of a server outside of the mesh must be for the name, because its address is from DNS.
+        True if certificates are not verified. The certificate of a server outside of the mesh must be for the name,
+        because the address comes from DNS.
         """
         if not (self.is_verifying or is_outside):
             return True

@@ -1,7 +1,7 @@
-"""Shares the reports of plugins among all who ask the admin port for them.
+"""Shares the reports of plugins among all requests of the admin port for them.
 
-Takes the function that collects a report from the workers. A report may take a worker, which carries traffic, some
-milliseconds, and anybody in the cluster may ask: so a report is collected once at a time, and used for a while.
+Takes the function that collects a report from the workers. A report may cost a worker, which carries traffic, some
+milliseconds, and any client in the cluster may ask, so each report is collected once at a time and used for `AGE_S`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Compiles sources of requests into functions that tell clients apart.
+"""Compiles sources of requests into functions that identify the client of a request.
 
 Takes sources that the controller has checked (model/request_sources.py), and those of plugins; raises ValueError for
 one that this proxy does not know, so that its routes are refused instead of limited in another way.
@@ -59,7 +59,7 @@ class RequestSources:
         raise ValueError(f"this proxy does not know the source {kind!r} of requests")
 
     def _read_account(self, exchange: Exchange) -> str:
-        """Read the account of the client's pod; the address of a client without one, which no account looks like."""
+        """Read the account of the client's pod; without one, the client's address, which never equals an account."""
         address = exchange.client_address
         return self._find_account(address) or address
 

@@ -34,7 +34,7 @@ DESTINATIONS_LIMIT: Final = 64
 CLOCK_SKEW_S: Final = 3600.0
 """Entries of a proxy whose clock is further ahead are left out."""
 ANSWER_S: Final = 1.0
-"""An answer is used for so long, however many clients ask."""
+"""How long an answer is reused for further requests."""
 
 _DECODER = msgspec.json.Decoder(WorkerReport)
 

@@ -63,8 +63,8 @@ class ModeFinder:
     def _reaches_others(self, node: ServiceNode, port: PortNode) -> bool:
         """Whether a server has the address of a pod or Service of another namespace whose access is enforced.
 
-        Who may write EndpointSlices in a namespace in audit mode must not open the pods of others with them. A pod of
-        the service's own namespace may share the address of its node with others.
+        Users who may write EndpointSlices in a namespace in audit mode must not open the pods of other namespaces with
+        them. A pod of the service's own namespace may share the address of its node with others.
         """
         own = {address for server in port.servers for address in self._list_own(node, server)}
         named = {server.address for server in port.servers if server.is_name}

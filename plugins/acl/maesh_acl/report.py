@@ -50,7 +50,7 @@ class CountedDenial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker has recorded since a Unix time. `forgotten` entries gave room to others."""
+    """What one worker has recorded since a Unix time. `forgotten` counts evicted entries."""
 
     since: float
     forgotten: int

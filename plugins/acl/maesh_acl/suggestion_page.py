@@ -21,7 +21,7 @@ from maesh_core.plugin import PageRequest, PageResponse
 
 SUGGESTIONS_PATH: Final = "/api/acl/suggestions"
 ANSWER_S: Final = 5.0
-"""An answer is used for so long, however many people look at it."""
+"""How long an answer is reused for further requests."""
 DENIALS_LIMIT: Final = 2000
 """Denials of an answer, the most frequent ones. The suggestions consider all."""
 SUGGESTIONS_LIMIT: Final = 500

@@ -27,7 +27,7 @@ class AllowAll:
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Give a cluster in which every name is carried."""
+    """Build a cluster that carries every name."""
     monkeypatch.setattr("plugins.acl.tests.conftest.TopologyRules", lambda: TopologyRules(outside=AllowAll()))
     return Cluster
 

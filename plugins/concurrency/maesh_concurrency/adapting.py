@@ -2,7 +2,8 @@
 
 The latency at low load is the smallest mean of a window in the last five minutes. While the latency stays within twice
 that, the limit grows by its square root in each window; above, it shrinks in proportion, by half at most. It grows only
-while it is used. The workers of a node share the limit. Each measures its own windows and makes a part of the change.
+while half of it is used. The workers of a node share the limit: each measures its own windows, and applies its share of
+each change.
 """
 
 import math
@@ -12,23 +13,23 @@ from typing import Final
 from maesh_core.plugin import Node
 
 FIRST_LIMIT: Final = 20
-"""The limit before anything was measured, so that the latency at low load is seen first (Netflix)."""
+"""The limit before the first measurement, low enough to measure the latency at low load first (Netflix)."""
 WINDOW_S: Final = 1.0
 WINDOW_SAMPLES: Final = 20
-"""A window ends after this time, if it has so many samples, so that single requests do not change the limit."""
+"""A window ends after this time, once it has this many samples, so that single requests do not change the limit."""
 WINDOW_LIMIT_S: Final = 30.0
-"""A window that has too few samples after this time is dropped: its samples are of different loads."""
+"""A window that has not ended after this time is dropped, because its samples are from different loads."""
 TOLERANCE: Final = 2.0
-"""How many times the latency at low load is normal."""
+"""Latencies up to this multiple of the latency at low load are normal."""
 STRONGEST: Final = 0.5
-"""The smallest factor of one change."""
+"""The smallest factor by which one window changes the limit."""
 PERIOD_S: Final = 30.0
 PERIODS: Final = 10
-"""Times over which the smallest latency is remembered."""
+"""The smallest latency of this many periods is remembered."""
 
 
 class AdaptiveLimit:
-    """The limit of one service. `running` is told with each sample, so that an unused limit does not grow."""
+    """The limit of one service. Samples include the number of running requests: an unused limit must not grow."""
 
     def __init__(self, node: Node, name: str, *, smallest: int, largest: int) -> None:
         self._cell = node.share(f"concurrency/adaptive/{name}", 8).view.cast("d")
@@ -50,7 +51,7 @@ class AdaptiveLimit:
         return int(min(self._largest, max(self._smallest, self._cell[0])))
 
     def add_sample(self, latency_s: float, running: int, now: float) -> None:
-        """Measure an attempt; change the limit when the window is complete."""
+        """Add an attempt, with the number of running requests; change the limit when the window is complete."""
         if not self._count or now - self._begun_at > WINDOW_LIMIT_S:
             self._begun_at, self._count, self._total_s, self._most_running = now, 0, 0.0, 0
         self._count += 1

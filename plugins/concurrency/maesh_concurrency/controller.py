@@ -36,7 +36,7 @@ class ConcurrencyBuilder:
         self._kinds: Mapping[str, SourceKind] = {}
 
     def use_source_kinds(self, kinds: Mapping[str, SourceKind]) -> None:
-        """Know the kinds of sources that other plugins add."""
+        """Store the kinds of sources that other plugins add."""
         self._kinds = kinds
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceConcurrency | None:

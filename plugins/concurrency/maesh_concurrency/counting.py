@@ -2,7 +2,7 @@
 
 Each worker writes the numbers of its own requests to memory that the node's workers share, and adds up those of all.
 There are no locks: workers that start requests at the same instant may together exceed a limit by one request each.
-The numbers of a worker that died are reset by its successor. What counts a request must end it exactly once.
+The numbers of a worker that died are reset by its successor. Each counted request must be counted down exactly once.
 """
 
 import os
@@ -12,8 +12,8 @@ from typing import Final
 from maesh_core.plugin import Node
 
 WIDTH: Final = 32768
-"""Numbers of clients by each of two hashes, of all limits of one worker, in 256 KiB. Two clients with both hashes equal
-count as one for the other workers, so a limit can only become stricter."""
+"""Places for counts by each of two hashes, for the clients of all limits of one worker: 256 KiB. Clients whose hashes
+collide can only raise the counts that other workers read, so a limit can only become stricter."""
 SECRET_BYTES: Final = 16
 
 

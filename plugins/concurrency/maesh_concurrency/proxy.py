@@ -1,7 +1,7 @@
-"""The proxy's half: a request runs from here until its end; above the limit it is refused at once, without a queue.
+"""The proxy's half: counts each request until its end, and refuses requests above the limit at once, without a queue.
 
-A service at its limit answers 503, because it is busy whoever asks. A client at its own limit gets 429, because it
-sends too much. A request that was refused here was not counted, and is not counted down at its end.
+At the limit of a service, all clients get 503, because the service is busy. At its own limit, a client gets 429,
+because it sends too much. Refused requests are never counted, so they are not counted down at their end.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Latencies in, a limit out; time is told."""
+"""The adaptive limit, computed from latencies with a fake clock."""
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from maesh_testing import FakeNode
 
 
 class World:
-    """A limit, and a time that each window moves on."""
+    """A limit and a fake clock, which each window advances."""
 
     def __init__(self, smallest=1, largest=1000, workers=1):
         self.node = FakeNode(workers)
@@ -17,7 +17,7 @@ class World:
         self.now = 0.0
 
     def pass_window(self, latency_s, running=None, samples=WINDOW_SAMPLES, seconds=1.0):
-        """Measure a window of requests of which so many run, by default as many as the limit allows."""
+        """Add the samples of a window with `running` requests at once, by default as many as the limit allows."""
         running = self.limit.read() if running is None else running
         for number in range(samples):
             self.limit.add_sample(latency_s, running, self.now + seconds * number / (samples - 1))

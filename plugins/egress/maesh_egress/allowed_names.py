@@ -20,7 +20,7 @@ def check_pattern(pattern: str) -> None:
 
 
 class AllowedNames:
-    """The names that some pattern has."""
+    """The set of names that match a pattern."""
 
     __slots__ = ("_domains", "_is_all", "_names")
 

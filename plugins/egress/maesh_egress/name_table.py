@@ -13,12 +13,12 @@ from itertools import islice
 from maesh_egress.lookup import MISSING, NO_ADDRESS, Answer, Failure, Lookup, NameAddresses
 
 NAMES_LIMIT = 2000
-"""Names that one proxy resolves; each is looked up at least every hour."""
+"""Limit of names that one proxy resolves; with the default `longest-ttl`, each is looked up at least every hour."""
 LONGEST_NEGATIVE_S = 60.0
 """A negative answer is used for at most this long: a name that was just created must not stay unknown for hours. If the
 name has addresses of the other family, the usual limits apply."""
 USED_LIMIT = 32
-"""Addresses of one family of a name that the workers are told; they use at most as many."""
+"""Limit of published addresses of one family of a name. Workers use as many of a name (`ADDRESS_LIMIT` in the core)."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Pauses between lookups that fail."""
 TOO_MANY = f"is not resolved: there are more than {NAMES_LIMIT} names"
@@ -27,7 +27,7 @@ _DOUBLINGS = 5
 
 
 class Times:
-    """The limits of time."""
+    """The limits of how long answers are used, and of pauses between lookups."""
 
     __slots__ = ("chance", "longest_s", "shortest_s", "stale_s")
 
@@ -57,7 +57,7 @@ class _Family:
 
 
 class NameState:
-    """What is known of one name."""
+    """The last answers for one name, and when its next lookup is due."""
 
     __slots__ = ("due_at", "failure", "failures", "families", "is_asked", "resolved")
 
@@ -67,7 +67,7 @@ class NameState:
         self.failure = ""
         self.is_asked = False
         self.resolved: NameAddresses | None = None
-        """What the workers are told; None before the first lookup has ended."""
+        """The result to publish to the workers; None before the first lookup has ended."""
         self.failures = 0
 
     def __repr__(self) -> str:
@@ -147,14 +147,14 @@ class NameTable:
         return min((state.due_at for state in self._states.values() if not state.is_asked), default=None)
 
     def store(self, name: str, lookup: Lookup, now: float) -> None:
-        """Store the result of a lookup; that of a name which is not wanted any more is dropped."""
+        """Store the result of a lookup, unless the name is no longer configured."""
         state = self._states.get(name)
         if state is not None:
             state.store(lookup, now, self._times)
             state.resolved = self._resolve(state)
 
     def forget_lookups(self) -> None:
-        """Forget the lookups under way: whoever began them has ended."""
+        """Forget the lookups under way, because the task that began them has ended."""
         for state in self._states.values():
             state.is_asked = False
 

@@ -1,7 +1,7 @@
-"""The task of a proxy's parent that keeps names resolved, and tells the workers.
+"""The task of a proxy's parent that keeps names resolved, and publishes their addresses to the workers.
 
 Takes the names of the configuration; publishes their addresses whenever these change. A bounded number of lookups runs
-at once. The time and the lookups are given, so that tests decide both.
+at once. Tests pass their own clock and DNS client.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class Resolving:
                 await self._wait(self._changed, max(0.0, min(next_at) - self._clock()) if next_at else None)
 
     def _publish_in_time(self, now: float) -> float | None:
-        """Publish, unless that was done a moment ago: return when it may be done then. Many lookups end together."""
+        """Publish, or return when that is next allowed. The pause collects lookups that end together."""
         due_at = self._published_at + PUBLISHING_PAUSE_S
         if now < due_at:
             return due_at

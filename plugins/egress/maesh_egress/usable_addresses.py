@@ -1,6 +1,6 @@
 """Which of the addresses that DNS returns may be used.
 
-DNS is outside of the mesh, and whoever controls a name chooses its addresses. So by default only public addresses are
+DNS is outside of the mesh, and the owner of a name chooses its addresses. So by default only public addresses are
 used: a name must not lead a proxy to pods, to its own node, or to the metadata service of a cloud. The setting
 `networks` allows others.
 """

@@ -1,4 +1,4 @@
-"""Which names the setting `allow` has."""
+"""Which names the setting `allow` matches."""
 
 import pytest
 from maesh_egress.allowed_names import AllowedNames, check_pattern

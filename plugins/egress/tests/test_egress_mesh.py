@@ -84,7 +84,7 @@ def build_names(name: str, *hosts: str, port: int) -> list[dict[str, Any]]:
 
 
 def resolve_with(server: DnsServer, *, timeout: str = "30s") -> tuple[str, ...]:
-    """Give the flags for a DNS server, which may be slow on a busy machine."""
+    """Build the flags for a DNS server, with a long time-out for busy machines."""
     values = (f"resolvers={server.address}", "shortest-ttl=200ms", f"timeout={timeout}")
     return tuple(text for value in values for text in ("--set", f"egress.{value}"))
 

@@ -1,4 +1,4 @@
-"""Claims of tokens for Maesh: tells the clients of a service apart by a claim of their verified JWT.
+"""Claims of tokens for Maesh: identifies the clients of a service by a claim of their verified JWT.
 
 Both processes import this module before they load a half, so it only declares the plugin.
 """

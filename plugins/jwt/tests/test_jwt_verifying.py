@@ -1,4 +1,4 @@
-"""Headers in, claims out, or nothing; time is told."""
+"""Verified claims of tokens in headers, with a fake clock."""
 
 import base64
 import json

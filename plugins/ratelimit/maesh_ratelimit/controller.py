@@ -46,7 +46,7 @@ class RateLimitBuilder:
         self._kinds: Mapping[str, SourceKind] = {}
 
     def use_source_kinds(self, kinds: Mapping[str, SourceKind]) -> None:
-        """Know the kinds of sources that other plugins add."""
+        """Store the kinds of sources that other plugins add."""
         self._kinds = kinds
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceLimits | None:

@@ -16,7 +16,7 @@ LONGEST_WAIT_S: Final = 0.5
 """Longest wait of a request for its token, if there is less than one token per second (Traefik)."""
 
 ASK: Final = math.inf
-"""What `take` returns if the store knows nothing of a client yet, and `ask` must be awaited."""
+"""What `take` returns if the store has no tokens for a client yet: the caller must await `ask`."""
 
 
 class Limiter:

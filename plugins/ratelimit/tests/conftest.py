@@ -8,7 +8,7 @@ from .redis_servers import SERVER, run_redis
 
 @pytest.fixture(autouse=True)
 def have_patience(monkeypatch):
-    """Let a busy machine have more time for a connection."""
+    """Extend the time-out of connections, for a busy machine."""
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT_S", 30.0)
 
 

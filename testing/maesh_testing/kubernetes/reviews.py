@@ -25,7 +25,7 @@ _OWN_REVIEWS = ApiResource(
     group="authentication.k8s.io", plural="selfsubjectreviews", kind="SelfSubjectReview", is_namespaced=False
 )
 _OF_ONESELF = (_OWN_ACCESS_REVIEWS, _OWN_REVIEWS)
-"""Those that users ask about themselves, which `system:basic-user` lets all do who have logged in."""
+"""Reviews that users create about themselves: `system:basic-user` allows them for all authenticated users."""
 _TOKEN_REQUESTS = ApiResource(group="authentication.k8s.io", plural="serviceaccounts", kind="TokenRequest")
 
 
@@ -49,7 +49,7 @@ class Reviews:
         return None
 
     def check(self, user: User, call: Call, resource: ApiResource) -> None:
-        """Raise StatusError unless the user may ask: about themselves, all may who have logged in."""
+        """Raise StatusError unless the user may ask. All authenticated users may ask about themselves."""
         if resource not in _OF_ONESELF or user.name == ANONYMOUS:
             self._access.check(user, call, resource)
 

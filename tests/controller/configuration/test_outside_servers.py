@@ -1,4 +1,4 @@
-"""Services with servers outside of the mesh: from their objects to what proxies are told, and what is wrong."""
+"""Services with servers outside of the mesh: from their objects to the configuration of proxies, and their errors."""
 
 import json
 from collections.abc import Mapping

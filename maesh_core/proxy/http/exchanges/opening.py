@@ -12,10 +12,10 @@ from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.middleware.chain import Skip
 
 COSTLY_S: Final = 0.0002
-"""A client rests after a request that rules took more CPU time to match."""
+"""A client rests after a request whose matching took more CPU time than this."""
 REST_TIMES: Final = 16
 REST_LIMIT_S: Final = 1.0
-"""It rests so many times as long as its request took, or as many times as there are other clients, up to a limit."""
+"""A rest lasts the matching time times the number of other clients (at most `REST_TIMES`), up to this limit."""
 
 
 def open_exchange(client: ClientStream, route: Route | None, request: RequestHead, now: float) -> Exchange:
@@ -48,7 +48,7 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
 
 
 def _rest(client: ClientStream, matching_s: float) -> None:
-    """Let a client rest whose request took long to match, if other clients may wait meanwhile."""
+    """Let a client rest after a request that took long to match, if there are other clients."""
     others = len(client.environment.clients) - 1
     if others > 0:
         client.rest(min(min(REST_TIMES, others) * matching_s, REST_LIMIT_S))

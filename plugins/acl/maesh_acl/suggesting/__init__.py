@@ -1,7 +1,7 @@
 """Suggests TrafficTargets from observed traffic: the least access under which all of it passes.
 
-Takes a topology and observations. Returns objects that are ready to apply, with notes for the person who decides. What
-is allowed already is never suggested again, and existing objects are not changed. Pure.
+Takes a topology and observations. Returns objects that are ready to apply, with notes for the person who decides.
+Allowed traffic needs no suggestion, and existing objects are not changed. Pure.
 """
 
 from collections.abc import Iterable, Mapping

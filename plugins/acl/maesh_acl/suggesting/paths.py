@@ -12,7 +12,7 @@ from typing import NamedTuple
 from maesh_core.plugin import ConfigurationError
 
 EVIDENCE = 5
-"""So many different identifiers at the same place make a variable. Fewer could be fixed names, such as versions."""
+"""Number of different identifiers at the same place that make a variable. Fewer could be fixed names, as versions."""
 TEMPLATE_LIMIT_CHARACTERS = 1024
 SEGMENT_LIMIT = 100
 """A path with more segments is only matched exactly."""

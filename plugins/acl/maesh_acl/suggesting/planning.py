@@ -19,11 +19,11 @@ from maesh_core.plugin import ObjectKey, compile_matches, is_ambiguous
 
 HTTP = "http"
 _is_method = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]+").fullmatch
-"""A token (RFC 9110 section 5.6.2) without `*`, which stands for every method in rules."""
+"""A token (RFC 9110 section 5.6.2) without `*`, which means every method in rules."""
 
 
 class Request(NamedTuple):
-    """A kind of requests that must be allowed; `path` empty with `is_cut` stands for every path."""
+    """A kind of requests that must be allowed; an empty `path` with `is_cut` means every path."""
 
     method: str
     path: str

@@ -192,8 +192,9 @@ def build_observations(log: AccessLog, accounts: Mapping[str, ObjectKey]) -> Ite
 def find_accounts(pods: Iterable[str], known: Mapping[str, ObjectKey]) -> Mapping[str, ObjectKey]:
     """Find the accounts of pods, `namespace/name`, of which some have ended, among those of known pods.
 
-    Pods of one Deployment have the same account, so another of its pods stands for one that has ended. If there are
-    several accounts, it has changed, and none is returned. In manifests, the workload itself stands for its pods.
+    Pods of one Deployment share an account, so a pod that has ended gets the account of another one of its Deployment.
+    If these have several accounts, the account has changed, and none is returned. Manifests have workloads instead of
+    pods: each pod gets the account of its workload.
     """
     by_deployment: dict[str, set[ObjectKey]] = {}
     for name, account in known.items():

@@ -37,7 +37,7 @@ class RouteFinder:
         return [branch] if branch in port.destinations else []
 
     def _find_rules(self, rules: Iterable[RouteRule], part: str, observation: Observation) -> Iterator[str]:
-        """Find the rules with a backend that a request can have matched, until one that it must have matched."""
+        """Yield the rules with this backend that can have matched a request, up to the first that must have."""
         request = RequestView(observation)
         ordered = sorted(((match, rule) for rule in rules for match in rule.matches), key=lambda each: each[0].place)
         for match, rule in ordered:

@@ -25,11 +25,11 @@ _SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest().encode()
 
 
 class StoreError(Exception):
-    """Redis cannot be asked. The text says why, in printable characters."""
+    """Redis cannot be used. The text is the reason, in printable characters."""
 
 
 class Link(Protocol):
-    """What asks Redis. `name` is for logs."""
+    """A connection to Redis. `name` is for logs."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""The store `redis` of a worker: connects, asks for what the leases need, and tells when Redis is away.
+"""The store `redis` of a worker: connects, sends the questions of the leases, and reports when Redis is away.
 
 One batch is on its way at a time; what is marked meanwhile is the next one. While Redis is away, a connection is tried
 with growing pauses, and each node limits by its own share.
@@ -23,9 +23,9 @@ from maesh_ratelimit.store_report import StoreState
 AFTER_BATCH_S: Final = 0.002
 """Pause after each batch, so that a worker spends little time on asking, and many buckets share a batch."""
 AHEAD_PAUSE_S: Final = 0.01
-"""How long questions of which nobody waits for the answer wait for others."""
+"""How long questions without a waiting request are delayed, so that others share their batch."""
 HEARTBEAT_S: Final = 1.0
-"""How often a worker says that its node is there; this also finds out that Redis is away when there is no traffic."""
+"""Period of the heartbeat that registers the node; it also detects without traffic that Redis is away."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 """Pauses before a connection is tried again; each is twice as long, unless a connection has lasted `STEADY_S`."""
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 class RedisStore:
     """Implements `Store`. Create it in the worker's event loop; it starts with the first limiter.
 
-    `local` has the buckets for times without Redis. `nodes` is the number of nodes until Redis has told one.
+    `local` has the buckets for times without Redis. `nodes` is the assumed number of nodes before the first answer.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RedisStore:
         return f"<RedisStore {self._link!r} {self.book!r}>"
 
     def count_nodes(self) -> int:
-        """Return the last number of nodes that Redis has told any worker of this node."""
+        """Return the number of nodes of the last answer to any worker of this node, or the assumed one before."""
         return self._count[0] or self._nodes
 
     def build_limiter(self, limit: Limit, service: str) -> Limiter:

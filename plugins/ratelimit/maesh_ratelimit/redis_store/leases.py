@@ -24,10 +24,10 @@ NEED_S: Final = 0.25
 MEASURED_S: Final = 0.05
 """Shortest time by which the rate of a client is measured. Before, a lease doubles whenever requests have to wait."""
 SCARCE_S: Final = 0.02
-"""How long clients of an empty bucket are refused at least, if it gets several tokens in this time. The tokens are then
-asked for together, and nobody waits for them: under overload, nearly every request would wait, which costs more CPU."""
+"""Shortest time for which an empty bucket refuses requests, if it gets several tokens in this time. The tokens are then
+leased together, and no request waits: under overload, nearly every request would wait, which costs more CPU."""
 LEASES_LIMIT: Final = 16_384
-"""Most leases of a worker; at this limit, the oldest is given up."""
+"""Most leases of a worker. A further one replaces the lease with the oldest answer, unless requests wait for that."""
 BATCH_LIMIT: Final = 512
 """Most buckets in one call of the script, which blocks Redis for about a millisecond then."""
 WAITING_LIMIT: Final = 2 * BATCH_LIMIT
@@ -131,7 +131,7 @@ class LeaseBook:
         return len(self._leases)
 
     def open(self, lease: Lease, now: float) -> None:
-        """Add a lease; at the limit, end the one whose answer is oldest."""
+        """Add a lease; at the limit, end the one with the oldest answer, unless requests wait for it."""
         if len(self._leases) >= LEASES_LIMIT:
             oldest = next(iter(self._leases))
             if not oldest.waiters:

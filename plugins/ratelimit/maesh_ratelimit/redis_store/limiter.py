@@ -1,6 +1,6 @@
 """The limiter of the store `redis`: it spends leased tokens. Its common case reads one dict and no clock.
 
-A client without a lease has to be asked for, so `take` returns `ASK`, and `ask` what Redis says. While Redis is away,
+For a client without a lease, `take` returns `ASK`, and `ask` returns the decision of Redis. While Redis is away,
 the node's own buckets decide, with the limit divided by the number of nodes.
 """
 
@@ -22,7 +22,7 @@ from maesh_ratelimit.settings import NODE_STORE, Limit
 from maesh_ratelimit.store import ASK, Limiter, Store
 
 KEY_BYTES: Final = 16
-"""Length of the hash that names a client's bucket in Redis, which so learns no addresses or header values."""
+"""Length of the hash that names a client's bucket, so that Redis gets no addresses or header values."""
 REMEMBERED_LENGTH: Final = 64
 """Longer sources are hashed, so that clients cannot fill the memory."""
 

@@ -56,9 +56,9 @@ token, and the number of tokens that are left. Times are in microseconds; a time
 MEMBER_MS: Final = 5000
 """How long a node counts as one of the mesh after its last heartbeat, which it sends every second."""
 NODES_LIMIT: Final = 100_000
-"""Highest number of nodes that is believed."""
+"""A higher number of nodes in an answer is cut to this."""
 DUE_LIMIT_US: Final = 1_000_000_000_000_000
-"""Times are at most this; a server that names a longer one is not one of ours."""
+"""Limit of times in an answer; a longer one is an AnswerError."""
 FIELDS: Final = 4
 """The numbers of the answer for each bucket."""
 
@@ -87,7 +87,7 @@ class Grant(NamedTuple):
 
 
 class AnswerError(Exception):
-    """The server's answer is not one of the script."""
+    """The server's answer does not have the form of the script's."""
 
 
 def build_arguments(

@@ -1,4 +1,4 @@
-"""Pods that stand for workloads."""
+"""Pods that are made of workloads."""
 
 from ipaddress import ip_address, ip_network
 

@@ -1,4 +1,4 @@
-"""What follows from the CPU time that rules take to match a request. That time is told, and no other passes."""
+"""Rests of clients after requests that take long to match. The CPU time is faked, and no other time passes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ UNMATCHED = b"GET / HTTP/1.1\r\nHost: unknown\r\n\r\n"
 FIELDS = ((":method", "GET"), (":scheme", "http"), (":authority", "a.test.maesh"), (":path", "/other"))
 NOT_FOUND = b"HTTP/1.1 404 "
 COST_S = 1 / 64
-"""Sums of it are exact."""
+"""A power of two, so that sums are exact."""
 
 
 @pytest.fixture
