@@ -18,8 +18,6 @@ from typing import Any
 
 from scale import render_file
 
-LIMIT_S = 3.0
-"""The aim for 2,000 services; this program does not check it."""
 NAMESPACES = 50
 MISTAKES = (
     {"maesh.containo.us/retry-atempts": "3"},

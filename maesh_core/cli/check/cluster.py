@@ -56,22 +56,22 @@ async def repeat(
     *,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr),  # noqa: T201 - what it waits for
+    show: Callable[[str], None] = lambda text: print(text, file=sys.stderr),  # noqa: T201 - what it waits for
 ) -> "Report":
     """Run the checks until none fails, or until the time is over; returns the last report.
 
-    Calls `tell` with a line about the failing checks whenever these change.
+    Calls `show` with a line about the failing checks whenever these change.
     """
-    until, told = clock() + settings.wait, ""
+    until, shown = clock() + settings.wait, ""
     while True:
         report = await check()
         left_s = until - clock()
         if left_s <= 0 or not is_failing(report, settings):
             return report
         waited = describe_failures(report, settings)
-        if waited != told:
-            tell(f"maesh: waiting for: {waited}")
-            told = waited
+        if waited != shown:
+            show(f"maesh: waiting for: {waited}")
+            shown = waited
         await pause(min(REPEAT_S, left_s))
 
 

@@ -21,7 +21,7 @@ WINDOW_LIMIT_S: Final = 30.0
 """A window that has not ended after this time is dropped, because its samples are from different loads."""
 TOLERANCE: Final = 2.0
 """Latencies up to this multiple of the latency at low load are normal."""
-STRONGEST: Final = 0.5
+SMALLEST_FACTOR: Final = 0.5
 """The smallest factor by which one window changes the limit."""
 PERIOD_S: Final = 30.0
 PERIODS: Final = 10
@@ -66,7 +66,7 @@ class AdaptiveLimit:
         """Change the limit by a window's mean latency."""
         baseline_s = self._remember(mean_s, now)
         limit = min(self._largest, max(self._smallest, self._cell[0]))
-        gradient = min(1.0, max(STRONGEST, TOLERANCE * baseline_s / mean_s)) if mean_s > 0 else 1.0
+        gradient = min(1.0, max(SMALLEST_FACTOR, TOLERANCE * baseline_s / mean_s)) if mean_s > 0 else 1.0
         if gradient == 1.0:
             if most_running * 2 < limit:  # the limit is not what keeps the load low
                 return

@@ -17,7 +17,7 @@ NAMES_LIMIT = 2000
 LONGEST_NEGATIVE_S = 60.0
 """A negative answer is used for at most this long: a name that was just created must not stay unknown for hours. If the
 name has addresses of the other family, the usual limits apply."""
-USED_LIMIT = 32
+PUBLISHED_LIMIT = 32
 """Limit of published addresses of one family of a name. Workers use as many of a name (`ADDRESS_LIMIT` in the core)."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Pauses between lookups that fail."""
@@ -186,7 +186,7 @@ class NameTable:
         usable = [
             address
             for family in state.families.values()
-            for address in islice(filter(self._is_usable, family.answer.addresses), USED_LIMIT)
+            for address in islice(filter(self._is_usable, family.answer.addresses), PUBLISHED_LIMIT)
         ]
         if usable:
             routed = [address for address in usable if self._has_route(address)]

@@ -7,8 +7,8 @@ from maesh_egress.name_table import (
     LONGEST_NEGATIVE_S,
     LONGEST_PAUSE_S,
     NAMES_LIMIT,
+    PUBLISHED_LIMIT,
     TOO_MANY,
-    USED_LIMIT,
     NameTable,
     Times,
 )
@@ -60,7 +60,7 @@ def test_the_workers_are_told_a_limited_number_of_addresses_of_each_family() -> 
     ]
     found = store(build(), find("10.0.0.1", *many), 0.0)
     assert found is not None
-    assert [sum(mark in each for each in found.addresses) for mark in (".", ":")] == [USED_LIMIT, USED_LIMIT]
+    assert [sum(mark in each for each in found.addresses) for mark in (".", ":")] == [PUBLISHED_LIMIT, PUBLISHED_LIMIT]
 
 
 def test_the_ttl_is_kept_within_the_limits() -> None:

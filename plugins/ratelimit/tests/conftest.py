@@ -7,7 +7,7 @@ from .redis_servers import SERVER, run_redis
 
 
 @pytest.fixture(autouse=True)
-def have_patience(monkeypatch):
+def connect_patiently(monkeypatch):
     """Extend the time-out of connections, for a busy machine."""
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT_S", 30.0)
 

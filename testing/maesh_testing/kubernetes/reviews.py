@@ -24,7 +24,7 @@ _OWN_ACCESS_REVIEWS = ApiResource(
 _OWN_REVIEWS = ApiResource(
     group="authentication.k8s.io", plural="selfsubjectreviews", kind="SelfSubjectReview", is_namespaced=False
 )
-_OF_ONESELF = (_OWN_ACCESS_REVIEWS, _OWN_REVIEWS)
+_SELF_REVIEWS = (_OWN_ACCESS_REVIEWS, _OWN_REVIEWS)
 """Reviews that users create about themselves: `system:basic-user` allows them for all authenticated users."""
 _TOKEN_REQUESTS = ApiResource(group="authentication.k8s.io", plural="serviceaccounts", kind="TokenRequest")
 
@@ -43,14 +43,14 @@ class Reviews:
         """Find what a call asks; None for one about something that is stored."""
         if (call.group, call.resource, call.subresource) == ("", "serviceaccounts", "token"):
             return _TOKEN_REQUESTS
-        for each in (_TOKEN_REVIEWS, _ACCESS_REVIEWS, *_OF_ONESELF):
+        for each in (_TOKEN_REVIEWS, _ACCESS_REVIEWS, *_SELF_REVIEWS):
             if (call.group, call.resource, call.subresource) == (each.group, each.plural, ""):
                 return each
         return None
 
     def check(self, user: User, call: Call, resource: ApiResource) -> None:
         """Raise StatusError unless the user may ask. All authenticated users may ask about themselves."""
-        if resource not in _OF_ONESELF or user.name == ANONYMOUS:
+        if resource not in _SELF_REVIEWS or user.name == ANONYMOUS:
             self._access.check(user, call, resource)
 
     def answer(self, resource: ApiResource, call: Call, given: Mapping[str, Any], user: User) -> Object:

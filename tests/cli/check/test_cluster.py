@@ -40,7 +40,7 @@ class Clock:
     def __init__(self):
         self.now = 0.0
         self.pauses = []
-        self.told = []
+        self.shown = []
 
     def __call__(self):
         return self.now
@@ -56,7 +56,7 @@ async def run(reports, *, wait):
     async def check():
         return found.pop(0)
 
-    report = await repeat(check, CheckSettings(wait=wait), clock=clock, pause=clock.pause, tell=clock.told.append)
+    report = await repeat(check, CheckSettings(wait=wait), clock=clock, pause=clock.pause, show=clock.shown.append)
     return report, clock
 
 
@@ -68,7 +68,7 @@ async def test_without_wait_the_checks_run_once():
 async def test_with_wait_the_checks_are_repeated_until_none_fails():
     report, clock = await run([build_report("error"), build_report("error"), build_report("success")], wait=60.0)
     assert (report.success, clock.pauses) == (True, [5.0, 5.0])
-    assert clock.told == ["maesh: waiting for: c0"], "told once, because it is the same check"
+    assert clock.shown == ["maesh: waiting for: c0"], "told once, because it is the same check"
 
 
 async def test_the_last_report_counts_when_the_time_is_over():
