@@ -64,13 +64,13 @@ def compare(text: str) -> None:
     assert holds_null(found.value) == found.has_nulls
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(TOKENS), max_size=12).map("".join))
 def test_what_is_read_from_any_text_is_what_the_parser_reads(text: str) -> None:
     compare(text)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(LINES)), min_size=1, max_size=14))
 def test_what_is_read_from_any_lines_is_what_the_parser_reads(lines: list[tuple[int, str]]) -> None:
     compare("\n".join(" " * indentation + line for indentation, line in lines))
