@@ -91,6 +91,7 @@ from maesh_core.plugin_system.commands import (
     CommandSwitch,
     CommandValues,
 )
+from maesh_core.plugin_system.conditions import ConditionChecker, MeshCondition
 from maesh_core.plugin_system.controllers import (
     ClusterApi,
     ControllerNode,
@@ -278,6 +279,7 @@ __all__ = [
     "CommandResult",
     "CommandSwitch",
     "CommandValues",
+    "ConditionChecker",
     "ConfigurationError",
     "ConfiguredObserver",
     "Connection",
@@ -315,6 +317,7 @@ __all__ = [
     "LastTopologyBuilder",
     "Listener",
     "ListeningTransport",
+    "MeshCondition",
     "MeshNode",
     "MetricFamily",
     "Middleware",

@@ -10,9 +10,11 @@ from typing import TypeVar
 
 import msgspec
 
+from maesh_core.controller.api.conditions import fetch_conditions
 from maesh_core.controller.api.controllers import ApiAccess, Controllers, Fetch, open_controllers
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
+from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_core.settings import StatusSettings
 
 ReportT = TypeVar("ReportT")
@@ -65,6 +67,8 @@ class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unserved_ports: tuple[UnservedPort, ...] = ()
     objects: tuple[ObjectReport, ...] = ()
     modes: tuple[ServiceMode, ...] | msgspec.UnsetType = msgspec.UNSET
+    conditions: tuple[MeshCondition, ...] = ()
+    """What plugins say about the whole mesh."""
 
 
 class _Port(msgspec.Struct, frozen=True):
@@ -85,6 +89,7 @@ class _Answers(msgspec.Struct, frozen=True):
     proxies: Sequence[NodeReport] = ()
     services: Sequence[_Service] | None = None
     objects: Sequence[ObjectReport] = ()
+    fetch: Fetch | None = None
 
 
 async def ask_mesh(settings: StatusSettings) -> MeshStatus:
@@ -143,6 +148,7 @@ async def ask_controllers(controllers: Controllers) -> MeshStatus:
         ),
         objects=tuple(reporting[0].objects) if reporting else (),
         modes=modes or msgspec.UNSET,
+        conditions=await fetch_conditions(reporting[0].fetch) if reporting and reporting[0].fetch else (),
     )
 
 
@@ -154,7 +160,7 @@ async def _ask(name: str, fetch: Fetch) -> _Answers:
         objects = await _ask_objects(fetch)
     except MaeshError as error:
         return _Answers(ControllerStatus(name=name, error=str(error)))
-    return _Answers(ControllerStatus(name=name, report=report), proxies, services, objects)
+    return _Answers(ControllerStatus(name=name, report=report), proxies, services, objects, fetch)
 
 
 async def _ask_objects(fetch: Fetch) -> Sequence[ObjectReport]:
