@@ -46,6 +46,7 @@ from maesh_core.plugin_system.transports import (
     NodeService,
     ParentNode,
     ReportingRules,
+    ReviewingTransport,
     Transport,
     TransportRules,
 )
@@ -614,7 +615,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
         SourcedBuilder,
         StreamBuilder,
     ),
-    Transport: (ListeningTransport,),
+    Transport: (ListeningTransport, ReviewingTransport),
     TransportRules: (ReportingRules,),
     NodeService: (InformedService, NamesService),
     MiddlewareFactory: (CountingFactory,),
