@@ -1,7 +1,7 @@
 """The proxy's half: allows or denies requests, connections, sessions and tunnels by the client's address.
 
 Headers do not identify a client. Everything without a grant is denied, unless the mode of the service that it would
-reach is `audit`: then it passes. Both are counted by service and reason, and recorded for the report (denials.py).
+reach is `audit`: then it passes. Both are counted by service and reason, and recorded for the report (denials/log.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from msgspec import UnsetType
 
 from maesh_acl import AclSettings, LeafGrants
-from maesh_acl.denials import DenialLog
-from maesh_acl.report import REASONS, REPORT_NAME, Reason
+from maesh_acl.denials.log import DenialLog
+from maesh_acl.denials.report import REASONS, REPORT_NAME, Reason
 from maesh_core.plugin import (
     ClientHead,
     Connection,

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 from maesh_acl import AccessSettings
-from maesh_acl.explaining import explain_access
+from maesh_acl.granting.explaining import explain_access
 
 from .conftest import build_group, build_object, build_pod, build_route, build_service, build_split, build_target
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maesh_acl import AccessSettings
-from maesh_acl import gathering as module
 from maesh_acl.controller import ControllerHalf
-from maesh_acl.gathering import DenialGathering, DenialPage
-from maesh_acl.report import ClientAccount, CountedDenial, DenialKey, DenialReport, WorkerReport
+from maesh_acl.denials import gathering as module
+from maesh_acl.denials.gathering import DenialGathering, DenialPage
+from maesh_acl.denials.report import ClientAccount, CountedDenial, DenialKey, DenialReport, WorkerReport
 
 from maesh_core.plugin import PageRequest, ProxyReport
 

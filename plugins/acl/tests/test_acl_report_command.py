@@ -5,8 +5,8 @@ from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
-from maesh_acl.report import DenialReport, ReportingNode
-from maesh_acl.report_command import ReportCommand, render_report, select_denials
+from maesh_acl.denials.command import ReportCommand, render_report, select_denials
+from maesh_acl.denials.report import DenialReport, ReportingNode
 
 from maesh_core.plugin import ConfigurationError
 

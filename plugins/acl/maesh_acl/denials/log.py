@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from maesh_acl.report import CountedDenial, DenialKey, Mode, Reason, WorkerReport
+from maesh_acl.denials.report import CountedDenial, DenialKey, Mode, Reason, WorkerReport
 
 NODE_ENTRIES: Final = 4000
 """Entries of all workers of a node together; each takes about half a kilobyte."""

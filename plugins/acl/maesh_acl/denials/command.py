@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from maesh_acl.report import REASONS, REPORT_PATH, Denial, DenialReport
-from maesh_acl.suggest_command import TOPOLOGY_PATH, decode_topology, fetch_first, parse_service
+from maesh_acl.denials.report import REASONS, REPORT_PATH, Denial, DenialReport
 from maesh_acl.suggesting import Suggestions, suggest
+from maesh_acl.suggesting.command import TOPOLOGY_PATH, decode_topology, fetch_first, parse_service
 from maesh_acl.suggesting.reading import parse_report, read_report
 from maesh_acl.suggesting.rendering import render_document, render_yaml
 from maesh_core.plugin import (

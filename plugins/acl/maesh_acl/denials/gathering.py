@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from maesh_acl.report import (
+from maesh_acl.denials.report import (
     REPORT_NAME,
     REPORT_PATH,
     ClientAccount,
