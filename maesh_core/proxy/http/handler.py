@@ -192,7 +192,7 @@ class HttpHandler:
                 return UNKNOWN
             self._delivered[key] = table
         refusal = await table.reach()
-        return refusal or cast("OutgoingProtocol", DeliveredConnection(self.environment, table))
+        return refusal or cast("OutgoingProtocol", DeliveredConnection(self.environment, table, delivery.client))
 
     def start_draining(self) -> None:
         """Close idle connections, and answer current exchanges with `Connection: close`."""
