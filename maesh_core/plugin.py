@@ -102,6 +102,7 @@ from maesh_core.plugin_system.controllers import (
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
 from maesh_core.plugin_system.describing import DescribingBuilder
+from maesh_core.plugin_system.field_changes import FieldChange, FieldChanges
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
@@ -306,6 +307,8 @@ __all__ = [
     "FilterNode",
     "FilterRequest",
     "FilteringBuilder",
+    "FieldChange",
+    "FieldChanges",
     "FindingKind",
     "Findings",
     "HeaderMatch",
