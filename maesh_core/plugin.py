@@ -78,7 +78,9 @@ from maesh_core.model.traffic_record import (
     SERVER_REMOVED,
     UDP,
     UPSTREAM_LOST,
+    RecordPlace,
     TrafficRecord,
+    build_record,
 )
 from maesh_core.plain_http.refusals import RefusalLog
 from maesh_core.plugin_system.certifiers import ApiCertifier
@@ -371,6 +373,7 @@ __all__ = [
     "Question",
     "ReadableHeaders",
     "RecentCounts",
+    "RecordPlace",
     "Refusal",
     "RefusalLog",
     "RemoteServer",
@@ -426,6 +429,7 @@ __all__ = [
     "build_annotation_error",
     "build_path_change",
     "build_port_key",
+    "build_record",
     "build_reference",
     "combine_matches",
     "compile_matches",
