@@ -20,8 +20,6 @@ from maesh_core.plugin_system import (
     controllers,
     converters,
     describing,
-    hookspecs,
-    interfaces,
     middleware,
     node,
     pages,
@@ -31,6 +29,7 @@ from maesh_core.plugin_system import (
     transports,
 )
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
+from maesh_core.plugin_system.interfaces import bodies, connection, exchange, explaining, messages, servers, views
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import SHIPPED, list_installed
 from maesh_core.plugin_system.policy_checks import FindingKind
@@ -175,7 +174,7 @@ def list_interfaces() -> list[Interface]:
     return [
         found
         for module in (
-            hookspecs,
+            *dict.fromkeys(sys.modules[family.__module__] for family in SPEC_FAMILIES),
             describing,
             protocols,
             middleware,
@@ -185,7 +184,13 @@ def list_interfaces() -> list[Interface]:
             commands,
             converters,
             policy_checks,
-            interfaces,
+            views,
+            servers,
+            messages,
+            explaining,
+            exchange,
+            bodies,
+            connection,
             node,
             transports,
         )

@@ -7,14 +7,14 @@ import msgspec
 from maesh_smi.checking import GroupChecker
 
 from maesh_acl import AccessSettings, AclSettings
-from maesh_acl.checking import TargetChecker
-from maesh_acl.destinations import OUTSIDE_ACCOUNT, check_outside_account
-from maesh_acl.explaining import explain_access
-from maesh_acl.gathering import DenialPage
-from maesh_acl.grants import GrantFinder
+from maesh_acl.denials.gathering import DenialPage
+from maesh_acl.granting.checking import TargetChecker
+from maesh_acl.granting.destinations import OUTSIDE_ACCOUNT, check_outside_account
+from maesh_acl.granting.explaining import explain_access
+from maesh_acl.granting.grants import GrantFinder
+from maesh_acl.granting.modes import MODE, read_mode
 from maesh_acl.kinds import KINDS
-from maesh_acl.modes import MODE, read_mode
-from maesh_acl.suggestion_page import SuggestionPage
+from maesh_acl.suggesting.page import SuggestionPage
 from maesh_core.plugin import (
     NAMESPACES,
     Addition,
@@ -117,7 +117,7 @@ class ControllerHalf:
         """Return what `maesh check` reports about access."""
         from maesh_smi.policy import GroupPolicyChecker
 
-        from maesh_acl.policy import AccessPolicyChecker  # only for this command
+        from maesh_acl.granting.policy import AccessPolicyChecker  # only for this command
 
         return [AccessPolicyChecker(), GroupPolicyChecker()]
 

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 from maesh_access_log.rendering import build_renderer
-from maesh_acl.report import ClientAccount, Denial, DenialReport
+from maesh_acl.denials.report import ClientAccount, Denial, DenialReport
 from maesh_acl.suggesting import reading
 from maesh_acl.suggesting.reading import (
     AccessLogReader,

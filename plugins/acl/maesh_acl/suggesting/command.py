@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from maesh_acl.report import REPORT_PATH, DenialReport
+from maesh_acl.denials.report import REPORT_PATH, DenialReport
 from maesh_acl.suggesting import Observation, PathOptions, suggest
 from maesh_acl.suggesting.paths import EVIDENCE, parse_template
 from maesh_acl.suggesting.reading import (

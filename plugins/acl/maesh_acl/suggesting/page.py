@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from maesh_acl.report import DenialReport
+from maesh_acl.denials.report import DenialReport
 from maesh_acl.suggesting import PathOptions, suggest
 from maesh_acl.suggesting.paths import EVIDENCE
 from maesh_acl.suggesting.reading import read_report

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from maesh_acl import AclSettings, Grant, LeafGrants
-from maesh_acl.destinations import OUTSIDE_ACCOUNT
+from maesh_acl.granting.destinations import OUTSIDE_ACCOUNT
 from maesh_core.plugin import Question, Verdict, compile_matches, is_ambiguous, parse_annotations
 
 SHOWN_GRANTS = 10

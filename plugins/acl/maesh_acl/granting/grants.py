@@ -13,9 +13,9 @@ from maesh_smi.additions import UnreadSplits
 from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
 
 from maesh_acl import AccessSettings, AclSettings, Grant, LeafGrants
-from maesh_acl.destinations import OUTSIDE_ACCOUNT, find_outside_account, group_servers
+from maesh_acl.granting.destinations import OUTSIDE_ACCOUNT, find_outside_account, group_servers
+from maesh_acl.granting.modes import ModeFinder, is_audited_target
 from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget
-from maesh_acl.modes import ModeFinder, is_audited_target
 from maesh_core.plugin import (
     BackendNode,
     ConfigurationError,

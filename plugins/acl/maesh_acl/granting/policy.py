@@ -1,7 +1,7 @@
 """What `maesh check` reports about access: the kinds of findings, services without rules, and targets that add nothing.
 
 Takes all objects and the nodes of all services with their grants. Other errors are found where targets are read and
-resolved (checking.py, grants.py); here they get their codes.
+resolved (checking.py and grants.py beside it); here they get their codes.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from maesh_smi.kinds import HttpRouteGroup
 
 from maesh_acl import AclSettings, Grant
-from maesh_acl.destinations import group_servers
+from maesh_acl.granting.destinations import group_servers
 from maesh_acl.kinds import TARGETS_BY_DESTINATION, TrafficTarget
 from maesh_core.plugin import (
     FindingKind,

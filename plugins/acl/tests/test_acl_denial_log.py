@@ -3,9 +3,9 @@
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from maesh_acl import denials as module
-from maesh_acl.denials import CLIENT_PATHS, PATH_CHARACTERS, WORKER_ENTRIES, DenialLog
-from maesh_acl.report import WorkerReport
+from maesh_acl.denials import log as module
+from maesh_acl.denials.log import CLIENT_PATHS, PATH_CHARACTERS, WORKER_ENTRIES, DenialLog
+from maesh_acl.denials.report import WorkerReport
 
 
 class FakeTime:
