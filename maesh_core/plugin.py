@@ -78,7 +78,9 @@ from maesh_core.model.traffic_record import (
     SERVER_REMOVED,
     UDP,
     UPSTREAM_LOST,
+    RecordPlace,
     TrafficRecord,
+    build_record,
 )
 from maesh_core.plain_http.refusals import RefusalLog
 from maesh_core.plugin_system.certifiers import ApiCertifier
@@ -378,6 +380,7 @@ __all__ = [
     "Question",
     "ReadableHeaders",
     "RecentCounts",
+    "RecordPlace",
     "Refusal",
     "RefusalLog",
     "RemoteServer",
@@ -434,6 +437,7 @@ __all__ = [
     "build_annotation_error",
     "build_path_change",
     "build_port_key",
+    "build_record",
     "build_reference",
     "combine_matches",
     "compile_matches",
