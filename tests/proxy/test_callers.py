@@ -21,11 +21,11 @@ class Counted:
     def connect(self, address="10.0.0.1"):
         return Caller(address, EntrypointCounter())
 
-    def request(self, caller, service="a", *, has_failed=False):
+    def request(self, caller, service="a", *, has_failed=False, seconds=0.001):
         counter = caller.counter
         if counter is None or counter.service != service:
             counter = self.counts.switch(caller, service)
-        counter.requests += 1
+        counter.durations.add(seconds)
         counter.failures += has_failed
 
     def read(self, noun="requests"):

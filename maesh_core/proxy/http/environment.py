@@ -150,7 +150,9 @@ class Environment:
     ) -> None:
         self.settings = settings
         self.paths = paths or Paths(settings.node, clock)
-        self.callers = callers or CallerCounts(settings.metrics_client_limit, lambda: clock.now)
+        self.callers = callers or CallerCounts(
+            settings.metrics_client_limit, lambda: clock.now, has_durations=settings.metrics_fine_durations
+        )
         self.observers = observers or Observers()
         self.idle_timeout = settings.idle_timeout  # a copy, since reading it here is cheaper for each request
         self.body_timeout = settings.body_timeout

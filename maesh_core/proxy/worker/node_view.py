@@ -64,7 +64,9 @@ class NodeView:
         self.settings = settings
         self.clock = clock
         self.failures = MiddlewareFailures()
-        self.callers = CallerCounts(settings.metrics_client_limit, lambda: clock.now)
+        self.callers = CallerCounts(
+            settings.metrics_client_limit, lambda: clock.now, has_durations=settings.metrics_fine_durations
+        )
         self.observers = Observers()
         self.paths = Paths(settings.node, clock)
         """Replaced at start if a transport is enabled."""

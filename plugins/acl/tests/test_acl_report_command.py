@@ -52,6 +52,15 @@ async def test_it_shows_who_would_be_denied_where_how_often_and_since_when():
     assert found.document["denials"][0]["client"] == {"namespace": "shop", "serviceAccount": "web"}
 
 
+async def test_it_names_the_targets_that_allow_the_client_other_requests():
+    changes = {"reason": "request", "mode": "enforce"}
+    one = build_denial(traffic_targets=("read@shop",), **changes)
+    two = build_denial(traffic_targets=("read@shop", "list@shop"), service="shop/api:81", **changes)
+    lines = (await run(build_report(one, two))).text.splitlines()
+    assert lines[1].endswith("no rule allows this request of the client: TrafficTarget read@shop does not")
+    assert lines[2].endswith("no rule allows this request of the client: TrafficTargets read@shop, list@shop do not")
+
+
 async def test_the_exit_status_says_whether_anything_would_be_denied():
     assert (await run(build_report())).status == 0
     assert (await run(build_report(build_denial(mode="enforce")))).status == 0

@@ -5,6 +5,7 @@ What everybody did is kept as a transcript, which a failed expectation shows.
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import Any, cast
 
 import pytest
@@ -367,11 +368,15 @@ class Observed:
 
     def _count(self, wanted, outcomes, *, is_answer, cut, branch, parsed):
         service, status = wanted["service"], wanted["status"]
-        counted = {("maesh_entrypoint_requests", str(ENTRYPOINT)): parsed}
-        counted |= {("maesh_server_attempts", *outcome): count for outcome, count in outcomes.items()}
+        class_ = f"{status // 100}xx"
+        counted = {
+            ("maesh_entrypoint_requests", str(ENTRYPOINT), class_): parsed,
+            ("maesh_entrypoint_request_duration_seconds", str(ENTRYPOINT)): parsed,
+            **self._count_servers(wanted, outcomes, is_answer=is_answer),
+        }
         if not service:
             return counted | {("maesh_http_refused_requests", str(status)): 1}
-        protocol, code = "http/2" if wanted["protocol"] == self.HTTP2 else "http/1", f"{status // 100}xx"
+        protocol, code = "http/2" if wanted["protocol"] == self.HTTP2 else "http/1", class_
         heads = sum(count for (_, outcome), count in outcomes.items() if outcome != "failure")
         return counted | {
             ("maesh_service_requests", service, protocol, code): 1,
@@ -387,8 +392,23 @@ class Observed:
             ("maesh_branch_requests", service, branch, code): int(bool(branch)),
             ("maesh_branch_request_duration_seconds", service, branch): int(bool(branch)),
             ("maesh_edge_requests", wanted["client"], service): 1,
+            ("maesh_edge_request_duration_seconds", wanted["client"], service): 1,
             ("maesh_edge_denied", wanted["client"], service): int(is_answer and status == 403),
         }
+
+    def _count_servers(self, wanted, outcomes, *, is_answer):
+        """Count what servers have: all responses have the class of the request's status, or that of its outcome."""
+        status, server, counted = wanted["status"], wanted["server"], Counter()
+        for (label, outcome), count in outcomes.items():
+            counted["maesh_server_attempts", label, outcome] += count
+            if outcome != "failure":
+                code = "5xx" if outcome == "error" else "2xx" if is_answer or status >= 499 else f"{status // 100}xx"
+                counted["maesh_server_responses", label, code] += count
+                counted["maesh_server_attempt_duration_seconds", label] += count
+        if not is_answer and any(outcome != (server, "failure") for outcome in outcomes):
+            counted["maesh_server_request_bytes", server] = wanted["received_bytes"]
+            counted["maesh_server_response_bytes", server] = wanted["sent_bytes"]
+        return counted
 
     def _count_failure(self, wanted, *, cut, branch, has_failed):
         service, status = wanted["service"], wanted["status"]

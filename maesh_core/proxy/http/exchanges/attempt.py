@@ -92,8 +92,6 @@ class AttemptUser(Protocol):
         """Abort the exchange in the middle of a response."""
 
 
-FAILED_STATUS: Final = 500
-"""A response with this status or above counts as an error of the server, and its request as failed."""
 REFUSAL_LIMIT: Final = 3
 """Times that one attempt sends its request again because the server has refused it unprocessed."""
 PASSED_OVER_LIMIT: Final = 8
@@ -356,10 +354,6 @@ class Attempt(ResponseReceiver):
         if self._timer is not None:
             self._stop_timer()
         self.response = response
-        server = self.server
-        server.responses += 1
-        if response.status >= FAILED_STATUS:
-            server.errors += 1
         return self._exchange.on_response_head(response, is_whole=is_whole)
 
     def start_response(self, body: bytes) -> None:

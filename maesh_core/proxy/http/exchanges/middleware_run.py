@@ -25,7 +25,7 @@ from maesh_core.proxy.http.answers import (
     REVOKED,
     build_answer,
 )
-from maesh_core.proxy.http.exchanges.attempt import FAILED_STATUS, Attempt
+from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.body_run import BodyRun
 from maesh_core.proxy.http.exchanges.copying import (
     COPIES_OF_REQUEST,
@@ -42,6 +42,7 @@ from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routes import Route
+from maesh_core.proxy.http.server_counters import FAILED_STATUS
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
@@ -261,7 +262,7 @@ class MiddlewareRun(BodyRun, Run):
         if attempt is not None:
             self.tried += (attempt.server,)
             if exchange.grpc_status in GRPC_SERVER_ERRORS and exchange.status < FAILED_STATUS:
-                attempt.server.failed_responses += 1
+                attempt.server.counters.failed_responses += 1
             if attempt.has_sent_body:
                 exchange.repeat_body(self._stored_body or b"")
         exchange.attempt = None

@@ -115,7 +115,7 @@ def _build_row(denial: Denial) -> tuple[str, ...]:
         str(denial.count),
         denial.first,
         denial.last,
-        f"{result}: {REASONS[denial.reason]}{_describe_destinations(denial)}",
+        f"{result}: {REASONS[denial.reason]}{_describe_destinations(denial)}{_describe_targets(denial)}",
     )
 
 
@@ -130,6 +130,14 @@ def _describe_destinations(denial: Denial) -> str:
     namespace, _, name = denial.service.rpartition(":")[0].partition("/")
     others = [each for each in denial.destinations if each != f"{name}@{namespace}"]
     return f" ({', '.join(others)})" if others else ""
+
+
+def _describe_targets(denial: Denial) -> str:
+    """Name the TrafficTargets that allow the client other requests, or let this one pass only in audit mode."""
+    names = denial.traffic_targets
+    if not names:
+        return ""
+    return f": TrafficTarget {names[0]} does not" if len(names) == 1 else f": TrafficTargets {', '.join(names)} do not"
 
 
 def _render_table(rows: Sequence[Sequence[str]]) -> Iterable[str]:

@@ -16,6 +16,7 @@ import msgspec
 from maesh_acl.denials.report import (
     REPORT_NAME,
     REPORT_PATH,
+    TARGETS_LIMIT,
     ClientAccount,
     CountedDenial,
     Denial,
@@ -205,8 +206,10 @@ def _find_account(pods: Sequence[Pod]) -> tuple[ClientAccount, float] | None:
 def _is_valid(found: CountedDenial, now: float) -> bool:
     """Whether an entry can be one: its texts are short, its numbers are possible."""
     key = found.key
-    texts = (key.service, key.client, key.traffic_type, key.route, key.method, key.path, *key.destinations)
-    if max(map(len, texts)) > TEXT_LIMIT or len(key.destinations) > DESTINATIONS_LIMIT:
+    texts = (key.service, key.client, key.traffic_type, key.route, key.method, key.path)
+    if max(map(len, (*texts, *key.destinations, *key.traffic_targets))) > TEXT_LIMIT:
+        return False
+    if len(key.destinations) > DESTINATIONS_LIMIT or len(key.traffic_targets) > TARGETS_LIMIT:
         return False
     return found.count > 0 and 0 <= found.first <= found.last <= now + CLOCK_SKEW_S
 
@@ -224,6 +227,7 @@ def _build_denial(client: ClientAccount | str, key: DenialKey, total: _Sum) -> D
         is_path_cut=key.is_path_cut,
         route=key.route,
         reason=key.reason,
+        traffic_targets=key.traffic_targets,
         count=total.count,
         first=_render_time(total.first),
         last=_render_time(total.last),

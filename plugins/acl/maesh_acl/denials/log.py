@@ -65,6 +65,7 @@ class DenialLog:
         destinations: Sequence[str],
         client: str,
         traffic_type: str,
+        traffic_targets: tuple[str, ...] = (),
         method: bytes = b"",
         target: bytes = b"",
     ) -> None:
@@ -81,6 +82,7 @@ class DenialLog:
             method=method[:METHOD_CHARACTERS].decode("ascii", "backslashreplace"),
             path=path,
             is_path_cut=is_path_cut,
+            traffic_targets=traffic_targets,
         )
         now = self._read_time()
         entry = self._entries.pop(key, None)

@@ -9,6 +9,8 @@ import msgspec
 
 REPORT_NAME: Final = "denials"
 REPORT_PATH: Final = "/api/acl/denials"
+TARGETS_LIMIT: Final = 8
+"""TrafficTargets that a denial names."""
 Mode = Literal["enforce", "audit"]
 Reason = Literal["client", "request", "path"]
 """No rule allows the client; rules allow it, but not this request; or its path is ambiguous."""
@@ -24,8 +26,9 @@ class DenialKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
     """What equal denials have in common.
 
     `service` is the key of the called service port, and `route` that of its branch, rule or side service, if it was one
-    of these. `destinations` are the services whose pods the client may not reach, as `name@namespace`. `path` is
-    without query; with `is_path_cut` it is only the beginning of other paths, which may be empty.
+    of these. `destinations` are the services whose pods the client may not reach, as `name@namespace`.
+    `traffic_targets` are those in audit mode by which it passed, or else those that allow the client other requests.
+    `path` is without query; with `is_path_cut` it is only the beginning of other paths, which may be empty.
     """
 
     mode: Mode
@@ -38,6 +41,7 @@ class DenialKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
     method: str = ""
     path: str = ""
     is_path_cut: bool = msgspec.field(default=False, name="pathCut")
+    traffic_targets: tuple[str, ...] = ()
 
 
 class CountedDenial(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +85,7 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     is_path_cut: bool = msgspec.field(name="pathCut")
     route: str
     reason: Reason
+    traffic_targets: tuple[str, ...] = ()
     count: int
     first: str
     last: str
