@@ -134,9 +134,7 @@ class LeaseBook:
         """Add a lease; at the limit, end the one with the oldest answer for which no request waits."""
         while len(self._leases) >= LEASES_LIMIT:
             oldest = next(iter(self._leases))
-            if (
-                oldest.waiters
-            ):  # at most WAITING_LIMIT have some; an answer, which is due, also moves them
+            if oldest.waiters:  # at most WAITING_LIMIT have some; an answer, which is due, also moves them
                 del self._leases[oldest]
                 self._leases[oldest] = None
             else:
