@@ -78,7 +78,9 @@ from maesh_core.model.traffic_record import (
     SERVER_REMOVED,
     UDP,
     UPSTREAM_LOST,
+    RecordPlace,
     TrafficRecord,
+    build_record,
 )
 from maesh_core.plain_http.refusals import RefusalLog
 from maesh_core.plugin_system.certifiers import ApiCertifier
@@ -102,6 +104,7 @@ from maesh_core.plugin_system.controllers import (
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
 from maesh_core.plugin_system.describing import DescribingBuilder
+from maesh_core.plugin_system.field_changes import FieldChange, FieldChanges
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
@@ -306,6 +309,8 @@ __all__ = [
     "FilterNode",
     "FilterRequest",
     "FilteringBuilder",
+    "FieldChange",
+    "FieldChanges",
     "FindingKind",
     "Findings",
     "HeaderMatch",
@@ -375,6 +380,7 @@ __all__ = [
     "Question",
     "ReadableHeaders",
     "RecentCounts",
+    "RecordPlace",
     "Refusal",
     "RefusalLog",
     "RemoteServer",
@@ -431,6 +437,7 @@ __all__ = [
     "build_annotation_error",
     "build_path_change",
     "build_port_key",
+    "build_record",
     "build_reference",
     "combine_matches",
     "compile_matches",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
+from maesh_core.cli.encryption_table import render_encryption
 from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_to_end
@@ -42,7 +43,7 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: StatusSettings) -> None:
-    """Show controllers, proxies with their revisions, and errors of services and other objects.
+    """Show controllers, proxies with their revisions, errors of services and other objects, and what is not encrypted.
 
     With --endpoint, the command queries one controller. Otherwise it queries all controllers of the cluster through the
     API server, or http://127.0.0.1:9000 if there is no cluster.
@@ -157,7 +158,7 @@ def _render_modes(status: "MeshStatus") -> Sequence[str]:
     lines += [f"  {name}: off" for name in names[:UNENCRYPTED_SHOWN]]
     if len(names) > UNENCRYPTED_SHOWN:
         lines.append(f"  and {len(names) - UNENCRYPTED_SHOWN} more")
-    return lines
+    return lines if status.encryption is msgspec.UNSET else [*lines, *render_encryption(status.encryption)]
 
 
 def _render_objects(status: "MeshStatus") -> str:

@@ -5,7 +5,8 @@ import msgspec
 import pytest
 
 from maesh_core.cli.status import LINES_SHOWN, TRANSPORT_PROBLEMS_SHOWN, UNENCRYPTED_SHOWN, is_well, render_status
-from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, ServiceMode, UnservedPort
+from maesh_core.controller.api.encryption_status import EncryptionStatus, ServiceMode
+from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport, TransportReport
 from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_testing.api_server import FaultKind
@@ -214,3 +215,12 @@ def test_the_modes_of_services_are_counted_and_those_without_encryption_named():
 
 def test_without_a_transport_no_modes_are_in_the_json():
     assert b"modes" not in msgspec.json.encode(WELL)
+
+
+def test_what_was_sent_in_clear_follows_the_modes():
+    modes = (ServiceMode(namespace="n", name="web", encryption="permissive"),)
+    status = msgspec.structs.replace(WELL, modes=modes, encryption=EncryptionStatus(error="403"))
+    assert render_status(status).splitlines()[-2:] == [
+        "encryption: 1 permissive",
+        "what services send in clear is unknown: 403",
+    ]

@@ -58,6 +58,7 @@ from maesh_core.plugin_system.transports import (
     ListeningTransport,
     NodeService,
     ReportingRules,
+    ReviewingTransport,
     Transport,
     TransportRules,
 )
@@ -140,7 +141,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
         SourcedBuilder,
         StreamBuilder,
     ),
-    Transport: (ListeningTransport,),
+    Transport: (ListeningTransport, ReviewingTransport),
     TransportRules: (ReportingRules,),
     NodeService: (InformedService, NamesService),
     MiddlewareFactory: (CountingFactory,),
