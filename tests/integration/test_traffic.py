@@ -82,12 +82,13 @@ def test_each_branch_of_a_split_has_percentiles_of_its_own(
     """The slow version waits for 60 ms, which its bucket has as 50 to 100 ms."""
     slow = start_upstream("web-v2")
     slow.delay_s = 0.06
-    manifests.write("v2.json", build_service("web-v2", slow.port, namespace="shop"))
+    for name, server in (("web-v1", web), ("web-v2", slow)):
+        manifests.write(f"{name}.json", build_service(name, server.port, namespace="shop"))
     split = {
         "apiVersion": "split.smi-spec.io/v1alpha4",
         "kind": "TrafficSplit",
         "metadata": {"name": "half", "namespace": "shop"},
-        "spec": {"service": "web", "backends": [{"service": name, "weight": 1} for name in ("web", "web-v2")]},
+        "spec": {"service": "web", "backends": [{"service": name, "weight": 1} for name in ("web-v1", "web-v2")]},
     }
     manifests.write("split.json", [split])
     mesh = up(manifests.path)
@@ -97,7 +98,7 @@ def test_each_branch_of_a_split_has_percentiles_of_its_own(
     found = {each["destination"]: each["total"] for each in branches}
     assert found["shop/web-v2:80"]["requests"] == 4
     assert 0.05 <= found["shop/web-v2:80"]["total"]["p50"] <= 0.1
-    assert 0 < found["shop/web:80"]["total"]["p50"] < found["shop/web-v2:80"]["total"]["p50"]
+    assert 0 < found["shop/web-v1:80"]["total"]["p50"] < found["shop/web-v2:80"]["total"]["p50"]
 
 
 def test_a_controller_sums_up_its_proxies_and_reports_one_that_is_gone(
