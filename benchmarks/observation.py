@@ -1,8 +1,9 @@
-"""What it costs to see the traffic: an access log and traces, beside the access logs of Envoy and Traefik.
+"""What it costs to see the traffic: counters, taps, an access log and traces, beside the logs of Envoy and Traefik.
 
 Takes the installed proxies; gives a table of CPU time per request, and a file of runs. All variants run side by side,
 each on the one proxy core, and take turns, so that what else the machine does meets all alike. Every log is JSON, in a
-file on the same disk.
+file on the same disk. `maesh-all-on` counts exact codes, and is scraped and watched by a page each second; the time of
+all its processes counts. `maesh-tap-left` had a tap that its viewer has left, `maesh-tap` has one that is read.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from processes import ProcessGroup, describe_machine, find_free_port, raise_open
 from proxies import Command, Program, Proxy, Site, build_maesh_command, build_proxies
 
 RESULTS = Path(__file__).resolve().parent / "results"
+WATCHING = Path(__file__).resolve().parent / "watching.py"
 CASE = "small"
 SINK = """
 import sys
@@ -75,6 +77,14 @@ def build_variants(former: Path | None) -> list[Proxy]:
     return [
         *([replace(maesh, name="former", find=lambda: former)] if former is not None else []),
         maesh,
+        *(
+            replace(maesh, name=name, build_command=functools.partial(_watch_maesh, kind=kind, options=options))
+            for name, kind, options in (
+                ("maesh-all-on", "scrape", ("--metrics-exact-codes",)),
+                ("maesh-tap-left", "tap-left", ()),
+                ("maesh-tap", "tap", ()),
+            )
+        ),
         replace(maesh, name="maesh-log", build_command=log),
         replace(maesh, name="maesh-traces-1%", build_command=functools.partial(_trace_maesh, share="0.01")),
         replace(maesh, name="maesh-traces-0", build_command=functools.partial(_trace_maesh, share="0")),
@@ -90,6 +100,14 @@ def _observe_maesh(
 ) -> Command:
     more = ("--set", f"access-log.file={site.folder / f'access-{port}.log'}") if is_logging else ()
     return [*build_maesh_command(site, program, port, plugins=options[:1]), *options, *more]
+
+
+def _watch_maesh(site: Site, program: Program, port: int, *, kind: str, options: tuple[str, ...]) -> Command:
+    """Build the command line of a proxy that a further process watches (watching.py)."""
+    command = [*build_maesh_command(site, program, port), *options]
+    admin_port = command[command.index("--admin-port") + 1]
+    site.group.start(f"watching-{port}", [sys.executable, WATCHING, kind, admin_port], core=site.load_core)
+    return command
 
 
 def _trace_maesh(site: Site, program: Program, port: int, *, share: str) -> Command:
