@@ -10,14 +10,14 @@ import argparse
 import functools
 import json
 import shutil
-import statistics
 import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from cases import CASES
-from http_vs_peers import HttpBench, Run
+from http_vs_peers import HttpBench
+from observation_report import render_observation
 from processes import ProcessGroup, describe_machine, find_free_port, raise_open_files_limit
 from proxies import Command, Program, Proxy, Site, build_maesh_command, build_proxies
 
@@ -138,20 +138,6 @@ def _log_traefik(build: object, site: Site, program: Program, port: int) -> Comm
     return [program, f"--configFile={path}"]
 
 
-def render(runs: list[Run]) -> str:
-    """Render the medians of each variant, and the ratio to its plain form."""
-    lines = ["| proxy | requests/s | CPU µs a request | of the plain form's CPU |", "| --- | --- | --- | --- |"]
-    costs = {
-        name: statistics.median(run.cpu_us_per_request for run in runs if run.proxy == name)
-        for name in dict.fromkeys(run.proxy for run in runs)
-    }
-    for name, cost in costs.items():
-        rate = statistics.median(run.requests_per_s for run in runs if run.proxy == name)
-        plain = costs.get(name.partition("-")[0], cost)
-        lines.append(f"| {name} | {rate:,.0f} | {cost:.1f} | {cost / plain:.3f} |")
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Measure, write the runs, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -172,10 +158,11 @@ def main() -> int:
         bench = HttpBench(site, variants, options)
         bench.start()
         bench.run_all()
-    found = {"machine": describe_machine(), "runs": [asdict(run) for run in bench.runs]}
+    runs = [asdict(run) for run in bench.runs]
+    found = {"machine": describe_machine(), "observation": runs}
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(found, indent=1))
-    print(f"\n{render(bench.runs)}\n{options.output}")
+    print(f"\n{render_observation(runs)}\n\nreport.py {options.output} puts this into RESULTS.md.")
     return 0
 
 
