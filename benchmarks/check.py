@@ -103,7 +103,10 @@ def _build_route(name: str, namespace: str) -> dict[str, Any]:
 
 
 COMMAND = "from maesh_core.cli import main; main()"
-ONLY_LIBYAML = "from maesh_core.controller.discovery.documents import yaml_documents as y; y.read_block_document = lambda _: None; "
+ONLY_LIBYAML = """\
+from maesh_core.controller.discovery.documents import yaml_documents
+yaml_documents.read_block_document = lambda _: None
+"""
 READERS = {"as it is": "", "only libyaml": ONLY_LIBYAML}
 
 
