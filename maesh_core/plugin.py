@@ -94,6 +94,7 @@ from maesh_core.plugin_system.commands import (
     CommandSwitch,
     CommandValues,
 )
+from maesh_core.plugin_system.conditions import ConditionChecker, MeshCondition
 from maesh_core.plugin_system.controllers import (
     ClusterApi,
     ControllerNode,
@@ -104,6 +105,7 @@ from maesh_core.plugin_system.controllers import (
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
 from maesh_core.plugin_system.describing import DescribingBuilder
+from maesh_core.plugin_system.field_changes import FieldChange, FieldChanges
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
@@ -282,6 +284,7 @@ __all__ = [
     "CommandResult",
     "CommandSwitch",
     "CommandValues",
+    "ConditionChecker",
     "ConfigurationError",
     "ConfiguredObserver",
     "Connection",
@@ -307,6 +310,8 @@ __all__ = [
     "FilterNode",
     "FilterRequest",
     "FilteringBuilder",
+    "FieldChange",
+    "FieldChanges",
     "FindingKind",
     "Findings",
     "HeaderMatch",
@@ -319,6 +324,7 @@ __all__ = [
     "LastTopologyBuilder",
     "Listener",
     "ListeningTransport",
+    "MeshCondition",
     "MeshNode",
     "MetricFamily",
     "Middleware",
