@@ -51,8 +51,8 @@ def build_trace_id(ratio: float) -> bytes:
     Its last 8 bytes are below the ratio's share of their range, as OpenTelemetry's sampler TraceIdRatioBased demands,
     so a participant of the trace that samples by its id and this ratio, or a higher one, decides alike.
     """
-    bound = max(1, int(ratio * (1 << 64)))
-    return b"%016x%016x" % (random.getrandbits(64) or 1, random.randrange(bound) or 1)  # noqa: S311 - not a secret
+    last = (random.getrandbits(64) * int(ratio * (1 << 64))) >> 64
+    return b"%016x%016x" % (random.getrandbits(64) or 1, last or 1)
 
 
 def build_span_id() -> bytes:
