@@ -41,7 +41,7 @@ PAGES = {
     **{f"plugins/{name}/README.md": f"plugins/{name}.md" for name in ("dashboard", "otel", "smi", "udp", "access-log")},
     **{
         f"examples/plugins/{name}/README.md": f"examples/{name}.md"
-        for name in ("maesh-stamp", "maesh-forward-auth", "maesh-consistent-hash")
+        for name in ("maesh-stamp", "maesh-forward-auth", "maesh-consistent-hash", "maesh-relay")
     },
     "benchmarks/RESULTS.md": "benchmarks.md",
     "CHANGELOG.md": "changelog.md",

@@ -20,8 +20,6 @@ from maesh_core.plugin_system import (
     controllers,
     converters,
     describing,
-    hookspecs,
-    interfaces,
     middleware,
     node,
     pages,
@@ -31,6 +29,7 @@ from maesh_core.plugin_system import (
     transports,
 )
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
+from maesh_core.plugin_system.interfaces import bodies, connection, exchange, explaining, messages, servers, views
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import SHIPPED, list_installed
 from maesh_core.plugin_system.policy_checks import FindingKind
@@ -73,6 +72,7 @@ _FAMILIES = {
     "PolicySpecs": "Policy",
     "StatusSpecs": "Status",
     "PageSpecs": "Pages",
+    "ConditionSpecs": "Mesh conditions",
     "ServiceSpecs": "Controller services",
     "ProtocolSpecs": "Protocol",
     "BalancingSpecs": "Balancing",
@@ -93,7 +93,7 @@ def render_flags(settings_class: type[CommonSettings]) -> str:
 
 
 def _render_row(field: SettingField) -> str:
-    value = f" {field.placeholder}" if field.placeholder else f"`, `--no-{field.key}"
+    value = f" {field.placeholder}" if field.placeholder else f"`, `--no-{field.flag[2:]}"
     flag = f"`{field.flag}{value}`".replace("|", "\\|")
     default = f"`{field.default_text}`" if field.default_text else ""
     return f"| {flag} | `{field.variable}` | {default} | {field.description} |"
@@ -175,7 +175,7 @@ def list_interfaces() -> list[Interface]:
     return [
         found
         for module in (
-            hookspecs,
+            *dict.fromkeys(sys.modules[family.__module__] for family in SPEC_FAMILIES),
             describing,
             protocols,
             middleware,
@@ -185,7 +185,13 @@ def list_interfaces() -> list[Interface]:
             commands,
             converters,
             policy_checks,
-            interfaces,
+            views,
+            servers,
+            messages,
+            explaining,
+            exchange,
+            bodies,
+            connection,
             node,
             transports,
         )

@@ -12,31 +12,26 @@ import msgspec
 
 from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, UndecidedShadowError
 from maesh_core.controller.configuration.builder import WAITING
-from maesh_core.controller.configuration.client_namespaces import ClientNamespaceTable
-from maesh_core.controller.configuration.pod_names import PodNameTable
+from maesh_core.controller.configuration.pod_name_table import PodNameTable
 from maesh_core.controller.configuration.port_plan import plan_entrypoints
-from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath, RevisionStore
-from maesh_core.controller.configuration.transport import TransportTables
+from maesh_core.controller.configuration.revisions import EntryChanges, RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.explaining.pod_lookup import PodLookup
+from maesh_core.controller.optional_sections import OptionalSections
 from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.controller.reports.object_reports import ObjectReports
 from maesh_core.controller.reports.object_statuses import ObjectStatuses
-from maesh_core.controller.resources.kinds import ADDRESS_INDEX, TUNNEL_INDEX
 from maesh_core.controller.resources.snapshot import Snapshot
-from maesh_core.controller.resources.view import IndexRead, Read
-from maesh_core.controller.service_builds import Built, Draft, ServiceBuilds
-from maesh_core.controller.topology.mesh_nodes import build_mesh_node, list_mesh_nodes
-from maesh_core.controller.topology.pod_names import find_namespaces, find_pod_names, list_addresses
+from maesh_core.controller.resources.view import Read
+from maesh_core.controller.service_builds import Built, ServiceBuilds
 from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.controller.topology.rules import TopologyRules
-from maesh_core.controller.topology.transport import find_account
 from maesh_core.model.events import Applied, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
-from maesh_core.model.resources import Pod, ResourceKind, Service
+from maesh_core.model.resources import ResourceKind, Service
 from maesh_core.model.topology import ServiceNode
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
 
@@ -54,11 +49,9 @@ class Engine:
         self._unlisted = {(source, type_) for source in parts.sources for type_ in types}
         self._is_ready = False
         self._builds = ServiceBuilds(parts)
-        rules = parts.catalogue.transport
-        self._transport = TransportTables(rules) if rules is not None or parts.rules.names_clients else None
-        self._clients = ClientNamespaceTable()
-        self.pod_names = PodNameTable() if parts.sends_pod_names else None
-        """The names of pods that proxies get; None if no plugin asks for them."""
+        self._sections = OptionalSections(
+            parts.snapshot, parts.rules, parts.catalogue.transport, sends_pod_names=parts.sends_pod_names
+        )
         self._topology: bytes | None = None
         self._services: bytes | None = None
 
@@ -142,6 +135,11 @@ class Engine:
         return self._parts.revisions
 
     @property
+    def pod_names(self) -> PodNameTable | None:
+        """The names of pods that proxies get; None if no plugin asks for them."""
+        return self._sections.pod_names
+
+    @property
     def dependencies(self) -> DependencyIndex[ObjectKey]:
         """The reads of each service."""
         return self._builds.dependencies
@@ -179,10 +177,7 @@ class Engine:
 
     def publish_pod_names(self) -> None:
         """Publish the names of pods that have changed; another change of the configuration publishes them too."""
-        if self.pod_names is None or not self._is_ready:
-            return
-        if self._builds.publish({}, self.pod_names.take_changes()):
-            self._notify_revision()
+        self._publish_entries(self._sections.take_pod_names)
 
     def render_configuration(self, since: str | None) -> bytes | None:
         """Render the configuration, or its changes since a revision; None if there are none."""
@@ -238,14 +233,11 @@ class Engine:
     @property
     def transport_nodes(self) -> Mapping[str, Any]:
         """The nodes that take part in the transport, by name, as it describes them."""
-        return {} if self._transport is None else self._transport.described
+        return self._sections.transport_nodes
 
     def refresh_transport(self) -> None:
         """Publish what the transport describes differently now."""
-        if self._transport is None or not self._is_ready:
-            return
-        if self._builds.publish({}, self._transport.refresh()):
-            self._notify_revision()
+        self._publish_entries(self._sections.refresh_transport)
 
     def set_leading(self, *, is_leading: bool) -> None:
         """Start or stop assigning entrypoints that no shadow service has yet."""
@@ -309,6 +301,11 @@ class Engine:
             concerned |= self._parts.ports.apply_written(key, written) | {key}
         return concerned
 
+    def _publish_entries(self, read_changes: Callable[[], EntryChanges]) -> None:
+        """Publish changes of entries that belong to no service; before the first build, nothing is read."""
+        if self._is_ready and self._builds.publish({}, read_changes()):
+            self._notify_revision()
+
     def _notify_revision(self) -> None:
         for callback in self._callbacks:
             callback()
@@ -342,11 +339,8 @@ class Engine:
                 drafts[key] = self._builds.built[key].draft
         if parts.shadow_reader is None and (is_everything or parts.ports.version != version):
             parts.mapping_file.save(parts.ports.list_assigned())
-        entries = self._update_transport(drafts, affected, is_everything=is_everything)
-        entries = {**entries, **self._update_clients(drafts, affected)}
-        self._update_pod_names(affected, is_everything=is_everything)
-        if self.pod_names is not None and (drafts or entries or is_everything):
-            entries = {**entries, **self.pod_names.take_changes()}
+        nodes = {key: None if draft is None else draft.node for key, draft in drafts.items()}
+        entries = self._sections.update(nodes, affected, is_everything=is_everything)
         has_changed = self._builds.publish(drafts, entries)
         if drafts:
             self._topology = self._services = None
@@ -359,47 +353,6 @@ class Engine:
             callback({*drafts, *remapped})
         if has_changed and self._is_ready:
             self._notify_revision()
-
-    def _update_transport(
-        self, drafts: Mapping[ObjectKey, Draft | None], affected: Collection[Read], *, is_everything: bool
-    ) -> EntryChanges:
-        """Update the section `transport`; return the entries that differ."""
-        if self._transport is None:
-            return {}
-        namespace = self._parts.rules.mesh_namespace
-        entries: dict[ObjectPath, msgspec.Struct | str | None] = {}
-        snapshot = self._parts.snapshot
-        names = list_mesh_nodes(snapshot, namespace) if is_everything else _find_mesh_nodes(affected, namespace)
-        if is_everything:
-            entries.update(self._transport.refresh_shared())
-        entries.update(self._transport.set_nodes({name: build_mesh_node(snapshot, namespace, name) for name in names}))
-        for key, draft in drafts.items():
-            entries.update(self._transport.set_clients(key, draft.node.clients if draft else {}))
-        if self._parts.rules.names_clients:
-            addresses = list_addresses(snapshot, snapshot.keys(Pod)) if is_everything else _find_addresses(affected)
-            entries.update(self._transport.set_accounts({each: find_account(snapshot, each) for each in addresses}))
-        return entries
-
-    def _update_clients(self, drafts: Mapping[ObjectKey, Draft | None], affected: Collection[Read]) -> EntryChanges:
-        """Update the section `clients`, which only rules for clients of a namespace need; return what differs."""
-        table, snapshot = self._clients, self._parts.snapshot
-        before = table.namespaces
-        for key, draft in drafts.items():
-            table.set_service(key, {each for port in draft.node.ports for each in port.consumers} if draft else ())
-        changed = before ^ table.namespaces
-        if not (changed or before):
-            return {}
-        addresses = _find_addresses(affected)
-        if changed:
-            addresses += list_addresses(snapshot, (each for each in snapshot.keys(Pod) if each.namespace in changed))
-        return table.set_addresses(find_namespaces(snapshot, addresses))
-
-    def _update_pod_names(self, affected: Collection[Read], *, is_everything: bool) -> None:
-        """Collect the changes of the section `pods`."""
-        if self.pod_names is not None:
-            snapshot = self._parts.snapshot
-            addresses = list_addresses(snapshot, snapshot.keys(Pod)) if is_everything else _find_addresses(affected)
-            self.pod_names.set_names(find_pod_names(snapshot, addresses))
 
     def _report_service(self, key: ObjectKey) -> None:
         built, logged = self._builds.built.get(key), self._builds.find_failure(key)
@@ -421,22 +374,6 @@ def _list_rule_findings(node: ServiceNode) -> Iterator[ObjectFindings]:
             type_, key = problem.origin
             text = f"{problem.place}: {problem.text}" if problem.place else problem.text
             yield ObjectFindings(type=type_, key=key, errors=(text,))
-
-
-def _find_mesh_nodes(affected: Collection[Read], namespace: str) -> list[str]:
-    """List the nodes of the mesh whose pods have changed."""
-    values = (read.value for read in affected if isinstance(read, IndexRead) and read.index_name == TUNNEL_INDEX)
-    prefix = f"{namespace}/"
-    return sorted(value.removeprefix(prefix) for value in map(str, values) if value.startswith(prefix))
-
-
-def _find_addresses(affected: Collection[Read]) -> list[str]:
-    """List the addresses whose pods have changed."""
-    return sorted(
-        str(read.value)
-        for read in affected
-        if isinstance(read, IndexRead) and read.type is Pod and read.index_name == ADDRESS_INDEX
-    )
 
 
 def _report(built: Built, errors: tuple[str, ...]) -> ServiceReport:

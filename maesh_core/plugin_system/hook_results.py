@@ -1,7 +1,7 @@
 """Whether what a plugin's hook returned has what the process will use of it.
 
 Takes a hook's name and one object that an implementation returned; says what is missing or wrong by the interface that
-hookspecs.py declares for the hook. Runs once, at start: a missing attribute is an error there, not when a service asks.
+hookspecs/ declares for the hook. Runs once, at start: a missing attribute is an error there, not when a service asks.
 """
 
 import inspect

@@ -12,7 +12,14 @@ from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.request_sources import SourceReader
-from maesh_core.plugin_system.transports import Delivery, DeliveryVerdict, TunnelRules, Tunnels
+from maesh_core.plugin_system.transports import (
+    Delivery,
+    DeliveryVerdict,
+    OutgoingProtocol,
+    Refusal,
+    TunnelRules,
+    Tunnels,
+)
 
 CountersT = TypeVar("CountersT")
 CountersT_co = TypeVar("CountersT_co", covariant=True)
@@ -277,6 +284,15 @@ class Node(Protocol):
 
     def judge_delivery_again(self, delivery: Delivery) -> DeliveryVerdict:
         """Decide by the current configuration about a connection that is open; what is not known is refused."""
+
+    async def open_delivery(self, delivery: Delivery) -> OutgoingProtocol | Refusal:
+        """Build the protocol that serves a delivery whose verdict is `ByRequest`.
+
+        It reads HTTP and lets the service's guards decide about each request. Give it a transport with the methods of
+        asyncio.Transport; `set_protocol` and `connection_made` start it. The client is that of the delivery, whatever
+        the transport's peer is. A refusal says that the server does not accept connections. Only for transports that
+        do not use `build_tunnels`, whose engine does this by itself.
+        """
 
     def build_streams(self, build_counters: Callable[[], CountersT]) -> Streams[CountersT]:
         """Build the routes of a stream protocol, which choose servers by weight, set them aside, and check access."""

@@ -1,6 +1,7 @@
 """The interfaces of a protocol: `TrafficType` is its half in the controller, `ProtocolHandler` its half in the proxy.
 
-hookspecs.py has the hooks that return them. Plugins import them from `maesh_core.plugin`. Declares, and does nothing.
+hookspecs/protocol.py has the hooks that return them. Plugins import them from `maesh_core.plugin`. Declares, and does
+nothing.
 """
 
 import socket

@@ -275,6 +275,16 @@ class ListeningTransport(Transport, Protocol):
         """Return the metrics; called at each scrape."""
 
 
+class ReviewingTransport(ListeningTransport, Protocol):
+    """A transport with an engine of its own, which ends connections of other nodes that are not allowed any more."""
+
+    def review(self) -> None:
+        """Judge open connections again, by `Node.judge_delivery_again`; called after each change of the configuration.
+
+        An exception is logged. The engine of `Node.build_tunnels` does this by itself.
+        """
+
+
 # --- the node's parent -----------------------------------------------------------------------------------------------
 
 

@@ -7,13 +7,14 @@ the numbers of the one that made room, and adds them to `other` when no worker c
 (proxy/workers/counters.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
 from maesh_core.model.addresses import IPV4_MAPPED_PREFIX
 from maesh_core.model.metrics import OTHER, MetricFamily
 from maesh_core.model.transport import CLEAR, ENCRYPTED
+from maesh_core.proxy.counting import DurationCounts, StatusCounts, name_class, sum_counts
 
 UNUSED_S: Final = 3600.0
 SEARCH_LIMIT: Final = 32
@@ -25,11 +26,12 @@ FORGOTTEN: Final = ""
 class CallCounter:
     """The calls of one address to one service. `users` is the number of open connections that hold it."""
 
-    __slots__ = ("clear", "connections", "denied", "encrypted", "failures", "requests", "service", "used_at", "users")
+    __slots__ = ("clear", "connections", "denied", "durations", "encrypted", "failures", "service", "used_at", "users")
 
     def __init__(self, service: str) -> None:
         self.service = service
-        self.requests = 0
+        self.durations = DurationCounts()
+        """The durations of requests, of which there are as many."""
         self.failures = 0
         self.denied = 0
         self.connections = 0
@@ -42,6 +44,11 @@ class CallCounter:
 
     def __repr__(self) -> str:
         return f"<CallCounter {self.service} {self.requests} requests>"
+
+    @property
+    def requests(self) -> int:
+        """The number of finished requests."""
+        return self.durations.total
 
     def list_paths(self) -> tuple[tuple[str, int], ...]:
         """Return the counts by path."""
@@ -56,15 +63,50 @@ class CallCounter:
 
 
 class EntrypointCounter:
-    """The requests on one entrypoint."""
+    """The requests on one entrypoint: `requests` have begun, and those with a status have ended."""
 
-    __slots__ = ("requests",)
+    __slots__ = ("durations", "requests", "statuses")
 
     def __init__(self) -> None:
         self.requests = 0
+        self.statuses = StatusCounts()
+        self.durations = DurationCounts()
 
     def __repr__(self) -> str:
         return f"<EntrypointCounter {self.requests} requests>"
+
+    def count(self, status: int, seconds: float) -> None:
+        """Count a request that has ended."""
+        self.statuses.add(status)
+        self.durations.add(seconds)
+
+
+def collect_entrypoints(counters: Mapping[int, EntrypointCounter], *, has_exact_codes: bool) -> Sequence[MetricFamily]:
+    """Build the metrics of entrypoints, which are given by their ports."""
+    name_code = str if has_exact_codes else name_class
+    counted = [(str(port), counter) for port, counter in sorted(counters.items())]
+    return [
+        MetricFamily(
+            name="maesh_entrypoint_requests",
+            type="counter",
+            help="Parsed HTTP requests by entrypoint and status, also those without a route.",
+            labels=("entrypoint", "code"),
+            samples=sum_counts(
+                ((port, name_code(status)), number)
+                for port, counter in counted
+                for status, number in counter.statuses.by_status.items()
+            ),
+        ),
+        MetricFamily(
+            name="maesh_entrypoint_request_duration_seconds",
+            type="histogram",
+            help="From a request's head to the end of its response, by entrypoint.",
+            labels=("entrypoint",),
+            samples=[
+                ((port,), counter.durations.build_histogram()) for port, counter in counted if counter.statuses.is_used
+            ],
+        ),
+    ]
 
 
 class Caller:
@@ -87,12 +129,13 @@ class Caller:
 
 
 class CallerCounts:
-    """The counters of a worker. With a `limit` of 0 there are no metrics."""
+    """The counters of a worker. With a `limit` of 0 there are no metrics; durations are optional."""
 
-    __slots__ = ("_counters", "_evicted", "_limit", "_others", "_read_clock")
+    __slots__ = ("_counters", "_evicted", "_has_durations", "_limit", "_others", "_read_clock")
 
-    def __init__(self, limit: int, read_clock: Callable[[], float]) -> None:
+    def __init__(self, limit: int, read_clock: Callable[[], float], *, has_durations: bool = True) -> None:
         self._limit = limit
+        self._has_durations = has_durations
         self._read_clock = read_clock
         self._counters: dict[tuple[str, str], CallCounter] = {}
         self._evicted: dict[tuple[str, str], CallCounter] = {}
@@ -180,6 +223,7 @@ class CallerCounts:
                 "TCP connections and UDP sessions by client address and service.",
                 [(key, each.connections) for key, each in counted],
             ),
+            *([_build_durations(counted)] if self._has_durations else ()),
         ]
 
     def _give_back(self, caller: Caller) -> None:
@@ -204,6 +248,16 @@ class CallerCounts:
                 self._evicted[key] = self._counters.pop(key)
                 return True
         return False
+
+
+def _build_durations(counted: Sequence[tuple[tuple[str, str], CallCounter]]) -> MetricFamily:
+    return MetricFamily(
+        name="maesh_edge_request_duration_seconds",
+        type="histogram",
+        help="From a request's head to the end of its response, by client address and service.",
+        labels=("client", "service"),
+        samples=[(key, each.durations.build_histogram()) for key, each in counted if each.requests],
+    )
 
 
 def _build_family(noun: str, text: str, counted: Sequence[tuple[tuple[str, str], int]]) -> MetricFamily:

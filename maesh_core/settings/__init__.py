@@ -234,6 +234,13 @@ class CarryingSettings(ClientHeaderSettings):
             " further ones are counted together, as other; 0: count none."
         ),
     ] = 1000
+    metrics_fine_durations: Annotated[
+        bool,
+        Meta(
+            description="Have a histogram of durations for each server, and for each pair of client address and"
+            " service; without, only for services, branches and entrypoints."
+        ),
+    ] = True
     http2: Annotated[
         bool, Meta(description="Accept HTTP/2 on the HTTP entrypoints, and offer it to https servers.")
     ] = True

@@ -11,12 +11,19 @@ from maesh_core.model.messages import Update
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.node import StreamServer
 from maesh_core.plugin_system.request_sources import SourceReader
-from maesh_core.plugin_system.transports import Delivery, DeliveryVerdict, TunnelRules, Tunnels
+from maesh_core.plugin_system.transports import (
+    Delivery,
+    DeliveryVerdict,
+    OutgoingProtocol,
+    Refusal,
+    TunnelRules,
+    Tunnels,
+)
 from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.edges import EdgePoller
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 from maesh_core.proxy.routing.request_sources import RequestSources
 from maesh_core.proxy.routing.streams import Streams
 from maesh_core.proxy.worker.memory import SharedRegion, WorkerMemory
@@ -216,6 +223,10 @@ class FakeNode:
     def judge_delivery_again(self, delivery: Delivery) -> DeliveryVerdict:
         """Allow what is not refused in `refusals`, by service."""
         return self.refusals.get(delivery.service)
+
+    async def open_delivery(self, delivery: Delivery) -> OutgoingProtocol | Refusal:
+        """Refuse: a double has no HTTP engine."""
+        return Refusal(503, "this proxy has no HTTP engine")
 
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, as a proxy has them; a server is set aside for a second."""

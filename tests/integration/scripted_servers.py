@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
@@ -24,6 +25,12 @@ RESPONSES = {
     "unchanged": b"HTTP/1.1 304 S\r\n\r\n",
     "chunked": CHUNKED + b"\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
 }
+
+
+def find_delay_s(path):
+    """Return for how long the server waits before it answers a path: `/slow/20` takes 20 ms."""
+    _, first, *rest = path.split("/")
+    return int(rest[0]) / 1000 if first == "slow" else 0.0
 
 
 class _Handler(StreamRequestHandler):
@@ -61,6 +68,10 @@ class _Handler(StreamRequestHandler):
             self.wfile.write(response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
         else:
             self.wfile.write(response)
+
+    def do_slow(self, milliseconds):
+        time.sleep(int(milliseconds) / 1000)
+        self.wfile.write(RESPONSES["ok"])
 
     def do_grpc(self, status):
         self.wfile.write(CALL + b"0\r\ngrpc-status: %b\r\n\r\n" % status.encode())
@@ -116,6 +127,10 @@ class ScriptedServer(ThreadingTCPServer):
 
     def handle_error(self, request, client_address):
         pass
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
 
 
 class EchoServer:

@@ -1,14 +1,15 @@
 """Traffic whose every outcome is known: a script that counts what it sends, and what came back.
 
-The script keeps the samples that a proxy's metrics must have, as `{(name, labels): value}`, and the records that an
-access log must have, as `{fields: number}`.
+The script keeps the samples that a proxy's metrics must have, as `{(name, labels): value}`, the records that an access
+log must have, as `{fields: number}`, and the bounds of each duration.
 """
 
 import contextlib
 import json
 import re
 import socket
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
 import h2.config
@@ -18,19 +19,24 @@ import h2.events
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
 from maesh_core.model.traffic_record import CLIENT_LEFT, DENIED, NO_SERVER_ACCEPTED, UPSTREAM_LOST
 
+from .scripted_durations import Span
+from .scripted_servers import find_delay_s
+
 CLIENT_LEFT_STATUS = 499
+BUSY = 503
 INTERNAL, UNAVAILABLE = 13, 14
 SAMPLE = re.compile(r"^(maesh_\w+?)(?:_total)?(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 COUNTED = re.compile(
-    r"maesh_(edge|entrypoint|http_refused_requests|branch|server_(attempts|failed)|udp|tcp|access_log|acl)"
+    r"maesh_(edge|entrypoint|http_refused_requests|branch|server_(?!aside)|udp|tcp|access_log|acl)"
     r"|maesh_service_(?!servers_aside|server_ejections)"
 )
 SUMS = re.compile(r"_(bucket|sum)$")
+REASONS = {"client": "no rule allows this client"}
 FIELDS = (
     *("Kind", "ClientHost", "RequestPath", "RequestHost", "entryPointName", "RouterName", "ServiceName", "ServiceAddr"),
     *("RequestProtocol", "RequestMethod", "Attempts", "RetryAttempts", "DownstreamStatus", "GrpcStatus", "Reason"),
-    *("RequestContentSize", "DownstreamContentSize", "OriginDuration"),
+    *("RequestContentSize", "DownstreamContentSize", "OriginDuration", "WouldDeny"),
 )
 """All fields of a line of JSON except for times; of `OriginDuration`, whether there is one."""
 
@@ -46,7 +52,7 @@ def read_counters(text):
 
 def read_record(line):
     """Read a line of an access log as JSON."""
-    fields = json.loads(line)
+    fields = {"WouldDeny": "", **json.loads(line)}
     fields["OriginDuration"] = fields["OriginDuration"] is not None
     return tuple(fields[name] for name in FIELDS)
 
@@ -63,7 +69,8 @@ def compare(found, wanted):
 class Request(NamedTuple):
     """A request. `outcomes` are those of the attempts; None for one attempt, or none if the mesh answers.
 
-    `branch` is the branch of the service's traffic split that is chosen.
+    `branch` is the branch of the service's traffic split that is chosen. `denied` is the kind of the denial (`client`,
+    `request` or `path`) if access control denies it, `would_deny` if it only records that it would.
     """
 
     path: str
@@ -73,6 +80,8 @@ class Request(NamedTuple):
     outcomes: tuple[str, ...] | None = None
     server: str = ""
     branch: str = ""
+    denied: str = ""
+    would_deny: str = ""
 
     def render(self, *fields):
         lines = (f"{self.method} {self.path} HTTP/1.1", f"Host: {self.service}.test.maesh", *fields)
@@ -115,6 +124,9 @@ class Script:
     def __init__(self, port, server_label, *, is_logged=True):
         self.port, self.server_label, self.is_logged = port, server_label, is_logged
         self.counters, self.records = Counter(), Counter()
+        self.spans = defaultdict(list)
+        """The bounds of each duration that a histogram has counted, by its name and labels."""
+        self._began = 0.0
         self._sockets = []
         self._flaky = 0
 
@@ -129,12 +141,20 @@ class Script:
         if value:
             self.counters[f"maesh_{name}", frozenset(labels.items())] += value
 
+    def time(self, name, span, number=1, /, **labels):
+        """Note how long something took that a histogram counts, so many times."""
+        self.count(f"{name}_count", number, **labels)
+        if number:
+            self.spans[f"maesh_{name}", frozenset(labels.items())] += [span] * number
+
     def record(self, **fields):
         """Note a record; fields that are not given are those of a refusal of HTTP/1.1 from 127.0.0.1."""
         texts = dict.fromkeys(FIELDS[:11], "")
         numbers = dict.fromkeys(FIELDS[11:], 0)
-        base = {"Kind": "refused", "ClientHost": "127.0.0.1", "entryPointName": str(self.port), "GrpcStatus": None}
-        record = {**texts, **numbers, "RequestProtocol": "HTTP/1.1", "Reason": "", "OriginDuration": False, **base}
+        texts |= {"Kind": "refused", "ClientHost": "127.0.0.1", "entryPointName": str(self.port)}
+        texts |= {"RequestProtocol": "HTTP/1.1"}
+        others = {"GrpcStatus": None, "Reason": "", "OriginDuration": False, "WouldDeny": ""}
+        record = {**texts, **numbers, **others}
         record |= fields
         record["Attempts"], record["RetryAttempts"] = fields.get("Attempts", 0), max(0, fields.get("Attempts", 0) - 1)
         if self.is_logged:
@@ -152,10 +172,18 @@ class Script:
         server = (request.server or self.server_label) if attempts else ""
         destination = f"{key['service']}/split/{request.branch}" if request.branch else key["service"]
         label = "http/2" if protocol == "HTTP/2" else "http/1"
-        self.count("entrypoint_requests", entrypoint=str(self.port))
+        self.count("entrypoint_requests", entrypoint=str(self.port), code=str(status))
         self.count("service_requests", protocol=label, code=str(status), **key)
-        self.count("service_request_duration_seconds_count", **key)
-        self.count("service_upstream_duration_seconds_count", sum(each != "failure" for each in outcomes), **key)
+        least_s = 0.0 if reason else find_delay_s(request.path)
+        # The proxy notices later than this script that a client has left, and so the end of a tunnel.
+        ended = None if status in (101, CLIENT_LEFT_STATUS) else time.monotonic()
+        total, upstream = Span(least_s, self._began, ended), Span(least_s, self._began, time.monotonic())
+        self.time("entrypoint_request_duration_seconds", total, entrypoint=str(self.port))
+        self.time("service_request_duration_seconds", total, **key)
+        self.time("edge_request_duration_seconds", total, client=client, **key)
+        heads = sum(each != "failure" for each in outcomes)
+        self.time("service_upstream_duration_seconds", upstream, heads, **key)
+        self.time("server_attempt_duration_seconds", upstream, heads, server=server)
         self.count("service_attempts", attempts, **key)
         self.count("service_retries", max(0, attempts - 1), **key)
         self.count("service_request_bytes", received, **key)
@@ -165,8 +193,16 @@ class Script:
         self.count("service_grpc_responses", int(grpc is not None), grpc_status=str(grpc), **key)
         for outcome in outcomes:
             self.count("server_attempts", server=server, outcome=outcome)
+        for code in self._list_codes(outcomes, status):
+            self.count("server_responses", server=server, code=str(code))
+        if heads and not reason:
+            self.count("server_request_bytes", received, server=server)
+            self.count("server_response_bytes", sent, server=server)
         self.count("edge_requests", client=client, **key)
-        self.count("edge_denied", int(bool(reason) and status == 403), client=client, **key)
+        assert bool(request.denied) == (status == 403), f"{request}: {status} {reason}"
+        self.count("edge_denied", int(bool(request.denied)), client=client, **key)
+        self.count("acl_denied", int(bool(request.denied)), reason=request.denied, **key)
+        self.count("acl_would_deny", int(bool(request.would_deny)), reason=request.would_deny, **key)
         if status >= 500 or cut or grpc in GRPC_SERVER_ERRORS:
             self.count("service_failures", **key)
             self.count("edge_failures", client=client, **key)
@@ -174,7 +210,7 @@ class Script:
             self.count("branch_failures", int(bool(request.branch)), destination=destination, **key)
         if request.branch:
             self.count("branch_requests", code=str(status), destination=destination, **key)
-            self.count("branch_request_duration_seconds_count", destination=destination, **key)
+            self.time("branch_request_duration_seconds", total, destination=destination, **key)
         self.record(
             Kind="tunnel" if status == 101 else "http",
             ClientHost=client,
@@ -192,12 +228,22 @@ class Script:
             RequestContentSize=received,
             DownstreamContentSize=sent,
             OriginDuration=bool(outcomes) and outcomes[-1] != "failure",
+            WouldDeny=REASONS.get(request.would_deny, ""),
         )
+
+    @staticmethod
+    def _list_codes(outcomes, status):
+        """List the statuses of servers: the last one is the request's, unless its client left; others are busy."""
+        codes = [BUSY for outcome in outcomes[:-1] if outcome != "failure"]
+        if outcomes and outcomes[-1] != "failure":
+            codes.append(200 if status == CLIENT_LEFT_STATUS else status)
+        return codes
 
     # --- requests over HTTP/1
 
     def exchange(self, data, client="127.0.0.1"):
         """Send bytes on a connection of their own, and return what comes back until its end."""
+        self._began = time.monotonic()
         with socket.create_connection(("127.0.0.1", self.port), 60, source_address=(client, 0)) as sock:
             sock.sendall(data)
             return b"".join(iter(lambda: sock.recv(65536), b""))
@@ -217,6 +263,7 @@ class Script:
         return Request(f"/flaky/{self._flaky}", "retried", outcomes=("error", "response"))
 
     def open(self, request):
+        self._began = time.monotonic()
         sock = socket.create_connection(("127.0.0.1", self.port), 60)
         sock.sendall(request)
         return sock
@@ -271,7 +318,12 @@ class Script:
         request = Request("/", "none")
         (response,) = parse_responses(self.exchange(request.render("Connection: close")), [request])
         self.count("http_refused_requests", code="404")
-        self.count("entrypoint_requests", entrypoint=str(self.port))
+        self.count("entrypoint_requests", entrypoint=str(self.port), code="404")
+        self.time(
+            "entrypoint_request_duration_seconds",
+            Span(0.0, self._began, time.monotonic()),
+            entrypoint=str(self.port),
+        )
         self.record(
             RequestPath="/",
             RequestHost="none.test.maesh",
@@ -301,6 +353,7 @@ class Script:
             self.note(request, fields.pop("status", 200), protocol="HTTP/2", received=received, **fields)
 
     def _ask_over_http2(self, requests):
+        self._began = time.monotonic()
         with socket.create_connection(("127.0.0.1", self.port), 60) as sock:
             connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
             connection.initiate_connection()
@@ -353,21 +406,21 @@ class Script:
             self.count(f"tcp_{name}", **key)
         self.note_stream("TCP", entrypoint, **key, ServiceAddr=server, Reason=NO_SERVER_ACCEPTED)
 
-    def use_denied_tcp(self, entrypoint):
+    def use_denied_tcp(self, entrypoint, service):
         with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
             assert sock.recv(1) == b""
-        key = {"service": "test/stream:80"}
+        key = {"service": service}
         for name in ("connections", "closed_connections", "denied_connections"):
             self.count(f"tcp_{name}", **key)
         self.count("acl_denied", reason="client", **key)
         self.count("edge_denied", client="127.0.0.1", **key)
         self.note_stream("TCP", entrypoint, **key, Reason=DENIED, Attempts=0)
 
-    def use_denied_udp(self, entrypoint):
+    def use_denied_udp(self, entrypoint, service):
         """Send a datagram for which no session may begin, so that there is no record."""
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
             sock.sendto(b"datagram", ("127.0.0.1", entrypoint))
-        key = {"service": "test/datagrams:53"}
+        key = {"service": service}
         self.count("udp_denied_sessions", **key)
         self.count("acl_denied", reason="client", **key)
         self.count("edge_denied", client="127.0.0.1", **key)

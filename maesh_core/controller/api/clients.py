@@ -5,7 +5,7 @@ that the controller needs to read files and the cluster, and to hold its lease.
 """
 
 CONNECTION_LIMIT = 12_000
-"""The highest limit; above HELD_PULLS_LIMIT of handlers.py, because each held pull has a connection."""
+"""The highest limit; above HELD_PULLS_LIMIT of pulls.py, because each held pull has a connection."""
 RESERVED_DESCRIPTORS = 256
 """Descriptors that are reserved for files, the API server, requests to proxies, and connections that are accepted but
 not counted yet: a few times ACCEPT_BATCH of plain_http/server.py."""

@@ -9,15 +9,13 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Protocol
 
 import msgspec
 
-from maesh_core.controller.api.admission import Admission
+from maesh_core.controller.api.access import ApiAccess
 from maesh_core.controller.api.authentication import Authentication, Caller
 from maesh_core.controller.api.browser_guard import BrowserGuard
-from maesh_core.controller.api.long_poll import Waiters
-from maesh_core.controller.api.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
+from maesh_core.controller.api.nodes import NodeRegistry
 from maesh_core.controller.api.pages import (
     answer_page,
     answer_post,
@@ -28,29 +26,28 @@ from maesh_core.controller.api.pages import (
     list_body_limits,
 )
 from maesh_core.controller.api.paths import LIVENESS_PATH, PULL_PATH, READINESS_PATH, REPORTS_PATH
-from maesh_core.controller.api.queries import WAIT_LIMIT_S, parse_port, parse_wait, read_path, read_query
+from maesh_core.controller.api.pulls import HELD_PULLS_LIMIT, NOT_READY, Pulls
+from maesh_core.controller.api.queries import read_path, read_query
 from maesh_core.controller.api.request_counts import CLIENT_LEFT, OTHER_PATH, PAGE_PATH, RequestCounts
+from maesh_core.controller.api.served import (
+    Explains,
+    Metrics,
+    NodeFetcher,
+    Published,
+    ReportedStatus,
+    Taps,
+    TrafficReporter,
+)
 from maesh_core.controller.api.server import build_json, build_text, to_response, to_stream
-from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.tap.mesh_tap import TooManyTapsError
 from maesh_core.controller.traffic.gathering import select_services
 from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.addresses import parse_address
-from maesh_core.model.facts import pick_facts
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.messages import ControllerReport
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic import TrafficReport
-from maesh_core.plain_http.messages import BodyStream, Request, Response, read_field
+from maesh_core.plain_http.messages import Request, Response, read_field
 from maesh_core.plugin_system.pages import ApiPage, PageRequest
-
-HELD_PULLS_LIMIT = 10_000
-"""Limit of held pulls, two for each of the largest cluster's 5,000 nodes; above it, pulls get 503."""
-RENDERED_LIMIT = 16
-"""Limit of cached renderings of one revision: pulls that are woken together had one of the last few revisions."""
-
-NOT_READY = "the first configuration is not built yet\n"
-NOT_CURRENT = "no contact with the cluster: the configuration may be outdated\n"
 
 STATUS_PREFIX = "/api/status/"
 NODE_PREFIX = "/api/status/node/"
@@ -62,89 +59,7 @@ COSTLY_PATHS = frozenset({"/api/explain", "/api/tap", "/api/traffic"})
 """Answers for which the controller works for long, or asks proxies; those about one proxy are costly as well."""
 
 _SERVICE_PATTERN = re.compile(r"([^/:]{1,253})/([^/:]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
-_TAG_PATTERN = re.compile(r'(?:W/)?("[^"]*")')
 _log = logging.getLogger(__name__)
-
-
-class Published(Protocol):
-    """What the API serves. `render_configuration` returns None if a revision has nothing new."""
-
-    @property
-    def is_ready(self) -> bool: ...  # noqa: D102
-
-    @property
-    def revision(self) -> str: ...  # noqa: D102
-
-    def render_configuration(self, since: str | None) -> bytes | None: ...  # noqa: D102
-
-    def render_topology(self) -> bytes: ...  # noqa: D102
-
-    def render_services(self) -> bytes: ...  # noqa: D102
-
-    @property
-    def pods(self) -> PodLookup: ...  # noqa: D102
-
-    def render_objects(self) -> bytes: ...  # noqa: D102
-
-    @property
-    def status_pages(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    def render_statuses(self, page: str) -> bytes: ...  # noqa: D102
-
-
-class NodeFetcher(Protocol):
-    """Sends requests to proxies."""
-
-    async def fetch_configuration(self, address: AdminAddress) -> bytes:
-        """Fetch the configuration that the proxy applies, as JSON; raises NodeUnreachableError."""
-
-    async def fetch_status(self, address: AdminAddress) -> bytes:
-        """Fetch the proxy's status, as JSON; raises NodeUnreachableError."""
-
-
-class TrafficReporter(Protocol):
-    """Measures the traffic of the mesh."""
-
-    async def report(self) -> TrafficReport:
-        """Return a current report; raises TrafficUnavailableError."""
-
-
-class Explains(Protocol):
-    """Says what would happen to a request."""
-
-    async def answer(self, request: Request) -> Response: ...  # noqa: D102
-
-
-class Taps(Protocol):
-    """Shows the traffic of the mesh as it happens."""
-
-    def open(self, parameters: Mapping[str, str], client: str) -> BodyStream:
-        """Open a tap for a client's address; raises ValueError with a reason, and TooManyTapsError."""
-
-    def finish(self) -> None:
-        """End all taps."""
-
-
-class ReportedStatus(Protocol):
-    """The status of this controller. One that is not current answers no pull."""
-
-    @property
-    def is_current(self) -> bool: ...  # noqa: D102
-
-    def report(self) -> ControllerReport: ...  # noqa: D102
-
-
-class Metrics(Protocol):
-    """The metrics of this controller."""
-
-    def render(self, accept: str) -> tuple[bytes, str]: ...  # noqa: D102
-
-
-class _Selected(msgspec.Struct, frozen=True):
-    """A representation and its entity tag; `body` is None if there is nothing new."""
-
-    tag: str
-    body: bytes | None
 
 
 class Api:
@@ -167,7 +82,7 @@ class Api:
         authentication: Authentication | None = None,
         is_protected: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._admission = Admission(guard or BrowserGuard(), authentication)
+        self._access = ApiAccess(guard or BrowserGuard(), authentication)
         self._pages = pages or {}
         self._is_protected = is_protected
         self._status = status
@@ -180,11 +95,9 @@ class Api:
         self._published = published
         self._nodes = nodes
         self._node_fetcher = node_fetcher
-        self._waiters = Waiters(held_limit)
-        self._rendered: dict[str | None, bytes | None] = {}
-        self._rendered_revision = ""
+        self._pulls = Pulls(published, nodes, status, held_limit)
         self._routes: dict[str, Callable[[Request], Awaitable[Response]]] = {
-            PULL_PATH: self._get_configuration,
+            PULL_PATH: self._pulls.answer,
             "/api/topology/current": self._get_topology,
             "/api/services": self._get_services,
             "/api/pods": self._get_pods,
@@ -201,7 +114,7 @@ class Api:
         }
 
     def __repr__(self) -> str:
-        return f"<Api {self._published.revision} {self._waiters!r}>"
+        return f"<Api {self._published.revision} {self._pulls!r}>"
 
     @property
     def body_limits(self) -> Mapping[bytes, int]:
@@ -211,15 +124,15 @@ class Api:
     @property
     def held_pulls(self) -> int:
         """How many pulls wait for a revision."""
-        return len(self._waiters)
+        return self._pulls.held
 
     def wake(self) -> None:
         """Answer the waiting pulls, because there is a new revision."""
-        self._waiters.wake()
+        self._pulls.wake()
 
     def close(self) -> None:
         """Answer the waiting pulls, hold no more pulls, and end all taps."""
-        self._waiters.close()
+        self._pulls.close()
         self._taps.finish()
 
     def collect_metrics(self) -> list[MetricFamily]:
@@ -247,7 +160,7 @@ class Api:
         """Answer one request; an internal error is logged and answered with 500, without details."""
         is_pull = path == PULL_PATH and b"?" in request.target  # may add a proxy, which the controller then asks
         page = self._pages.get(path)
-        caller = await self._admission.admit(
+        caller = await self._access.admit(
             request,
             path,
             node=read_query(request).get("node") if is_pull else None,
@@ -283,64 +196,6 @@ class Api:
         if path in self._routes:
             return path
         return NODE_PATH if path.endswith(NODE_SUFFIX) else NODE_STATUS_PATH
-
-    async def _get_configuration(self, request: Request) -> Response:
-        """Answer a pull.
-
-        The full configuration has the entity tag `"REVISION"`, a delta `"REVISION;since=REVISION"`. 304 means that
-        nothing is new: there is no revision after `since`, or If-None-Match has the tag. A pull can wait for either.
-        """
-        query = read_query(request)
-        node, since = query.get("node"), query.get("since")
-        wait_s = parse_wait(query.get("wait", "0"))
-        if wait_s is None:
-            return build_text(HTTPStatus.BAD_REQUEST, f"wait is a number of seconds from 0 to {WAIT_LIMIT_S:g}\n")
-        if node is not None and not is_valid_name(node):
-            return build_text(HTTPStatus.BAD_REQUEST, f"node is a name of 1 to {NAME_LIMIT} printable characters\n")
-        admin = query.get("admin")
-        admin_port = None if admin is None else parse_port(admin)
-        has_tls = query.get("admin-tls") == "1"
-        if admin is not None and admin_port is None:
-            return build_text(HTTPStatus.BAD_REQUEST, "admin is a port, a number from 1 to 65535\n")
-        facts = pick_facts(query)
-        if not (self._published.is_ready and self._status.is_current):
-            if node is not None:
-                self._nodes.note_refused_pull(
-                    node, request.remote, since, admin_port=admin_port, has_tls=has_tls, facts=facts
-                )
-            return _refuse_pull(NOT_CURRENT if self._published.is_ready else NOT_READY)
-        known_tags = read_field(request.fields, b"if-none-match")
-        if node is None:
-            return await self._pull(since, wait_s, known_tags)
-        with self._nodes.hold_pull(node, request.remote, since, admin_port=admin_port, has_tls=has_tls, facts=facts):
-            return await self._pull(since, wait_s, known_tags)
-
-    async def _pull(self, since: str | None, wait_s: float, known_tags: str) -> Response:
-        selected = self._select(since)
-        if _is_known(selected, known_tags) and wait_s > 0 and not self._waiters.is_closed:
-            if self._waiters.is_full:
-                return _refuse_pull("too many pulls are waiting\n")
-            await self._waiters.wait(wait_s)
-            selected = self._select(since)
-        # Always revalidate: a cached answer is outdated as soon as there is a new revision.
-        headers = {"ETag": selected.tag, "Cache-Control": "no-cache"}
-        if _is_known(selected, known_tags):
-            return to_response(HTTPStatus.NOT_MODIFIED, headers=headers)
-        return to_response(HTTPStatus.OK, body=selected.body or b"", content_type="application/json", headers=headers)
-
-    def _select(self, since: str | None) -> _Selected:
-        """Choose the representation for a client with revision `since`; each is rendered once for all clients."""
-        revision = self._published.revision
-        base = since if since is not None and _is_ours(since, revision) else None
-        if revision != self._rendered_revision:
-            self._rendered.clear()
-            self._rendered_revision = revision
-        if base not in self._rendered:
-            while len(self._rendered) >= RENDERED_LIMIT:
-                del self._rendered[next(iter(self._rendered))]
-            self._rendered[base] = self._published.render_configuration(base)
-        body = self._rendered[base]
-        return _Selected(f'"{revision};since={base}"' if base and base != revision else f'"{revision}"', body)
 
     async def _get_topology(self, _: Request) -> Response:
         return build_json(self._published.render_topology())
@@ -444,23 +299,3 @@ class Api:
 
 def _find_tag(response: Response) -> str:
     return next((value.decode("latin-1") for name, value in response.fields if name == b"ETag"), "")
-
-
-def _refuse_pull(text: str) -> Response:
-    """Refuse a pull for now, and close the connection, so that the next pull can reach another replica."""
-    return build_text(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"}, is_last=True)
-
-
-def _is_ours(since: str, revision: str) -> bool:
-    """Whether this controller can have issued `since`: `<epoch>.<n>`, with n at most the current number."""
-    epoch, _, number = revision.rpartition(".")
-    since_epoch, _, since_number = since.rpartition(".")
-    is_number = since_number.isascii() and since_number.isdecimal() and len(since_number) <= len(number)
-    return is_number and since_epoch == epoch and int(since_number) <= int(number)
-
-
-def _is_known(selected: _Selected, known_tags: str) -> bool:
-    """Whether the client has this: nothing is new, or If-None-Match names it (RFC 9110 section 13.1.2, weakly)."""
-    if selected.body is None or known_tags.strip() == "*":
-        return True
-    return selected.tag in _TAG_PATTERN.findall(known_tags)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from maesh_core.model.traffic_record import CUT, EXCESS_CLIENT, REFUSED, TrafficRecord
+from maesh_core.model.traffic_record import CUT, EXCESS_CLIENT, REFUSED, RecordOutcome, build_record
 from maesh_core.proxy.balancing.health import build_passive_health
 from maesh_core.proxy.callers import CallerCounts, EntrypointCounter
 from maesh_core.proxy.http.collected import Collected
@@ -23,6 +23,7 @@ from maesh_core.proxy.http.tls import UpstreamTls
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.slots import Slots
+from maesh_core.proxy.network.time_limits import TimeLimits
 from maesh_core.proxy.observers import Observers
 from maesh_core.proxy.transport.paths import Paths
 from maesh_core.settings import CarryingSettings
@@ -102,6 +103,35 @@ class PeerWatch(Protocol):
         """Stop watching all transports."""
 
 
+class LimitedExchange(Protocol):
+    """An exchange with a time-out."""
+
+    def on_exchange_limit(self) -> None:
+        """End because the time-out of the exchange is over."""
+
+
+class LimitedAttempt(Protocol):
+    """An attempt with time-outs: until the head of its response, and until its end."""
+
+    def on_head_limit(self) -> None:
+        """Fail because there is no response head in time."""
+
+    def on_total_limit(self) -> None:
+        """Fail or cut the response, because it is not complete in time."""
+
+
+def _end_exchange(exchange: LimitedExchange) -> None:
+    exchange.on_exchange_limit()
+
+
+def _end_head(attempt: LimitedAttempt) -> None:
+    attempt.on_head_limit()
+
+
+def _end_total(attempt: LimitedAttempt) -> None:
+    attempt.on_total_limit()
+
+
 class Environment:
     """The shared state of one handler. Create it inside a running event loop."""
 
@@ -117,13 +147,16 @@ class Environment:
         "collected",
         "copies",
         "entrypoint_counters",
+        "exchange_limits",
         "failures",
+        "head_limits",
         "head_readers",
         "health",
         "idle_timeout",
         "is_draining",
         "is_ending",
         "is_serving_half_closed",
+        "last_outcome",
         "observers",
         "paths",
         "peer_watch",
@@ -133,6 +166,7 @@ class Environment:
         "settings",
         "slots",
         "tls",
+        "total_limits",
         "tunnels",
         "upstreams",
         "wall_offset_s",
@@ -150,7 +184,9 @@ class Environment:
     ) -> None:
         self.settings = settings
         self.paths = paths or Paths(settings.node, clock)
-        self.callers = callers or CallerCounts(settings.metrics_client_limit, lambda: clock.now)
+        self.callers = callers or CallerCounts(
+            settings.metrics_client_limit, lambda: clock.now, has_durations=settings.metrics_fine_durations
+        )
         self.observers = observers or Observers()
         self.idle_timeout = settings.idle_timeout  # a copy, since reading it here is cheaper for each request
         self.body_timeout = settings.body_timeout
@@ -159,7 +195,12 @@ class Environment:
         self.clock = clock
         self.clock_time = time.monotonic  # uvloop's own time counts whole milliseconds
         self.wall_offset_s = time.time() - self.clock_time()
+        self.last_outcome: RecordOutcome | None = None
+        """That of the last record: most records have the same one."""
         """Seconds to add to the clock's time to get the Unix time."""
+        self.exchange_limits = TimeLimits(_end_exchange, self.read_time)
+        self.head_limits = TimeLimits(_end_head, self.read_time)
+        self.total_limits = TimeLimits(_end_total, self.read_time)
         self.health = build_passive_health(settings, self.clock)
         self.tls = UpstreamTls(
             root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify, offers_http2=settings.http2
@@ -188,6 +229,10 @@ class Environment:
             f"<Environment clients={len(self.clients)} upstreams={len(self.upstreams)}"
             f" tunnels={len(self.tunnels)} draining={self.is_draining}>"
         )
+
+    def read_time(self) -> float:
+        """Read the time of the event loop, in seconds."""
+        return self.clock_time()
 
     @property
     def requests(self) -> int:
@@ -249,7 +294,7 @@ class Environment:
     def _report_refusal(self, address: str, entrypoint: int, status: int, reason: str, protocol: str) -> None:
         if self.observers.is_active:
             self.observers.observe(
-                TrafficRecord(
+                build_record(
                     REFUSED,
                     started_at=time.time(),
                     duration_s=0.0,

@@ -15,7 +15,7 @@ from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.protocols import Listener
 from maesh_core.plugin_system.transports import STRICT, Delivery, OutgoingProtocol, Refusal
 from maesh_core.proxy.balancing.kinds import BalancerKinds
-from maesh_core.proxy.callers import CallerCounts
+from maesh_core.proxy.callers import CallerCounts, collect_entrypoints
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.clients.delivered_connection import DeliveredConnection
 from maesh_core.proxy.http.clients.listener import HttpListener
@@ -27,6 +27,7 @@ from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.http2.multiplexed_upstream import MultiplexedUpstream
 from maesh_core.proxy.http.request_counters import collect_counters, collect_ejections
 from maesh_core.proxy.http.routing_table import CurrentTable, HttpTable, build_table
+from maesh_core.proxy.http.server_counters import collect_servers
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.guarded_server import GuardedServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
@@ -136,7 +137,7 @@ class HttpHandler:
         for server in removed:
             heir = remaining.get(server.label)
             if heir is not None:
-                heir.add_counts(server)
+                heir.counters.add(server.counters)
 
     def _note_exposed(self, removed: Sequence[HttpServer]) -> None:
         """Note the servers to which connections in clear are not allowed any more, and must end in time."""
@@ -191,7 +192,7 @@ class HttpHandler:
                 return UNKNOWN
             self._delivered[key] = table
         refusal = await table.reach()
-        return refusal or cast("OutgoingProtocol", DeliveredConnection(self.environment, table))
+        return refusal or cast("OutgoingProtocol", DeliveredConnection(self.environment, table, delivery.client))
 
     def start_draining(self) -> None:
         """Close idle connections, and answer current exchanges with `Connection: close`."""
@@ -242,50 +243,21 @@ class HttpHandler:
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return the metrics."""
-        table = self.current.table
+        table, settings = self.current.table, self.environment.settings
+        has_exact_codes = settings.metrics_exact_codes
         return [
-            *collect_counters(table.counters, has_exact_codes=self.environment.settings.metrics_exact_codes),
+            *collect_counters(table.counters, has_exact_codes=has_exact_codes),
             *collect_ejections(table.counters, table.count_aside()),
-            self._collect_attempts(),
-            self._collect_failed_responses(),
+            *collect_servers(
+                [(server.label, server.counters) for server in self._servers.values()],
+                has_exact_codes=has_exact_codes,
+                has_durations=settings.metrics_fine_durations,
+            ),
+            *collect_entrypoints(self.environment.entrypoint_counters, has_exact_codes=has_exact_codes),
             self._collect_aside(),
             *self._collect_connections(),
             *self.environment.copies.collect(),
         ]
-
-    def _collect_attempts(self) -> MetricFamily:
-        """Build the metric of servers' attempts; servers of several schemes at one address are summed up."""
-        outcomes: dict[tuple[str, str], int] = {}
-        for server in self._servers.values():
-            for outcome, count in (
-                ("response", server.responses - server.errors),
-                ("error", server.errors),
-                ("failure", server.failures),
-            ):
-                if count:
-                    key = (server.label, outcome)
-                    outcomes[key] = outcomes.get(key, 0) + count
-        return MetricFamily(
-            name="maesh_server_attempts",
-            type="counter",
-            help="Attempts at servers, by outcome: a response, an error (a 5xx response), or a failure (no response).",
-            labels=("server", "outcome"),
-            samples=sorted(outcomes.items()),
-        )
-
-    def _collect_failed_responses(self) -> MetricFamily:
-        """Build the metric of servers' responses that failed although their status is below 500."""
-        failed: dict[tuple[str], int] = {}
-        for server in self._servers.values():
-            if server.failed_responses:
-                failed[(server.label,)] = failed.get((server.label,), 0) + server.failed_responses
-        return MetricFamily(
-            name="maesh_server_failed_responses",
-            type="counter",
-            help="Responses of servers below 500 that failed: they were cut, or have a gRPC status that says so.",
-            labels=("server",),
-            samples=sorted(failed.items()),
-        )
 
     def _collect_aside(self) -> MetricFamily:
         """Build the metric of servers that are set aside; others have no sample."""
@@ -327,16 +299,6 @@ class HttpHandler:
                 help="Requests refused before they were routed, by status.",
                 labels=("code",),
                 samples=[((str(status),), count) for status, count in sorted(environment.refusals.items())],
-            ),
-            MetricFamily(
-                name="maesh_entrypoint_requests",
-                type="counter",
-                help="Parsed HTTP requests by entrypoint, also those without a route.",
-                labels=("entrypoint",),
-                samples=[
-                    ((str(port),), counter.requests)
-                    for port, counter in sorted(environment.entrypoint_counters.items())
-                ],
             ),
         ]
 

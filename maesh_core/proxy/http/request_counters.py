@@ -4,15 +4,12 @@ Takes finished exchanges and returns metric families. Counters are plain integer
 so counting is cheap.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, final
 
-from maesh_core.model.metrics import Exemplar, Histogram, MetricFamily
+from maesh_core.model.metrics import Exemplar, MetricFamily
+from maesh_core.proxy.counting import DurationCounts, StatusCounts, find_bucket, name_class, sum_counts
 
-_FIRST_BOUND_S: Final = 0.0005
-DURATION_BOUNDS_S: Final = (_FIRST_BOUND_S, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
-"""Upper bounds of the buckets, in seconds; they include Traefik's 0.1, 0.3, 1.2 and 5 s."""
 REASON_LIMIT: Final = 50
 """Different answers of the mesh that are counted apart for one service; a plugin may give any reason."""
 OTHER_REASON: Final = "other"
@@ -22,15 +19,28 @@ HTTP_2: Final = "http/2"
 """The values of the label `protocol`."""
 
 
+@final
+class BranchCounters:
+    """The counters of the requests for one destination of a service whose traffic is split."""
+
+    __slots__ = ("durations", "failures", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses = StatusCounts()
+        self.durations = DurationCounts()
+        self.failures = 0
+
+    def __repr__(self) -> str:
+        return f"<BranchCounters {self.statuses!r}>"
+
+
+@final
 class RouteCounters:
     """The counters of one service's requests. They are kept as long as the routing table has the service."""
 
     __slots__ = (
         "answers",
         "attempts",
-        "branch_durations",
-        "branch_failures",
-        "branch_seconds",
         "branches",
         "cuts",
         "durations",
@@ -41,30 +51,23 @@ class RouteCounters:
         "http2_statuses",
         "received_bytes",
         "retries",
-        "seconds",
         "sent_bytes",
         "statuses",
         "upstream_durations",
-        "upstream_seconds",
     )
 
     def __init__(self) -> None:
-        self.statuses: dict[int, int] = {}
-        self.http2_statuses: dict[int, int] = {}
+        self.statuses = StatusCounts()
+        self.http2_statuses = StatusCounts()
         self.grpc_statuses: dict[int, int] = {}
         self.answers: dict[tuple[int, str], int] = {}
-        self.branches: dict[str, dict[int, int]] = {}
-        self.branch_failures: dict[str, int] = {}
-        self.branch_durations: dict[str, list[int]] = {}
-        self.branch_seconds: dict[str, float] = {}
+        self.branches: dict[str, BranchCounters] = {}
         self.failures = 0
         self.cuts: dict[str, int] = {}
-        self.durations = [0] * (len(DURATION_BOUNDS_S) + 1)
-        self.seconds = 0.0
+        self.durations = DurationCounts()
         self.exemplars: dict[int, Exemplar] = {}
         """Traced requests, by bucket of `durations`."""
-        self.upstream_durations = [0] * (len(DURATION_BOUNDS_S) + 1)
-        self.upstream_seconds = 0.0
+        self.upstream_durations = DurationCounts()
         self.attempts = 0
         self.ejections = 0
         self.retries = 0
@@ -72,23 +75,16 @@ class RouteCounters:
         self.sent_bytes = 0
 
     def __repr__(self) -> str:
-        return f"<RouteCounters {self.statuses} {self.http2_statuses}>"
+        return f"<RouteCounters {self.statuses!r} {self.http2_statuses!r}>"
 
     def count(self, status: int, seconds: float, *, is_http2: bool) -> None:
         """Count one finished exchange."""
-        statuses = self.http2_statuses if is_http2 else self.statuses
-        statuses[status] = statuses.get(status, 0) + 1
-        self.durations[bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0] += 1
-        self.seconds += seconds
+        (self.http2_statuses if is_http2 else self.statuses).add(status)
+        self.durations.add(seconds)
 
     def add_exemplar(self, exemplar: Exemplar) -> None:
         """Remember the trace of a request; each bucket keeps the latest one."""
-        self.exemplars[bisect_left(DURATION_BOUNDS_S, exemplar.value)] = exemplar
-
-    def count_response(self, seconds: float) -> None:
-        """Count the response head of one attempt, `seconds` after the attempt's start."""
-        self.upstream_durations[bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0] += 1
-        self.upstream_seconds += seconds
+        self.exemplars[find_bucket(exemplar.value)] = exemplar
 
     def count_answer(self, status: int, reason: str) -> None:
         """Count an answer of the mesh itself."""
@@ -104,30 +100,30 @@ class RouteCounters:
 
     def count_branch(self, destination: str, status: int, seconds: float) -> None:
         """Count one finished exchange of a service whose traffic is split."""
-        statuses = self.branches.get(destination)
-        if statuses is None:
-            statuses = self.branches[destination] = {}
-            self.branch_durations[destination] = [0] * (len(DURATION_BOUNDS_S) + 1)
-            self.branch_seconds[destination] = 0.0
-        statuses[status] = statuses.get(status, 0) + 1
-        bucket = bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0
-        self.branch_durations[destination][bucket] += 1
-        self.branch_seconds[destination] += seconds
+        branch = self._find_branch(destination)
+        branch.statuses.add(status)
+        branch.durations.add(seconds)
 
     def count_failure(self, destination: str = "") -> None:
         """Count that an exchange has failed; `destination` is its branch, if the service's traffic is split."""
         self.failures += 1
         if destination:
-            self.branch_failures[destination] = self.branch_failures.get(destination, 0) + 1
+            self._find_branch(destination).failures += 1
 
     def count_call(self, status: int) -> None:
         """Count one finished gRPC call, which `count` counts too."""
         self.grpc_statuses[status] = self.grpc_statuses.get(status, 0) + 1
 
+    def _find_branch(self, destination: str) -> BranchCounters:
+        branch = self.branches.get(destination)
+        if branch is None:
+            branch = self.branches[destination] = BranchCounters()
+        return branch
+
     @property
     def is_used(self) -> bool:
         """Whether there was a request."""
-        return bool(self.statuses or self.http2_statuses)
+        return self.statuses.is_used or self.http2_statuses.is_used
 
 
 def collect_counters(counters: Mapping[str, RouteCounters], *, has_exact_codes: bool) -> Sequence[MetricFamily]:
@@ -153,18 +149,18 @@ def _collect_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[
             "requests",
             "Requests by service, protocol of the client, and status; 499 means that the client left before its end.",
             ("service", "protocol", "code"),
-            _sum(
+            sum_counts(
                 ((service, protocol, name_code(status)), count)
                 for service, counter in used
                 for protocol, statuses in ((HTTP_1, counter.statuses), (HTTP_2, counter.http2_statuses))
-                for status, count in statuses.items()
+                for status, count in statuses.by_status.items()
             ),
         ),
         _build_counter(
             "grpc_responses",
             "gRPC calls by service and status number, such as 0 for OK; answers of the mesh are included.",
             ("service", "grpc_status"),
-            _sum(
+            sum_counts(
                 ((service, str(status)), count)
                 for service, counter in used
                 for status, count in counter.grpc_statuses.items()
@@ -174,7 +170,7 @@ def _collect_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[
             "answers",
             "Answers of the mesh itself by service, status and reason.",
             ("service", "code", "reason"),
-            _sum(
+            sum_counts(
                 ((service, str(status), reason), count)
                 for service, counter in used
                 for (status, reason), count in counter.answers.items()
@@ -184,18 +180,20 @@ def _collect_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[
             "cut_responses",
             "Responses that ended before they were complete, by service and reason.",
             ("service", "reason"),
-            _sum(((service, reason), count) for service, counter in used for reason, count in counter.cuts.items()),
+            sum_counts(
+                ((service, reason), count) for service, counter in used for reason, count in counter.cuts.items()
+            ),
         ),
         MetricFamily(
             name="maesh_branch_requests",
             type="counter",
             help="Requests of services whose traffic is split, by the destination that was chosen and status.",
             labels=("service", "destination", "code"),
-            samples=_sum(
+            samples=sum_counts(
                 ((service, destination, name_code(status)), count)
                 for service, counter in used
-                for destination, statuses in counter.branches.items()
-                for status, count in statuses.items()
+                for destination, branch in counter.branches.items()
+                for status, count in branch.statuses.by_status.items()
             ),
         ),
         MetricFamily(
@@ -204,9 +202,9 @@ def _collect_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[
             help="Failed requests of services whose traffic is split, by the destination that was chosen.",
             labels=("service", "destination"),
             samples=[
-                ((service, destination), counter.branch_failures.get(destination, 0))
+                ((service, destination), branch.failures)
                 for service, counter in used
-                for destination in sorted(counter.branches)
+                for destination, branch in sorted(counter.branches.items())
             ],
         ),
     ]
@@ -219,26 +217,14 @@ def _collect_durations(used: _Used) -> Sequence[MetricFamily]:
             type="histogram",
             help="From a request's head to the end of its response, by service.",
             labels=("service",),
-            samples=[
-                (
-                    (service,),
-                    Histogram(DURATION_BOUNDS_S, tuple(counter.durations), counter.seconds, dict(counter.exemplars)),
-                )
-                for service, counter in used
-            ],
+            samples=[((service,), counter.durations.build_histogram(counter.exemplars)) for service, counter in used],
         ),
         MetricFamily(
             name="maesh_service_upstream_duration_seconds",
             type="histogram",
             help="From the start of an attempt to the head of its response, by service.",
             labels=("service",),
-            samples=[
-                (
-                    (service,),
-                    Histogram(DURATION_BOUNDS_S, tuple(counter.upstream_durations), counter.upstream_seconds),
-                )
-                for service, counter in used
-            ],
+            samples=[((service,), counter.upstream_durations.build_histogram()) for service, counter in used],
         ),
         MetricFamily(
             name="maesh_branch_request_duration_seconds",
@@ -246,12 +232,9 @@ def _collect_durations(used: _Used) -> Sequence[MetricFamily]:
             help="From a request's head to the end of its response, by the destination of a split service.",
             labels=("service", "destination"),
             samples=[
-                (
-                    (service, destination),
-                    Histogram(DURATION_BOUNDS_S, tuple(durations), counter.branch_seconds[destination]),
-                )
+                ((service, destination), branch.durations.build_histogram())
                 for service, counter in used
-                for destination, durations in sorted(counter.branch_durations.items())
+                for destination, branch in sorted(counter.branches.items())
             ],
         ),
     ]
@@ -270,23 +253,10 @@ def _collect_sums(used: _Used) -> Sequence[MetricFamily]:
     ]
 
 
-def name_class(status: int) -> str:
-    """Name the class of a status, such as `2xx`."""
-    return f"{status // 100}xx"
-
-
 def _build_counter(
     noun: str, text: str, labels: tuple[str, ...], samples: Sequence[tuple[tuple[str, ...], int]]
 ) -> MetricFamily:
     return MetricFamily(name=f"maesh_service_{noun}", type="counter", help=text, labels=labels, samples=samples)
-
-
-def _sum(counts: Iterable[tuple[tuple[str, ...], int]]) -> list[tuple[tuple[str, ...], int]]:
-    """Add up counts with the same labels, and sort them."""
-    sums: dict[tuple[str, ...], int] = {}
-    for labels, count in counts:
-        sums[labels] = sums.get(labels, 0) + count
-    return sorted(sums.items())
 
 
 def collect_ejections(counters: Mapping[str, RouteCounters], aside: Mapping[str, int]) -> Sequence[MetricFamily]:

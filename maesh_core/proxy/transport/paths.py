@@ -230,6 +230,16 @@ class Paths:
             self.transport.receive(payload)
             self._report_change()
 
+    def review(self) -> None:
+        """Let the transport judge the open connections of other nodes again, if it has an engine of its own."""
+        review = getattr(self.transport, "review", None)
+        if review is None:
+            return
+        try:
+            review()
+        except Exception:  # the transport is a plugin's; a configuration that was applied stays in force
+            _logger.exception("the transport failed to judge open connections")
+
     def _report_change(self) -> None:
         for listener in self._listeners:
             listener()

@@ -26,7 +26,7 @@ from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.edges import EdgePoller
 from maesh_core.proxy.observers import Observers
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 from maesh_core.proxy.routing.request_sources import RequestSources
 from maesh_core.proxy.routing.streams import Streams
 from maesh_core.proxy.transport.deliveries import Deliveries
@@ -64,7 +64,9 @@ class NodeView:
         self.settings = settings
         self.clock = clock
         self.failures = MiddlewareFailures()
-        self.callers = CallerCounts(settings.metrics_client_limit, lambda: clock.now)
+        self.callers = CallerCounts(
+            settings.metrics_client_limit, lambda: clock.now, has_durations=settings.metrics_fine_durations
+        )
         self.observers = Observers()
         self.paths = Paths(settings.node, clock)
         """Replaced at start if a transport is enabled."""
@@ -180,11 +182,12 @@ class NodeView:
         """Build the engine of encrypted connections to and from other nodes."""
         from maesh_core.proxy.tunnel.engine import TunnelEngine
 
-        engine = TunnelEngine(self, rules, self._open_delivery)
+        engine = TunnelEngine(self, rules, self.open_delivery)
         self._engines.append(engine)
         return engine
 
-    async def _open_delivery(self, delivery: Delivery) -> OutgoingProtocol | Refusal:
+    async def open_delivery(self, delivery: Delivery) -> OutgoingProtocol | Refusal:
+        """Build the protocol that serves a connection of another node whose requests must be judged."""
         if self.http is None:
             return Refusal(503, "this proxy has no HTTP engine")
         return await self.http.open_delivery(delivery)
@@ -195,6 +198,7 @@ class NodeView:
             self.deliveries.on_update()
         for engine in self._engines:
             engine.review()
+        self.paths.review()
 
     def close(self) -> None:
         """Stop watching sockets."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from maesh_acl.report_command import ReportCommand
-from maesh_acl.suggest_command import SuggestCommand
+from maesh_acl.denials.command import ReportCommand
+from maesh_acl.suggesting.command import SuggestCommand
 
 COMMANDS: Final = (ReportCommand(), SuggestCommand())

@@ -7,18 +7,20 @@ import msgspec
 from maesh_smi.checking import GroupChecker
 
 from maesh_acl import AccessSettings, AclSettings
-from maesh_acl.checking import TargetChecker
-from maesh_acl.destinations import OUTSIDE_ACCOUNT, check_outside_account
-from maesh_acl.explaining import explain_access
-from maesh_acl.gathering import DenialPage
-from maesh_acl.grants import GrantFinder
+from maesh_acl.denials.gathering import DenialPage
+from maesh_acl.granting.checking import TargetChecker
+from maesh_acl.granting.conditions import AuditCondition
+from maesh_acl.granting.destinations import OUTSIDE_ACCOUNT, check_outside_account
+from maesh_acl.granting.explaining import explain_access
+from maesh_acl.granting.grants import GrantFinder
+from maesh_acl.granting.modes import MODE, read_mode
 from maesh_acl.kinds import KINDS
-from maesh_acl.modes import MODE, read_mode
-from maesh_acl.suggestion_page import SuggestionPage
+from maesh_acl.suggesting.page import SuggestionPage
 from maesh_core.plugin import (
     NAMESPACES,
     Addition,
     ApiPage,
+    ConditionChecker,
     ControllerNode,
     MiddlewareBuilder,
     ObjectChecker,
@@ -117,7 +119,7 @@ class ControllerHalf:
         """Return what `maesh check` reports about access."""
         from maesh_smi.policy import GroupPolicyChecker
 
-        from maesh_acl.policy import AccessPolicyChecker  # only for this command
+        from maesh_acl.granting.policy import AccessPolicyChecker  # only for this command
 
         return [AccessPolicyChecker(), GroupPolicyChecker()]
 
@@ -133,6 +135,11 @@ class ControllerHalf:
             _logger.warning("access control is in audit mode: requests that no rule allows pass, and are reported")
         denials = DenialPage(controller)
         return [denials, SuggestionPage(controller, denials)]
+
+    @hookimpl
+    def maesh_mesh_conditions(self, controller: ControllerNode) -> Sequence[ConditionChecker]:
+        """Return what says where audit mode denies nothing."""
+        return [AuditCondition(controller, self._settings)]
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:

@@ -1,7 +1,7 @@
 """The proxy's half: allows or denies requests, connections, sessions and tunnels by the client's address.
 
 Headers do not identify a client. Everything without a grant is denied, unless the mode of the service that it would
-reach is `audit`: then it passes. Both are counted by service and reason, and recorded for the report (denials.py).
+reach is `audit`: then it passes. Both are counted by service and reason, and recorded for the report (denials/log.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from msgspec import UnsetType
 
 from maesh_acl import AclSettings, LeafGrants
-from maesh_acl.denials import DenialLog
-from maesh_acl.report import REASONS, REPORT_NAME, Reason
+from maesh_acl.denials.log import DenialLog
+from maesh_acl.denials.report import REASONS, REPORT_NAME, TARGETS_LIMIT, Reason
 from maesh_core.plugin import (
     ClientHead,
     Connection,
@@ -43,13 +43,15 @@ _DENIED: Final = {
 class Denial(NamedTuple):
     """What enforced rules do not allow, at which leaves; if it `passes`, they are in audit mode.
 
-    `servers` are then the only ones that may be chosen; None means all.
+    `servers` are then the only ones that may be chosen; None means all. `traffic_targets`
+    are those in audit mode by which it passes, or else those that allow the client other requests.
     """
 
     reason: Reason
     services: tuple[str, ...]
     passes: bool
     servers: Servers | None = None
+    traffic_targets: tuple[str, ...] = ()
 
 
 class CompiledGrant(NamedTuple):
@@ -58,6 +60,7 @@ class CompiledGrant(NamedTuple):
     If it `is_audited`, requests for which it does not hold pass, too.
     """
 
+    target: str
     sources: frozenset[str]
     holds: Callable[[Request], bool] | None
     has_paths: bool
@@ -90,6 +93,7 @@ class Leaf:
         )
         self._grants = [
             CompiledGrant(
+                grant.target,
                 frozenset(grant.sources),
                 compile_matches(grant.matches) if grant.matches else None,
                 any(match.paths for match in grant.matches),
@@ -115,7 +119,7 @@ class Leaf:
             return NOT_THIS_CLIENT
         found: set[tuple[str, int]] = set()
         is_granted = is_blurred = False
-        for sources, holds, has_paths, servers, _ in self._grants:
+        for _, sources, holds, has_paths, servers, _ in self._grants:
             if client not in sources:
                 continue
             if holds is not None:
@@ -139,12 +143,18 @@ class Leaf:
         if self.is_audited:
             return None
         found: set[tuple[str, int]] = set()
-        for sources, _, _, servers, is_audited in self._grants:
+        for _, sources, _, _, servers, is_audited in self._grants:
             if is_audited and request is not None and client in sources:
                 if servers is None:
                     return None
                 found |= servers
         return frozenset(found)
+
+    def list_targets(self, client: str, *, only_audited: bool) -> list[str]:
+        """List the targets that name the client: all, or only those in audit mode."""
+        return [
+            grant.target for grant in self._grants if client in grant.sources and (grant.is_audited or not only_audited)
+        ]
 
     def find_delivery_grants(self, client: str, *, is_http: bool) -> DeliveryGrants:
         """Find what a client may reach, without a request; grants with conditions only apply to HTTP."""
@@ -153,7 +163,7 @@ class Leaf:
         certain: set[tuple[str, int]] = set()
         possible: set[tuple[str, int]] = set()
         is_possible_everywhere = False
-        for sources, holds, _, servers, is_audited in self._grants:
+        for _, sources, holds, _, servers, is_audited in self._grants:
             if client not in sources or (holds is not None and not is_http):
                 continue
             if servers is None:
@@ -296,6 +306,7 @@ class Acl(Middleware):
             service=label,
             route=destination,
             destinations=[each if "@" in each else f"{each}@{namespace}" for each in denial.services],
+            traffic_targets=denial.traffic_targets,
             client=client,
             traffic_type=self._traffic_type,
             method=b"" if request is None else request.method,
@@ -332,6 +343,7 @@ def _deny(leaves: Sequence[Leaf], client: str, request: Request | None) -> Denia
     reasons: list[Reason] = []
     services: list[str] = []
     allowed: set[tuple[str, int]] = set()
+    targets: list[str] = []
     is_limited, passes = False, True
     for leaf in leaves:
         servers = leaf.find_servers(client, request)
@@ -339,10 +351,18 @@ def _deny(leaves: Sequence[Leaf], client: str, request: Request | None) -> Denia
             reasons.append(servers)
             services.append(leaf.service)
             servers = leaf.find_audited_servers(client, request)
-            passes = passes and (servers is None or bool(servers))
+            leaf_passes = servers is None or bool(servers)
+            passes = passes and leaf_passes
+            targets += leaf.list_targets(client, only_audited=leaf_passes and not leaf.is_audited)
         is_limited = is_limited or servers is not None
         allowed.update(leaf.servers if servers is None else servers)
-    return Denial(reasons[0], tuple(dict.fromkeys(services)), passes, frozenset(allowed) if is_limited else None)
+    return Denial(
+        reasons[0],
+        tuple(dict.fromkeys(services)),
+        passes,
+        frozenset(allowed) if is_limited else None,
+        tuple(dict.fromkeys(targets))[:TARGETS_LIMIT],
+    )
 
 
 def _judge_delivery(leaves: Sequence[Leaf], delivery: Delivery) -> bool | None:

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 from maesh_acl import AccessSettings
-from maesh_acl.explaining import explain_access
+from maesh_acl.denials.report import TARGETS_LIMIT
+from maesh_acl.granting.explaining import explain_access
 
 from .conftest import build_group, build_object, build_pod, build_route, build_service, build_split, build_target
 
@@ -37,6 +38,12 @@ def read_denials(cluster):
         for each in report["denials"]
         for key in [each["key"]]
     ]
+
+
+def read_targets(cluster):
+    """Read the path and the TrafficTargets of each entry of the report."""
+    report = msgspec.json.decode(cluster.factory.build_report())
+    return [(each["key"]["path"], each["key"].get("trafficTargets", [])) for each in report["denials"]]
 
 
 def read_metrics(cluster):
@@ -170,6 +177,33 @@ def test_a_target_in_audit_mode_opens_its_destination_to_its_sources_only(cluste
         ("audit", "request", ["app@shop"], "GET", "/b", 1),
         ("enforce", "client", ["app@shop"], "GET", "/a", 1),
     ]
+
+
+@pytest.mark.parametrize("settings", [AccessSettings(), AUDIT])
+def test_a_denial_names_the_targets_that_allow_the_client_other_requests(cluster, settings):
+    others = (
+        build_target("u", "app", ["web", "else"], [("HTTPRouteGroup", "read")]),
+        build_pod("else-0", OTHER, "else"),
+    )
+    shop = cluster(*PODS, *others, build_service("app"), *ALLOWS_READING, settings=settings)
+    shop.ask(WEB, "app", path="/b")
+    shop.ask(OTHER, "app", path="/c")
+    shop.ask("10.0.0.9", "app", path="/d")
+    assert read_targets(shop) == [("/b", ["t@shop", "u@shop"]), ("/c", ["u@shop"]), ("/d", [])]
+
+
+def test_a_request_that_passes_by_a_target_in_audit_mode_is_counted_under_its_name(cluster):
+    audited = annotate(build_target("u", "app", ["web"], [("HTTPRouteGroup", "read")]), "audit")
+    shop = cluster(*PODS, build_service("app"), *ALLOWS_READING, audited)
+    assert shop.ask(WEB, "app", path="/b")[0] == 200
+    assert read_targets(shop) == [("/b", ["u@shop"])]
+
+
+def test_the_number_of_targets_of_a_denial_is_limited(cluster):
+    targets = [build_target(f"t{number}", "app", ["web"], [("HTTPRouteGroup", "read")]) for number in range(20)]
+    shop = cluster(*PODS, build_service("app"), READ, *targets)
+    shop.ask(WEB, "app", path="/b")
+    assert [len(found) for _, found in read_targets(shop)] == [TARGETS_LIMIT]
 
 
 def test_a_target_in_audit_mode_opens_only_the_pods_and_ports_that_it_names(cluster):

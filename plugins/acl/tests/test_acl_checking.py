@@ -2,8 +2,8 @@
 
 import pytest
 from maesh_acl import AccessSettings
-from maesh_acl.checking import TargetChecker
 from maesh_acl.controller import ControllerHalf
+from maesh_acl.granting.checking import TargetChecker
 
 from maesh_core.controller.reports.object_reports import ObjectReports
 from maesh_core.controller.topology.rules import TopologyRules

@@ -1,8 +1,8 @@
 """Servers outside of the mesh have the account that an annotation of their Service names."""
 
 import pytest
-from maesh_acl.checking import TargetChecker
-from maesh_acl.destinations import find_outside_account, group_servers
+from maesh_acl.granting.checking import TargetChecker
+from maesh_acl.granting.destinations import find_outside_account, group_servers
 from maesh_acl.kinds import TrafficTarget
 
 from maesh_core.controller.topology.rules import TopologyRules

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maesh_acl import AccessSettings
-from maesh_acl import gathering as module
 from maesh_acl.controller import ControllerHalf
-from maesh_acl.gathering import DenialGathering, DenialPage
-from maesh_acl.report import ClientAccount, CountedDenial, DenialKey, DenialReport, WorkerReport
+from maesh_acl.denials import gathering as module
+from maesh_acl.denials.gathering import DenialGathering, DenialPage
+from maesh_acl.denials.report import ClientAccount, CountedDenial, DenialKey, DenialReport, WorkerReport
 
 from maesh_core.plugin import PageRequest, ProxyReport
 
@@ -79,6 +79,14 @@ def test_the_denials_of_one_account_are_added_up_over_addresses_workers_and_prox
     assert [node.since for node in report.nodes] == ["2027-01-15T07:50:00Z", "2027-01-15T07:55:00Z"]
 
 
+def test_denials_are_counted_by_the_targets_that_concern_them():
+    bodies = [
+        build_body(count("10.0.0.1", reason="request", traffic_targets=names)) for names in (("a",), ("b",), ("a",))
+    ]
+    report = gather(ProxyReport(name="n", workers=tuple(bodies)))
+    assert sorted((each.traffic_targets, each.count) for each in report.denials) == [(("a",), 2), (("b",), 1)]
+
+
 @pytest.mark.parametrize("address", ["10.0.0.3", "10.0.0.4", "10.9.9.9"])
 def test_an_address_of_several_accounts_of_a_node_or_of_no_pod_names_no_client(address):
     (found,) = gather(ProxyReport(name="a", workers=(build_body(count(address)),))).denials
@@ -106,6 +114,8 @@ def test_an_address_whose_pod_started_after_the_first_denial_names_no_client():
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", number=0)),)),
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", last=NOW + 1e6)),)),
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", path="/" * 2000)),)),
+        ProxyReport(name="a", workers=(build_body(count("10.0.0.1", traffic_targets=("t" * 2000,))),)),
+        ProxyReport(name="a", workers=(build_body(count("10.0.0.1", traffic_targets=("t@shop",) * 9)),)),
     ],
 )
 def test_what_a_proxy_cannot_have_recorded_makes_the_report_incomplete_and_is_left_out(report):

@@ -5,8 +5,8 @@ from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
-from maesh_acl.report import DenialReport, ReportingNode
-from maesh_acl.report_command import ReportCommand, render_report, select_denials
+from maesh_acl.denials.command import ReportCommand, render_report, select_denials
+from maesh_acl.denials.report import DenialReport, ReportingNode
 
 from maesh_core.plugin import ConfigurationError
 
@@ -50,6 +50,15 @@ async def test_it_shows_who_would_be_denied_where_how_often_and_since_when():
     assert "all proxies have recorded since 2026-01-01T00:00:00Z" in found.text
     assert found.status == 3
     assert found.document["denials"][0]["client"] == {"namespace": "shop", "serviceAccount": "web"}
+
+
+async def test_it_names_the_targets_that_allow_the_client_other_requests():
+    changes = {"reason": "request", "mode": "enforce"}
+    one = build_denial(traffic_targets=("read@shop",), **changes)
+    two = build_denial(traffic_targets=("read@shop", "list@shop"), service="shop/api:81", **changes)
+    lines = (await run(build_report(one, two))).text.splitlines()
+    assert lines[1].endswith("no rule allows this request of the client: TrafficTarget read@shop does not")
+    assert lines[2].endswith("no rule allows this request of the client: TrafficTargets read@shop, list@shop do not")
 
 
 async def test_the_exit_status_says_whether_anything_would_be_denied():

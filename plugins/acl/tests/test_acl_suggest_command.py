@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from maesh_acl.report import REPORT_PATH, ClientAccount, Denial, DenialReport
-from maesh_acl.suggest_command import TOPOLOGY_PATH, SuggestCommand, parse_service
+from maesh_acl.denials.report import REPORT_PATH, ClientAccount, Denial, DenialReport
+from maesh_acl.suggesting.command import TOPOLOGY_PATH, SuggestCommand, parse_service
 
 from maesh_core.cli.manifests_api import build_manifests_api
 from maesh_core.controller.topology.rendering import render_topology

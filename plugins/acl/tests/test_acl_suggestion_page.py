@@ -3,8 +3,8 @@
 import asyncio
 import json
 
-from maesh_acl.report import ClientAccount, Denial, DenialReport
-from maesh_acl.suggestion_page import ANSWER_S, DENIALS_LIMIT, SuggestionPage
+from maesh_acl.denials.report import ClientAccount, Denial, DenialReport
+from maesh_acl.suggesting.page import ANSWER_S, DENIALS_LIMIT, SuggestionPage
 
 from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.plugin import PageRequest

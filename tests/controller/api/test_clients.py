@@ -6,7 +6,7 @@ from maesh_core.controller.api.clients import (
     RESERVED_DESCRIPTORS,
     choose_connection_limit,
 )
-from maesh_core.controller.api.handlers import HELD_PULLS_LIMIT
+from maesh_core.controller.api.pulls import HELD_PULLS_LIMIT
 from maesh_core.plain_http.server import ACCEPT_BATCH
 
 

@@ -5,6 +5,7 @@ What everybody did is kept as a transcript, which a failed expectation shows.
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import Any, cast
 
 import pytest
@@ -186,6 +187,9 @@ class Peer:
 class World:
     """A handler with one host, its servers, and a clock that stands still."""
 
+    passed = 0.0
+    """Seconds that the fixture `pass_time` has let pass."""
+
     def __init__(
         self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin", balancers=None, scheme="http"
     ):
@@ -195,7 +199,7 @@ class World:
         clock = Clock(asyncio.get_running_loop())
         self.handler = HttpHandler(settings or CarryingSettings(node="node"), clock, balancers=balancers)
         self.peer_watch = self.handler.environment.peer_watch = FakePeerWatch()
-        self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now
+        self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now + self.passed
         self.handler.environment.clock.tick()
         self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)
         self.loop = cast("Any", asyncio.get_running_loop())
@@ -367,11 +371,15 @@ class Observed:
 
     def _count(self, wanted, outcomes, *, is_answer, cut, branch, parsed):
         service, status = wanted["service"], wanted["status"]
-        counted = {("maesh_entrypoint_requests", str(ENTRYPOINT)): parsed}
-        counted |= {("maesh_server_attempts", *outcome): count for outcome, count in outcomes.items()}
+        class_ = f"{status // 100}xx"
+        counted = {
+            ("maesh_entrypoint_requests", str(ENTRYPOINT), class_): parsed,
+            ("maesh_entrypoint_request_duration_seconds", str(ENTRYPOINT)): parsed,
+            **self._count_servers(wanted, outcomes, is_answer=is_answer),
+        }
         if not service:
             return counted | {("maesh_http_refused_requests", str(status)): 1}
-        protocol, code = "http/2" if wanted["protocol"] == self.HTTP2 else "http/1", f"{status // 100}xx"
+        protocol, code = "http/2" if wanted["protocol"] == self.HTTP2 else "http/1", class_
         heads = sum(count for (_, outcome), count in outcomes.items() if outcome != "failure")
         return counted | {
             ("maesh_service_requests", service, protocol, code): 1,
@@ -387,8 +395,23 @@ class Observed:
             ("maesh_branch_requests", service, branch, code): int(bool(branch)),
             ("maesh_branch_request_duration_seconds", service, branch): int(bool(branch)),
             ("maesh_edge_requests", wanted["client"], service): 1,
+            ("maesh_edge_request_duration_seconds", wanted["client"], service): 1,
             ("maesh_edge_denied", wanted["client"], service): int(is_answer and status == 403),
         }
+
+    def _count_servers(self, wanted, outcomes, *, is_answer):
+        """Count what servers have: all responses have the class of the request's status, or that of its outcome."""
+        status, server, counted = wanted["status"], wanted["server"], Counter()
+        for (label, outcome), count in outcomes.items():
+            counted["maesh_server_attempts", label, outcome] += count
+            if outcome != "failure":
+                code = "5xx" if outcome == "error" else "2xx" if is_answer or status >= 499 else f"{status // 100}xx"
+                counted["maesh_server_responses", label, code] += count
+                counted["maesh_server_attempt_duration_seconds", label] += count
+        if not is_answer and any(outcome != (server, "failure") for outcome in outcomes):
+            counted["maesh_server_request_bytes", server] = wanted["received_bytes"]
+            counted["maesh_server_response_bytes", server] = wanted["sent_bytes"]
+        return counted
 
     def _count_failure(self, wanted, *, cut, branch, has_failed):
         service, status = wanted["service"], wanted["status"]
@@ -436,18 +459,24 @@ def forwarded():
 
 @pytest.fixture
 async def pass_time(monkeypatch):
-    """Run what the loop was asked to call after so many seconds; nothing of it runs by itself."""
+    """Let seconds pass in the world: runs what its loop was asked to call meanwhile, except sweeps."""
     loop, timers = asyncio.get_running_loop(), []
 
     def call_later(delay_s, callback, *arguments):
-        timers.append((delay_s, asyncio.TimerHandle(loop.time() + delay_s, callback, arguments, loop)))
-        return timers[-1][1]
+        timer = asyncio.TimerHandle(World.passed + delay_s, callback, arguments, loop)
+        if not isinstance(getattr(callback, "__self__", None), Clock):
+            timers.append(timer)
+        return timer
 
     def run(seconds):
-        due = [timer for delay_s, timer in timers if delay_s == seconds and not timer.cancelled()]
-        timers.clear()
-        for timer in due:
-            timer._run()
+        end = World.passed + seconds
+        while due := [timer for timer in timers if timer.when() <= end and not timer.cancelled()]:
+            first = min(due, key=asyncio.TimerHandle.when)
+            timers.remove(first)
+            World.passed = first.when()
+            first._run()
+        World.passed = end
 
+    monkeypatch.setattr(World, "passed", 0.0)
     monkeypatch.setattr(loop, "call_later", call_later)
     return run

@@ -60,7 +60,7 @@ async def test_a_client_that_leaves_a_silent_stream_ends_it_at_the_server():
         writer.close()
         await ended.wait()
         await until(lambda: not handler.environment.clients)
-        assert handler.current.table.counters["a"].statuses == {499: 1}
+        assert handler.current.table.counters["a"].statuses.by_status == {499: 1}
 
 
 @on_uvloop
@@ -102,7 +102,7 @@ async def test_clients_that_leave_unread_leave_nothing_behind():
             client.close()
         await until(lambda: not (connections or handler.environment.upstreams))
         await until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1)  # the epoll that watches them stays
-        assert handler.current.table.counters["a"].statuses == {499: len(clients) // 2}
+        assert handler.current.table.counters["a"].statuses.by_status == {499: len(clients) // 2}
 
 
 @on_uvloop

@@ -1,20 +1,17 @@
 """Counts of requests, and the metrics made of them."""
 
-from bisect import bisect_left
-
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
 from maesh_core.model.metrics import Exemplar, Histogram
+from maesh_core.proxy.counting import DURATION_BOUNDS_S, name_class
 from maesh_core.proxy.http.request_counters import (
-    DURATION_BOUNDS_S,
     OTHER_REASON,
     REASON_LIMIT,
     RouteCounters,
     collect_counters,
     collect_ejections,
-    name_class,
 )
 
 SECONDS = st.floats(0.0, 10.0) | st.sampled_from(DURATION_BOUNDS_S)
@@ -36,9 +33,9 @@ def test_a_request_counts_once_by_status_and_duration():
     counters = RouteCounters()
     for status, seconds in [(200, 0.0), (200, 0.0005), (200, 0.001), (502, 0.0011), (200, 9.0)]:
         counters.count(status, seconds, is_http2=False)
-    assert counters.statuses == {200: 4, 502: 1}
-    assert counters.durations == [2, 1, 1, *[0] * (len(DURATION_BOUNDS_S) - 3), 1]
-    assert counters.seconds == 9.0026
+    assert counters.statuses.by_status == {200: 4, 502: 1}
+    assert counters.durations.buckets == (2, 1, 1, *[0] * (len(DURATION_BOUNDS_S) - 3), 1)
+    assert counters.durations.seconds == 9.0026
 
 
 def test_a_failure_counts_for_the_service_and_its_branch_and_others_have_a_zero():
@@ -63,21 +60,8 @@ def test_durations_of_branches_add_up_to_those_of_the_service(requests):
     found = metrics.get("branch_request_duration_seconds", {})
     assert {key for _, key in found} == {destination for destination, _ in requests}
     totals = [sum(each.counts[bucket] for each in found.values()) for bucket in range(len(DURATION_BOUNDS_S) + 1)]
-    assert totals == counters.durations
-    assert sum(each.sum for each in found.values()) == pytest.approx(counters.seconds)
-
-
-@given(st.lists(SECONDS))
-def test_every_duration_is_in_the_first_bucket_that_it_does_not_exceed(durations):
-    counters = RouteCounters()
-    for seconds in durations:
-        counters.count(200, seconds, is_http2=False)
-        counters.count_response(seconds)
-    wanted = [0] * (len(DURATION_BOUNDS_S) + 1)
-    for seconds in durations:
-        wanted[bisect_left(DURATION_BOUNDS_S, seconds)] += 1
-    assert counters.durations == counters.upstream_durations == wanted
-    assert counters.seconds == counters.upstream_seconds == sum(durations)
+    assert tuple(totals) == counters.durations.buckets
+    assert sum(each.sum for each in found.values()) == pytest.approx(counters.durations.seconds)
 
 
 @given(st.lists(st.tuples(st.integers(100, 599), st.booleans())), st.booleans())

@@ -225,4 +225,4 @@ async def test_requests_are_counted_by_entrypoint_also_those_without_a_route(sin
     await serve(single)
     ask(single, b"nonsense\r\n\r\n")
     (family,) = [each for each in single.handler.collect_metrics() if each.name == "maesh_entrypoint_requests"]
-    assert dict(family.samples) == {("5000",): 2}
+    assert dict(family.samples) == {("5000", "2xx"): 1, ("5000", "4xx"): 1}

@@ -161,3 +161,16 @@ def test_connections_and_bytes_are_counted_by_service_port():
 def test_a_failure_is_about_the_server_or_the_path_or_neither(status, is_servers_fault, server, path):
     failure = OpenFailure("x", status, is_servers_fault)
     assert (is_about_server(failure), is_about_path(failure)) == (server, path)
+
+
+def test_a_transport_with_an_engine_of_its_own_is_told_to_judge_open_connections_again(caplog):
+    paths, _ = build()
+    paths.review()  # this transport has no such method
+    calls = []
+    paths.transport.review = lambda: calls.append("review")
+    paths.review()
+    assert calls == ["review"]
+    paths.transport.review = lambda: 1 / 0
+    paths.review()
+    assert "failed to judge open connections" in caplog.text
+    build(has_transport=False)[0].review()

@@ -48,11 +48,14 @@ class Document(NamedTuple):
     body: Body
 
 
-def convert_value(value: Any, kind: ResourceKind) -> Resource:
+def convert_value(value: Any, kind: ResourceKind, *, has_nulls: bool = True) -> Resource:
     """Build a resource from a document's plain value. Raises msgspec.ValidationError, which names the field.
 
     Nulls count as absent, except in the fields of a kind that is read strictly, where a null may be a mistake.
+    `has_nulls`: whether there may be nulls; if not, they are not looked for.
     """
+    if not has_nulls:
+        return kind.decode(_with_text_metadata(value))
     if kind.read is None:
         return kind.decode(_with_text_metadata(drop_nulls(value)))
     if isinstance(value, dict) and "metadata" in value:

@@ -7,7 +7,7 @@ Aliases count at their full size, so that the limits below bound memory and time
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import yaml
@@ -20,7 +20,9 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from maesh_core.controller.discovery.documents.block_documents import read_block_document
 from maesh_core.controller.discovery.documents.values import MAX_DEPTH, TEXT_FIELDS, Body, Document, Head, convert_value
+from maesh_core.controller.discovery.documents.yaml_scalars import resolve_scalar
 from maesh_core.errors import ManifestError
 from maesh_core.model.resources import Resource, ResourceKind
 
@@ -37,27 +39,16 @@ _SCALAR_TAGS = frozenset({None, *(_TAG + name for name in ("bool", "float", "int
 _TEXT_TAGS = frozenset({"!", _TAG + "str"})
 _CONTAINER_TAGS = frozenset({None, "!", _TAG + "map", _TAG + "seq"})
 
-_CONSTANTS: Final[dict[str, bool | float | None]] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"), False),
-    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
-}
-_NUMBER_STARTS = frozenset("+-.0123456789")
-_INTEGER = re.compile(r"[-+]?(?:(0[bB][01]{1,64})|(0[xX][0-9a-fA-F]{1,16})|(0[oO]?[0-7]{1,22})|(0|[1-9][0-9]{0,19}))")
-_BASES = (2, 16, 8, 10)
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-
 
 class YamlBody:
     """A document as plain values."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_has_nulls", "_value")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, *, has_nulls: bool = True) -> None:
         self._value = value
+        self._has_nulls = has_nulls
+        """Whether the value may have nulls."""
 
     @property
     def value(self) -> Any:
@@ -70,24 +61,25 @@ class YamlBody:
 
     def read_items(self) -> Iterable[Body]:
         """Read the items of a list; none when there are none."""
-        return [YamlBody(item) for item in msgspec.convert(self._value.get("items") or [], list[Any])]
+        return [
+            YamlBody(item, has_nulls=self._has_nulls)
+            for item in msgspec.convert(self._value.get("items") or [], list[Any])
+        ]
 
     def decode(self, kind: ResourceKind) -> Resource:
         """Decode as a resource of a kind."""
-        return convert_value(self._value, kind)
+        return convert_value(self._value, kind, has_nulls=self._has_nulls)
 
 
 def parse_yaml_documents(text: str, path: str) -> Iterator[Document | ManifestError]:
     """Split text into its YAML documents; each is returned, or its error. Empty documents are left out."""
-    budget = _Budget(MAX_NODES)
+    budget = Budget(MAX_NODES)
     number = 0
     for line, chunk in _split(text):
         try:
-            for document_line, value in _parse_chunk(chunk, budget):
-                if value is None:
-                    continue
+            for document_line, body in _read_chunk(chunk, budget):
                 number += 1
-                yield Document(number, line + document_line, YamlBody(value))
+                yield Document(number, line + document_line, body)
         except yaml.YAMLError as error:
             number += 1
             yield ManifestError(f"{path} document {number} line {line + _find_line(error, chunk)}", _describe(error))
@@ -114,7 +106,7 @@ def _is_preamble(chunk: str) -> bool:
     return all(line.startswith(("#", "%")) or not line.strip() for line in chunk.split("\n"))
 
 
-class _Budget:
+class Budget:
     """The number of values that are still allowed."""
 
     __slots__ = ("left",)
@@ -123,12 +115,24 @@ class _Budget:
         self.left = left
 
     def spend(self, nodes: int, event: _Event) -> None:
+        """Count values. Raises yaml.YAMLError at the limit."""
         self.left -= nodes
         if self.left < 0:
             raise _error(f"holds more than {MAX_NODES} values, aliases counted at full size", event)
 
 
-def _parse_chunk(chunk: str, budget: _Budget) -> Iterator[tuple[int, Any]]:
+def _read_chunk(chunk: str, budget: Budget) -> Iterator[tuple[int, YamlBody]]:
+    """Read the documents of a chunk, each with its line. Raises yaml.YAMLError."""
+    block = read_block_document(chunk)
+    if block is not None and block.nodes <= budget.left:
+        budget.left -= block.nodes
+        yield block.line, YamlBody(block.value, has_nulls=block.has_nulls)
+    else:
+        yield from ((line, YamlBody(value)) for line, value in parse_chunk(chunk, budget) if value is not None)
+
+
+def parse_chunk(chunk: str, budget: Budget) -> Iterator[tuple[int, Any]]:
+    """Parse the documents of a chunk, each with its line, by the YAML parser. Raises yaml.YAMLError."""
     get_event: Callable[[], _Event] = yaml.CSafeLoader(chunk).get_event
     while True:
         event = get_event()
@@ -167,7 +171,7 @@ class _Builder:
 
     __slots__ = ("_anchors", "_budget", "_frames", "_get_event")
 
-    def __init__(self, get_event: Callable[[], _Event], budget: _Budget) -> None:
+    def __init__(self, get_event: Callable[[], _Event], budget: Budget) -> None:
         self._get_event = get_event
         self._budget = budget
         self._frames: list[_Frame] = []
@@ -288,21 +292,6 @@ def _finish_mapping(frame: _Frame, mapping: dict[str, Any]) -> dict[str, Any]:
         for key, value in merged.items():
             mapping.setdefault(key, value)
     return mapping
-
-
-def resolve_scalar(text: str) -> bool | int | float | str | None:
-    """Interpret a plain scalar as Kubernetes' parser does: YAML 1.1 without dates and without base 60."""
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if text[0] not in _NUMBER_STARTS:
-        return text
-    digits = text.replace("_", "")
-    integer = _INTEGER.fullmatch(digits)
-    if integer is not None:
-        return int(digits, _BASES[(integer.lastindex or 0) - 1])
-    if _FLOAT.fullmatch(digits) is not None:
-        return float(digits)
-    return text
 
 
 def _error(text: str, event: _Event) -> yaml.MarkedYAMLError:

@@ -87,8 +87,7 @@ class ClientConnection(EndingConnection):
         if self._transport is not None:
             self._change_transport(self._transport, cast("asyncio.Transport", transport))
             return
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if peer else ""
+        self.address = self._find_address(transport)
         self.caller = self._build_caller()
         if not self.environment.admit(self):
             cast("asyncio.Transport", transport).abort()
@@ -98,6 +97,10 @@ class ClientConnection(EndingConnection):
         self.forwarded = self._build_forwarded()
         self._head_reader = self._find_head_reader()
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
+
+    def _find_address(self, transport: asyncio.BaseTransport) -> str:
+        peer = transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
 
     def _build_caller(self) -> Caller:
         return Caller(self.address, self.environment.find_entrypoint_counter(self.entrypoint))

@@ -5,6 +5,7 @@ describe the client are those of the node that sends, and requests are not count
 done.
 """
 
+import asyncio
 from typing import final
 
 from maesh_core.plugin_system.interfaces import Response
@@ -23,11 +24,16 @@ from maesh_core.proxy.http.transports import reset
 class DeliveredConnection(ClientConnection):
     """The connection of one stream."""
 
-    __slots__ = ("_label",)
+    __slots__ = ("_client", "_label")
 
-    def __init__(self, environment: Environment, table: DeliveredTable) -> None:
+    def __init__(self, environment: Environment, table: DeliveredTable, client: str) -> None:
         super().__init__(environment, CurrentTable(table), 0)  # only the other node knows the port
+        self._client = client
         self._label = table.label
+
+    def _find_address(self, transport: asyncio.BaseTransport) -> str:
+        """Return the address of the delivery: the other end of the transport may be the node that sends."""
+        return self._client
 
     def _build_caller(self) -> Caller:
         """Build a caller that counts in no metric."""

@@ -7,13 +7,23 @@ counters of the route and of the client's calls, and builds the record for those
 from typing import Final
 
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
-from maesh_core.model.traffic_record import HTTP, REFUSED, TUNNEL, TrafficRecord
+from maesh_core.model.traffic_record import (
+    HTTP,
+    REFUSED,
+    TUNNEL,
+    RecordOutcome,
+    RecordPlace,
+    TrafficRecord,
+    find_outcome,
+    find_place,
+)
 from maesh_core.proxy.callers import CallCounter
-from maesh_core.proxy.http.exchanges.attempt import FAILED_STATUS, Attempt, AttemptUser
+from maesh_core.proxy.http.exchanges.attempt import Attempt, AttemptUser
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET, find_ended_status
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.routes import Route
+from maesh_core.proxy.http.server_counters import FAILED_STATUS
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import UpstreamStream
 from maesh_core.proxy.transport.path_counts import ConnectionPath
@@ -34,6 +44,7 @@ class CountedExchange(AttemptUser):
         "grpc_status",
         "has_failed",
         "head",
+        "is_answered",
         "is_excused",
         "part",
         "reason",
@@ -66,6 +77,8 @@ class CountedExchange(AttemptUser):
         """Whether it counts as failed whatever its status is: its response was cut, or a gRPC status says so."""
         self.is_excused = False
         """Whether its client or a change of access has cut its response: its gRPC status does not count as failed."""
+        self.is_answered = False
+        """Whether its response is the mesh's own."""
         self.grpc_status = NOT_KNOWN_YET
         self.status = 0
         """The status of the response, once it has one."""
@@ -104,11 +117,14 @@ class CountedExchange(AttemptUser):
         if self.route is not None:
             self.route.counters.ejections += 1
 
-    def count_response(self) -> None:
+    def count_response(self, status: int) -> None:
         """Count the head of an attempt's response, and how long it took."""
         self.responded_at = self.client.environment.clock_time()
+        seconds = self.responded_at - self.attempted_at
         if self.route is not None:
-            self.route.counters.count_response(self.responded_at - self.attempted_at)
+            self.route.counters.upstream_durations.add(seconds)
+        if self.attempt is not None:
+            self.attempt.server.counters.count_response(status, seconds)
 
     def count_content(self, size: int) -> None:
         """Count bytes of the response's body that are forwarded, without framing."""
@@ -122,10 +138,9 @@ class CountedExchange(AttemptUser):
         if self.route is not None:
             self.route.counters.count_cut(reason)
 
-    def count_end(self, route: Route, status: int, now: float) -> None:
-        """Add this exchange to the counters of its route, and to those of its client's calls."""
+    def count_end(self, route: Route, status: int, seconds: float) -> None:
+        """Add this exchange to the counters of its route and its server, and to those of its client's calls."""
         counters, caller = route.counters, self.client.caller
-        seconds = now - self.started_at
         counters.count(status, seconds, is_http2=caller.is_http2)
         counters.attempts += self.attempts
         counters.received_bytes += self.received_bytes
@@ -135,12 +150,16 @@ class CountedExchange(AttemptUser):
         counter = caller.counter
         if counter is None or counter.service != route.label:
             counter = self.client.environment.callers.switch(caller, route.label)
-        counter.requests += 1
-        if status == _DENIED and self._is_answered():
+        counter.durations.add(seconds)
+        if status == _DENIED and self.is_answered:
             counter.denied += 1
         attempt = self.attempt
-        if attempt is not None and attempt.path is not None:
-            self._count_path(attempt.path, route, counter)
+        if attempt is not None:
+            if attempt.path is not None:
+                self._count_path(attempt.path, route, counter)
+            if attempt.response is not None and not self.is_answered:
+                attempt.server.counters.received_bytes += self.received_bytes
+                attempt.server.counters.sent_bytes += self.sent_bytes
         if status >= FAILED_STATUS or self.has_failed:
             counters.count_failure(self.part or route.destination if route.is_split else "")
             counter.failures += 1
@@ -166,10 +185,6 @@ class CountedExchange(AttemptUser):
         if self.route is not None:
             self.route.counters.count_call(self.grpc_status)
 
-    def _is_answered(self) -> bool:
-        """Whether the response is the mesh's own: such a one has a reason, and was not cut."""
-        return bool(self.reason) and not self.has_failed and not self.is_excused
-
     def _count_server_failure(self) -> None:
         """Count for its server that a forwarded response has failed although its status is below 500."""
         attempt = self.attempt
@@ -177,47 +192,64 @@ class CountedExchange(AttemptUser):
         if attempt is None or response is None or not self.has_failed:
             return
         if self.status == response.status < FAILED_STATUS:
-            attempt.server.failed_responses += 1
+            attempt.server.counters.failed_responses += 1
 
     def report_end(self, status: int, now: float) -> None:
         """Pass a record to those who observe traffic."""
-        client, head, route, server = self.client, self.head, self.route, self.find_last_server()
-        path = self.attempt.path if self.attempt is not None else None
-        environment = client.environment
+        client, head, route = self.client, self.head, self.route
         if route is not None and route.is_delivered and not self.reason:
             return  # the node that sends reports it
-        if route is None:
-            kind = REFUSED
-            service = destination = ""
-        else:
-            kind = TUNNEL if status == _SWITCHING else HTTP
-            service = route.label
-            destination = self.part or route.destination or service
+        environment = client.environment
         environment.observers.observe(
-            TrafficRecord(  # without keywords, which cost 1 us in plain Python
-                kind,
+            TrafficRecord(
+                self._find_place(),
+                self._find_outcome(status),
                 self.started_at + environment.wall_offset_s,
                 now - self.started_at,
+                self.responded_at - self.attempted_at if self.responded_at else None,
                 client.address,
-                client.entrypoint,
-                self.protocol,
-                service,
-                destination,
-                server.label if server is not None else "",
-                self.attempts,
-                status,
-                self.grpc_status if head.is_grpc else None,
-                self.reason,
+                head.target,
                 self.received_bytes,
                 self.sent_bytes,
-                self.responded_at - self.attempted_at if self.responded_at else None,
-                head.method,
-                head.host,
-                head.target,
-                None,
                 head,
-                "" if path is None else path.kind,
-                "" if path is None else path.node,
-                self.would_deny,
             )
         )
+
+    def _find_place(self) -> RecordPlace:
+        """Find the place of the record: mostly that of the server's last one."""
+        route, server = self.route, self.find_last_server()
+        path = self.attempt.path if self.attempt is not None else None
+        service = destination = ""
+        if route is not None:
+            service = route.label
+            destination = self.part or route.destination or service
+        place = find_place(
+            server.place if server is not None else None,
+            service,
+            destination,
+            server.label if server is not None else "",
+            "" if path is None else path.kind,
+            "" if path is None else path.node,
+            self.head.host,
+            self.client.entrypoint,
+        )
+        if server is not None:
+            server.place = place
+        return place
+
+    def _find_outcome(self, status: int) -> RecordOutcome:
+        """Find the outcome of the record: mostly the last one."""
+        head, environment = self.head, self.client.environment
+        kind = REFUSED if self.route is None else TUNNEL if status == _SWITCHING else HTTP
+        outcome = environment.last_outcome = find_outcome(
+            environment.last_outcome,
+            kind,
+            self.protocol,
+            head.method,
+            self.attempts,
+            status,
+            self.grpc_status if head.is_grpc else None,
+            self.reason,
+            self.would_deny,
+        )
+        return outcome

@@ -110,7 +110,7 @@ class Exchange(ReceivingExchange):
             self.attempts = 1
             self.attempt = Attempt(self, server)
             if self.head.grpc_timeout_s:
-                self.attempt.limit(0.0, self.head.grpc_timeout_s)
+                self.attempt.limit(0.0, self.head.grpc_timeout_s, self.started_at)
             self.attempt.begin()
 
     # --- attempts
@@ -136,9 +136,9 @@ class Exchange(ReceivingExchange):
         if self.run is not None and self.run.request_flow is not None:
             self.run.prepare(attempt)
         if timeout_s or self.head.grpc_timeout_s:
-            attempt.limit(timeout_s, self.head.grpc_timeout_s)
+            attempt.limit(timeout_s, self.head.grpc_timeout_s, self.attempted_at)
         if 0 < total_s < math.inf:
-            attempt.limit_total(total_s)
+            attempt.limit_total(total_s, self.attempted_at)
         attempt.begin()
 
     def on_stored_sent(self) -> None:
@@ -167,7 +167,7 @@ class Exchange(ReceivingExchange):
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Answer with the error, or let the middlewares decide; no part of a response was sent yet."""
         if self.attempt is not None and self.attempt.response is None:
-            self.attempt.server.failures += 1
+            self.attempt.server.counters.failures += 1
         self.abandon_attempt()
         if self.run is not None and not isinstance(error, DeliveryDeniedError):
             self.run.on_attempt_failed(error)
@@ -197,7 +197,7 @@ class Exchange(ReceivingExchange):
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
         """Handle the head of the final response, and decide how the response is forwarded."""
         self.status = response.status
-        self.count_response()
+        self.count_response(response.status)
         if self.head.is_grpc:
             self.grpc_status = read_head_status(response)
         if self.run is not None and (forwarding := self.run.judge_response(response, is_whole=is_whole)) is not None:
@@ -289,6 +289,7 @@ class Exchange(ReceivingExchange):
         self.abandon_attempt()
         if self.is_finished:
             return
+        self.is_answered = True
         self.status = response.status
         try:
             self.client.write_answer(response)
@@ -366,8 +367,10 @@ class Exchange(ReceivingExchange):
         now = self.responded_at if self._is_whole else environment.clock_time()
         if self.head.is_grpc:
             self.end_call(status)
+        seconds = now - self.started_at
+        client.caller.entrypoint_counter.count(status, seconds)
         if route is not None:
-            self.count_end(route, status, now)
+            self.count_end(route, status, seconds)
         run = self.run
         if run is not None:
             run.on_finished()

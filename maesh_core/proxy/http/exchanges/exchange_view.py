@@ -1,6 +1,6 @@
 """What middlewares and judges see of a request: its client, route, head and current attempt.
 
-Implements the interfaces of `plugin_system/interfaces.py` over one exchange (exchange.py), and decides nothing.
+Implements the interfaces of `plugin_system/interfaces/` over one exchange (exchange.py), and decides nothing.
 middleware_run.py derives from it, and calls the middlewares with itself.
 """
 

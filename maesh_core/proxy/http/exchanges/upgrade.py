@@ -27,7 +27,6 @@ def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: Res
     assert attempt is not None  # noqa: S101 - the attempt received the response
     assert run is not None  # noqa: S101 - an exchange whose client offers an upgrade has a run
     attempt.response = response
-    attempt.server.responses += 1
     if exchange.on_response_head(response, is_whole=False) is DISCARDED:
         return
     exchange.has_started_response = True

@@ -7,10 +7,12 @@ time and is idle in between; an HTTP/2 connection, in `multiplexed`, serves many
 from typing import Final
 
 from maesh_core.model.addresses import join_port
+from maesh_core.model.traffic_record import RecordPlace
 from maesh_core.plugin_system.transports import RemoteServer
 from maesh_core.proxy.balancing.health import Aside
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.http2.multiplexed_upstream import MultiplexedUpstream
+from maesh_core.proxy.http.server_counters import ServerCounters
 from maesh_core.proxy.http.upstreams.connecting import ConnectablePool, PendingConnection
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.http.upstreams.upstream_connection import UpstreamConnection
@@ -25,11 +27,10 @@ times as long."""
 class HttpServer(ConnectablePool):
     """One server's address and the connections to it.
 
-    Of its attempts, `responses` got a response, `errors` of these with a 5xx status, and `failures` got none;
-    `failed_responses` are those below 500 that failed later or by a gRPC status. `uses` is the number of services that
-    include it. `opened` is the number of open and pending connections, including
-    idle ones. Each HTTP/1.1 connection counts itself once, from its creation to its end or the end of its tunnel
-    (upstream_connection.py). Of HTTP/2, each stream counts, and each receiver that waits for a connection.
+    `counters` are those of its attempts. `uses` is the number of services that include it. `opened` is the number of
+    open and pending connections, including idle ones. Each HTTP/1.1 connection counts itself once, from its creation to
+    its end or the end of its tunnel (upstream_connection.py). Of HTTP/2, each stream counts, and each receiver that
+    waits for a connection.
 
     `authority` is the Host to send if a middleware does not choose another; empty for the client's. With
     `hides_client`, the server gets no fields that identify the client.
@@ -45,10 +46,8 @@ class HttpServer(ConnectablePool):
         "_latest",
         "aside",
         "authority",
+        "counters",
         "environment",
-        "errors",
-        "failed_responses",
-        "failures",
         "hides_client",
         "idle",
         "is_divided",
@@ -57,7 +56,7 @@ class HttpServer(ConnectablePool):
         "key",
         "label",
         "multiplexed",
-        "responses",
+        "place",
         "scheme",
         "uses",
     )
@@ -68,10 +67,7 @@ class HttpServer(ConnectablePool):
         self.label = join_port(key.name or key.address, key.port)
         self.authority = key.authority.encode()
         self.hides_client = key.hides_client
-        self.responses = 0
-        self.errors = 0
-        self.failed_responses = 0
-        self.failures = 0
+        self.counters = ServerCounters()
         self.idle: list[UpstreamConnection] = []
         self.opened = 0
         self.aside: Aside | None = None
@@ -79,6 +75,8 @@ class HttpServer(ConnectablePool):
         self.is_divided = False
         self.is_fallen_back = False
         self.uses = 0
+        self.place: RecordPlace | None = None
+        """That of its last record: most records of a server have the same one."""
         self.scheme = b"https" if key.scheme == "https" else b"http"
         self.multiplexed: list[MultiplexedUpstream] = []
         self._connecting: dict[ResponseReceiver, PendingConnection] = {}
@@ -228,13 +226,6 @@ class HttpServer(ConnectablePool):
         for connection in list(self.multiplexed):
             if not connection.streams:
                 connection.close()
-
-    def add_counts(self, other: "HttpServer") -> None:
-        """Add what another server of the same address has counted."""
-        self.responses += other.responses
-        self.errors += other.errors
-        self.failed_responses += other.failed_responses
-        self.failures += other.failures
 
     def sweep(self, now: float) -> None:
         """Close connections that were idle for too long; the oldest are first in the pool."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from maesh_acl import AclSettings, Grant
-from maesh_acl.destinations import OUTSIDE_ACCOUNT
+from maesh_acl.granting.destinations import OUTSIDE_ACCOUNT
 from maesh_core.plugin import HttpMatch, ObjectKey, build_port_key, parse_annotations
 
 UDP = "udp"

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from maesh_acl.report import DenialReport
+from maesh_acl.denials.report import DenialReport
 from maesh_acl.suggesting.observation import Observation
 from maesh_core.plugin import ConfigurationError, ObjectKey
 

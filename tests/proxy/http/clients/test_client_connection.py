@@ -153,7 +153,7 @@ async def test_a_client_that_ends_its_side_within_a_body_counts_as_gone(world):
     await world.settle()
     assert client.is_closed
     assert server.is_closed
-    assert world.handler.current.table.counters["a"].statuses == {499: 1}
+    assert world.handler.current.table.counters["a"].statuses.by_status == {499: 1}
 
 
 async def test_a_client_that_leaves_cancels_its_connect(world):
@@ -163,7 +163,7 @@ async def test_a_client_that_leaves_cancels_its_connect(world):
     client.lose()
     await world.settle()
     assert world.connects[0][2].cancelled()
-    assert world.handler.current.table.counters["a"].statuses == {499: 1}
+    assert world.handler.current.table.counters["a"].statuses.by_status == {499: 1}
 
 
 async def test_draining_closes_idle_connections_and_lets_the_others_end(world):
@@ -195,7 +195,7 @@ async def test_abort_ends_exchanges_in_every_state(world):
     assert connecting.transport.is_reset
     assert waiting.transport.is_reset
     assert server.is_closed
-    assert world.handler.current.table.counters["a"].statuses == {499: 2}
+    assert world.handler.current.table.counters["a"].statuses.by_status == {499: 2}
     assert world.handler.is_drained()
 
 

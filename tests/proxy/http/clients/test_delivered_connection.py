@@ -1,10 +1,12 @@
 """What a node under an attacker's control can send through a stream: each request is judged by the server's node."""
 
 import asyncio
+import socket
 
 import pytest
 
 from maesh_core.model.transport import ClientEntry
+from maesh_core.plugin_system.transports import Delivery
 from maesh_core.proxy.http.http2.frames import (
     END_HEADERS,
     END_STREAM,
@@ -41,6 +43,17 @@ async def test_the_client_is_that_of_the_stream_whatever_the_request_says():
         claims = b"GET /open HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.1.0.1\r\nX-Real-Ip: 10.1.0.1\r\n\r\n"
         assert (await node.ask(stream, claims)).startswith(b"HTTP/1.1 403 ")
         assert pod.heads == []
+
+
+async def test_the_client_is_that_of_the_delivery_whatever_the_peer_of_the_transport_is():
+    async with Pod() as pod, JudgingNode(pod.port) as node:
+        protocol = await node.handler.open_delivery(Delivery("127.0.0.1", pod.port, SERVICE, CLIENT))
+        near, far = socket.socketpair()
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, far)
+        reader, writer = await asyncio.open_connection(sock=near)
+        writer.write(ALLOWED)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
 
 
 async def test_the_fields_of_the_node_that_sends_reach_the_server_once():

@@ -248,7 +248,7 @@ async def test_a_client_that_ends_its_side_has_left_and_its_request_ends_at_once
     assert client.is_closed
     assert all(server.is_closed for server in world.servers)
     assert not any(server.opened for server in world.handler._servers.values())
-    assert world.handler.current.table.counters["a"].statuses == {499: 1}
+    assert world.handler.current.table.counters["a"].statuses.by_status == {499: 1}
     client.send(GET)
     assert len(world.servers) == (0 if response is None else 1)
 
@@ -275,7 +275,7 @@ async def test_a_connection_that_breaks_unread_ends_its_exchange_where_half_clos
         await world.settle()
         assert client.is_closed
         assert server.is_closed
-        assert world.handler.current.table.counters["a"].statuses == {499: 1}
+        assert world.handler.current.table.counters["a"].statuses.by_status == {499: 1}
 
 
 async def test_a_client_that_is_read_again_is_not_watched_any_more(world):
@@ -299,4 +299,4 @@ async def test_a_client_that_ends_its_side_within_a_pipelined_body_has_left(open
         await world.settle()
         assert client.is_closed
         assert server.is_closed
-        assert world.handler.current.table.counters["a"].statuses == {200: 1, 499: 1}
+        assert world.handler.current.table.counters["a"].statuses.by_status == {200: 1, 499: 1}

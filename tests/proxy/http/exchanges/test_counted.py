@@ -144,7 +144,7 @@ async def test_requests_of_one_connection_add_up(world, observe):
     counters = observed.read_counters()
     assert counters["maesh_service_requests", "a", "http/1", "2xx"] == 3
     assert counters["maesh_edge_requests", "10.0.0.9", "a"] == 3
-    assert counters["maesh_entrypoint_requests", "5000"] == 3
+    assert counters["maesh_entrypoint_requests", "5000", "2xx"] == 3
     client.take()
 
 

@@ -188,7 +188,7 @@ async def test_a_body_larger_than_may_be_is_413_and_goes_no_further(open_world, 
         assert int(answer.split(b" ", 2)[1]) == status
         assert (b"Connection: close" in answer) == (status == 413)
         assert server.is_closed == (is_chunked and status == 413)
-        assert world.handler.current.table.counters["a"].statuses[status] == 1 + (status == 200)
+        assert world.handler.current.table.counters["a"].statuses.by_status[status] == 1 + (status == 200)
         assert not world.connects
 
 

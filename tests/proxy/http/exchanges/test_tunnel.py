@@ -80,7 +80,7 @@ async def test_a_side_that_breaks_breaks_the_other(world, is_client):
     assert other.transport.is_reset
     await world.settle()
     assert not world.handler.environment.tunnels
-    assert world.handler.current.table.counters["a"].statuses == {101: 1}
+    assert world.handler.current.table.counters["a"].statuses.by_status == {101: 1}
 
 
 async def test_a_tunnel_lies_idle_for_as_long_as_it_likes(world):

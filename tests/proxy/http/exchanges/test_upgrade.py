@@ -181,7 +181,7 @@ async def test_middlewares_see_the_change_and_the_end_of_the_tunnel_and_cannot_r
         server.end()
         await world.settle()
         assert repeater.calls == [("response", 101), ("finished", 101)]
-        assert world.handler.current.table.counters["a"].statuses == {101: 1}
+        assert world.handler.current.table.counters["a"].statuses.by_status == {101: 1}
         assert not world.connects
 
 
@@ -301,7 +301,7 @@ async def test_a_client_that_ends_its_side_before_the_change_has_left(world):
     await world.settle()
     assert client.is_closed
     assert server.is_closed
-    assert world.handler.current.table.counters["a"].statuses == {499: 1}
+    assert world.handler.current.table.counters["a"].statuses.by_status == {499: 1}
 
 
 async def test_an_upgrade_that_is_not_answered_is_504(world):

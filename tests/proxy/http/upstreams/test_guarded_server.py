@@ -52,7 +52,7 @@ def test_each_client_has_connections_of_its_own_which_it_keeps():
         assert [delivery.client for delivery in receiver.deliveries] == ["127.0.0.1", "127.0.0.2"]
         assert server.requests == 6
         (pool,) = sender.servers
-        assert (pool.idle, pool.responses, pool.under_way) == ([], 6, 0)
+        assert (pool.idle, pool.counters.responses, pool.under_way) == ([], 6, 0)
 
     play(scene)
 

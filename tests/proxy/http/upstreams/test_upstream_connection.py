@@ -53,7 +53,7 @@ async def test_a_response_split_anywhere_is_forwarded_and_its_connection_pooled(
             client.expect(wanted)
             assert not client.is_closed
             assert world.idle == [server.protocol]
-            assert world.handler.current.table.counters["a"].statuses == {
+            assert world.handler.current.table.counters["a"].statuses.by_status == {
                 int(wanted.rpartition(b"HTTP/1.1 ")[2][:3]): 1
             }
 
