@@ -5,7 +5,7 @@ read, and every service has a ready server; otherwise it is 3.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +17,7 @@ from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_to_end
 from maesh_core.cli.tables import render_table
 from maesh_core.model.transport import MODES, OFF
+from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_core.process.logging_setup import configure_logging
 from maesh_core.process.printable import show_line, show_lines
 from maesh_core.settings import InstalledPlugin, StatusSettings
@@ -67,7 +68,13 @@ def is_well(status: "MeshStatus") -> bool:
 
 def render_status(status: "MeshStatus") -> str:
     """Render the tables."""
-    parts = [_render_controllers(status), _render_proxies(status), _render_services(status), _render_objects(status)]
+    parts = [
+        _render_controllers(status),
+        _render_proxies(status),
+        _render_conditions(status.conditions),
+        _render_services(status),
+        _render_objects(status),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -115,6 +122,12 @@ def _describe_state(proxy: "NodeReport") -> str:
     if proxy.ready:
         return "ready"
     return "pulls refused" if proxy.refused else "not ready"
+
+
+def _render_conditions(conditions: Iterable[MeshCondition]) -> str:
+    """Render a line for each problem of the mesh, with its hint; empty without any."""
+    lines = [f"  warning: {text}\n    {each.hint}" for each in conditions for text in each.problems]
+    return "\n".join(["mesh", *lines]) if lines else ""
 
 
 def _render_services(status: "MeshStatus") -> str:

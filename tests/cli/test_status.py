@@ -8,6 +8,7 @@ from maesh_core.cli.status import LINES_SHOWN, TRANSPORT_PROBLEMS_SHOWN, UNENCRY
 from maesh_core.controller.api.encryption_status import EncryptionStatus, ServiceMode
 from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport, TransportReport
+from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_testing.api_server import FaultKind
 
 
@@ -31,6 +32,21 @@ def test_a_mesh_that_is_well_takes_a_glance():
         "",
         "3 services, 0 with errors",
     ]
+
+
+def test_what_plugins_say_about_the_mesh_is_shown_and_does_not_make_it_unready():
+    problems = ("access control denies nothing", "a store is away")
+    audited = MeshCondition(id="access-enforced", title="it denies", hint="Enforce it.", problems=problems)
+    well = MeshCondition(id="limit-stores", title="they answer", hint="Look.")
+    status = msgspec.structs.replace(WELL, conditions=(audited, well))
+    assert render_status(status).split("\n\n")[2].splitlines() == [
+        "mesh",
+        "  warning: access control denies nothing",
+        "    Enforce it.",
+        "  warning: a store is away",
+        "    Enforce it.",
+    ]
+    assert is_well(status)
 
 
 def test_what_proxies_report_of_their_transport_is_shown():

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 import msgspec
 
+from maesh_core.controller.api.conditions import fetch_conditions
 from maesh_core.controller.api.controllers import ApiAccess, Controllers, Fetch, open_controllers
 from maesh_core.controller.api.encryption_status import EncryptionStatus, ServiceMode, parse_encryption
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
+from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_core.settings import StatusSettings
 
 ReportT = TypeVar("ReportT")
@@ -58,6 +60,8 @@ class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unserved_ports: tuple[UnservedPort, ...] = ()
     objects: tuple[ObjectReport, ...] = ()
     modes: tuple[ServiceMode, ...] | msgspec.UnsetType = msgspec.UNSET
+    conditions: tuple[MeshCondition, ...] = ()
+    """What plugins say about the whole mesh."""
     encryption: EncryptionStatus | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -138,6 +142,7 @@ async def ask_controllers(controllers: Controllers) -> MeshStatus:
         ),
         objects=tuple(reporting[0].objects) if reporting else (),
         modes=modes or msgspec.UNSET,
+        conditions=await fetch_conditions(reporting[0].fetch) if reporting and reporting[0].fetch else (),
         encryption=await _ask_encryption(reporting[0].fetch, modes) if modes else msgspec.UNSET,
     )
 

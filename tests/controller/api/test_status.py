@@ -12,7 +12,7 @@ from maesh_core.errors import MaeshError, SettingsError, StartupError
 from maesh_core.settings import StatusSettings
 
 
-def build_controller(*, name="one", leads=True, ready=True, proxies=(), services=(), ports=(), objects=()):
+def build_controller(*, name="one", leads=True, ready=True, proxies=(), services=(), ports=(), objects=(), conditions=()):
     """Build what a controller's API says, by path."""
     report = {"name": name, "ready": ready, "leads": leads, "leader": "one", "revision": "e.1", "problems": {}}
     nodes = [
@@ -26,6 +26,7 @@ def build_controller(*, name="one", leads=True, ready=True, proxies=(), services
         "/api/status/nodes": json.dumps(nodes).encode(),
         "/api/services": json.dumps(reports).encode(),
         "/api/objects": json.dumps(list(objects)).encode(),
+        "/api/conditions": json.dumps(list(conditions)).encode(),
     }
 
 
@@ -62,6 +63,14 @@ async def test_ports_without_a_server_and_objects_are_those_that_the_leader_know
     assert [(each.kind, each.name, each.errors) for each in status.objects] == [
         ("TrafficSplit", "canary", ("no such service",))
     ]
+
+
+async def test_what_plugins_say_about_the_mesh_is_what_the_leader_answers():
+    condition = {"id": "access-enforced", "title": "it denies", "hint": "Enforce it."}
+    follower = build_controller(leads=False, conditions=[{**condition, "problems": ["stale"]}])
+    leader = build_controller(name="two", conditions=[{**condition, "problems": ["nothing is denied"]}])
+    status = await ask_controllers([("one", answer_with(follower)), ("two", answer_with(leader))])
+    assert [each.problems for each in status.conditions] == [("nothing is denied",)]
 
 
 async def test_a_controller_of_an_earlier_version_knows_of_no_objects():
