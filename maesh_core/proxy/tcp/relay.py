@@ -184,7 +184,7 @@ class Relay(TunnelUser):
         if choice.path is None or client is None:
             return self._open_socket(server)
         address, port = server.socket_address
-        bound = self.client_address if route.has_guard else ""
+        bound = environment.paths.name_client(self.client_address) if route.has_guard else ""
         delivery = Delivery(address, port, route.find_destination(server), bound, "tcp")
         self._wait_for(server)
         tunnel = self._tunnel = TunnelRelay(self, client, environment)

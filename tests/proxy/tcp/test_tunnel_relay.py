@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from maesh_core.model.configuration import Middleware, Section, Server, Service, StreamRouter
+from maesh_core.model.transport import ClientEntry
 from maesh_core.plugin_system.transports import OpenFailure, Refusal
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.proxy.tcp.relay import RESET
@@ -297,6 +298,7 @@ async def test_a_server_that_does_not_answer_behind_its_node_is_set_aside(bench,
 
 async def test_only_a_service_with_a_guard_names_its_client(bench, start_server):
     port = await start_server(echo_whole)
+    bench.paths.clients = {"127.0.0.1": ClientEntry("here", "web@n")}
     for kinds, client in (((), ""), (("other",), ""), (("guard",), "127.0.0.1")):
         bench.route(port, kinds=kinds)
         assert await ask(bench.address, b"hi") == b"got hi"
