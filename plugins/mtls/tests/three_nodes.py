@@ -212,8 +212,10 @@ class ThreeNodes:
     def run_maesh(self, *arguments):
         """Run a command of the plugin against the controller, on its machine; returns what it prints."""
         command = (*self.control.wrap(MAESH), "mtls", *arguments)
-        access = ("--endpoint", f"https://{self.control.address}:{API_PORT}")
-        access += ("--root-ca-controller", self.folder / "api-ca.crt", "--controller-token", self.folder / "api-tokens")
+        access = (
+            *("--endpoint", f"https://{self.control.address}:{API_PORT}"),
+            *("--root-ca-controller", self.folder / "api-ca.crt", "--controller-token", self.folder / "api-tokens"),
+        )
         environment = build_environment(self.folder)
         words = list(map(str, (*command, *access)))
         done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False, env=environment)
