@@ -78,7 +78,9 @@ from maesh_core.model.traffic_record import (
     SERVER_REMOVED,
     UDP,
     UPSTREAM_LOST,
+    RecordPlace,
     TrafficRecord,
+    build_record,
 )
 from maesh_core.plain_http.refusals import RefusalLog
 from maesh_core.plugin_system.certifiers import ApiCertifier
@@ -91,6 +93,7 @@ from maesh_core.plugin_system.commands import (
     CommandSwitch,
     CommandValues,
 )
+from maesh_core.plugin_system.conditions import ConditionChecker, MeshCondition
 from maesh_core.plugin_system.controllers import (
     ClusterApi,
     ControllerNode,
@@ -101,6 +104,7 @@ from maesh_core.plugin_system.controllers import (
 )
 from maesh_core.plugin_system.converters import Conversion, ConvertedObject, Converter
 from maesh_core.plugin_system.describing import DescribingBuilder
+from maesh_core.plugin_system.field_changes import FieldChange, FieldChanges
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
@@ -279,6 +283,7 @@ __all__ = [
     "CommandResult",
     "CommandSwitch",
     "CommandValues",
+    "ConditionChecker",
     "ConfigurationError",
     "ConfiguredObserver",
     "Connection",
@@ -304,6 +309,8 @@ __all__ = [
     "FilterNode",
     "FilterRequest",
     "FilteringBuilder",
+    "FieldChange",
+    "FieldChanges",
     "FindingKind",
     "Findings",
     "HeaderMatch",
@@ -316,6 +323,7 @@ __all__ = [
     "LastTopologyBuilder",
     "Listener",
     "ListeningTransport",
+    "MeshCondition",
     "MeshNode",
     "MetricFamily",
     "Middleware",
@@ -372,6 +380,7 @@ __all__ = [
     "Question",
     "ReadableHeaders",
     "RecentCounts",
+    "RecordPlace",
     "Refusal",
     "RefusalLog",
     "RemoteServer",
@@ -428,6 +437,7 @@ __all__ = [
     "build_annotation_error",
     "build_path_change",
     "build_port_key",
+    "build_record",
     "build_reference",
     "combine_matches",
     "compile_matches",

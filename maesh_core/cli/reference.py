@@ -72,6 +72,7 @@ _FAMILIES = {
     "PolicySpecs": "Policy",
     "StatusSpecs": "Status",
     "PageSpecs": "Pages",
+    "ConditionSpecs": "Mesh conditions",
     "ServiceSpecs": "Controller services",
     "ProtocolSpecs": "Protocol",
     "BalancingSpecs": "Balancing",

@@ -40,6 +40,8 @@ EDGE_PATHS: Final = "maesh_edge_paths"
 PATH_REQUESTS: Final = "maesh_transport_requests"
 PATH_CONNECTIONS: Final = "maesh_transport_connections"
 PATH_BYTES: Final = "maesh_transport_bytes"
+HANDSHAKES: Final = "maesh_tunnel_handshakes"
+TUNNEL_FAILURES: Final = "maesh_tunnel_failures"
 REFUSED: Final = "maesh_http_refused_requests"
 HTTP_CONNECTIONS: Final = "maesh_http_connections"
 DENIED: Final = "maesh_acl_denied"
@@ -68,6 +70,8 @@ COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     EDGE_CONNECTIONS: ("service", "client"),
     EDGE_PATHS: ("service", "client", "path"),
     **dict.fromkeys((PATH_REQUESTS, PATH_CONNECTIONS, PATH_BYTES), ("service", "path", "reason")),
+    HANDSHAKES: ("role", "kind"),
+    TUNNEL_FAILURES: ("role", "reason"),
     REFUSED: ("code",),
     DENIED: ("service", "reason"),
     **dict.fromkeys(
@@ -100,6 +104,8 @@ LABELS_BY_TYPE: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 
 _OUTCOMES = frozenset({"response", "failure", "error"})
 _SIDES = frozenset({"client", "upstream"})
+_ROLES = frozenset({"outgoing", "incoming"})
+_KINDS = frozenset({"full", "resumed"})
 _CALL_STATUSES = frozenset(map(str, range(17)))
 _is_code = re.compile(r"[1-9](?:[0-9]{2}|xx)", re.ASCII).fullmatch
 
@@ -129,6 +135,8 @@ class LabelCheck:
             "grpc_status": lambda value: value if value in _CALL_STATUSES else None,
             "outcome": lambda value: value if value in _OUTCOMES else None,
             "path": lambda value: value if value in PATHS else None,
+            "role": lambda value: value if value in _ROLES else None,
+            "kind": lambda value: value if value in _KINDS else None,
             "side": lambda value: value if value in _SIDES else None,
         }
 

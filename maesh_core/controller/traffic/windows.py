@@ -12,7 +12,7 @@ import msgspec
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.latency import build_latency
 from maesh_core.controller.traffic.sums import Counts, Labels
-from maesh_core.model.traffic import Window
+from maesh_core.model.traffic import TunnelCounts, Window
 from maesh_core.model.transport import CLEAR, ENCRYPTED
 
 LIMITED: Final = "429"
@@ -127,6 +127,15 @@ def build_edge_window(counts: Counts, service: str, clients: Iterable[str]) -> W
             paths[path] += counts.count(metrics.EDGE_PATHS, service, client, path)
     window = build_plain_window(counts.seconds, requests, failures, denied=denied, connections=connections)
     return msgspec.structs.replace(window, paths=dict(+paths)) if any(paths.values()) else window
+
+
+def build_tunnel_counts(counts: Counts) -> TunnelCounts:
+    """Sum the TLS connections between nodes over all proxies."""
+    return TunnelCounts(
+        handshakes=_sum_by(counts.find(metrics.HANDSHAKES, "outgoing"), 0),
+        failures=_sum_by(counts.find(metrics.TUNNEL_FAILURES, "outgoing"), 0),
+        incoming_failures=_sum_by(counts.find(metrics.TUNNEL_FAILURES, "incoming"), 0),
+    )
 
 
 def build_plain_window(

@@ -9,6 +9,7 @@ from msgspec import Meta
 from maesh_core.plugin import (
     ACCOUNTS,
     ApiPage,
+    ConditionChecker,
     ControllerNode,
     MiddlewareBuilder,
     OptionalSection,
@@ -25,6 +26,7 @@ from maesh_core.plugin import (
 from maesh_ratelimit import RateLimitSettings
 from maesh_ratelimit.lines import parse_line
 from maesh_ratelimit.settings import LIMITS_LIMIT, STORES, Limit, ServiceLimits
+from maesh_ratelimit.store_condition import StoreCondition
 from maesh_ratelimit.store_page import StorePage
 
 AVERAGE, BURST, PERIOD, SOURCE = "ratelimit-average", "ratelimit-burst", "ratelimit-period", "ratelimit-source"
@@ -148,6 +150,11 @@ class ControllerHalf:
     def maesh_api_pages(self, controller: ControllerNode) -> Sequence[ApiPage]:
         """Return the page of the stores' states."""
         return [StorePage(controller)]
+
+    @hookimpl
+    def maesh_mesh_conditions(self, controller: ControllerNode) -> Sequence[ConditionChecker]:
+        """Return what says which proxies do not reach their store."""
+        return [StoreCondition(controller, self._settings)]
 
     @hookimpl
     def maesh_optional_sections(self) -> Sequence[OptionalSection]:

@@ -3,11 +3,13 @@
 import pytest
 
 from maesh_core.controller.traffic import wanted_metrics as metrics
-from maesh_core.controller.traffic.windows import find_success
+from maesh_core.controller.traffic.report import ReportBuilder, build_scope
+from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.windows import build_tunnel_counts, find_success
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.traffic import Window
+from maesh_core.model.traffic import TunnelCounts, TunnelTraffic, Window
 
-from .measured import DB, WEB, count, measure, observe, since_start
+from .measured import DB, WEB, build_snapshot, count, measure, observe, since_start, work_at_once
 
 
 def test_success_is_a_share_and_unknown_without_requests() -> None:
@@ -85,3 +87,21 @@ def test_a_window_has_what_was_encrypted_and_why_not() -> None:
 def test_a_path_that_does_not_exist_does_not_count() -> None:
     found = count(metrics.PATH_REQUESTS, {(WEB, "secret", ""): 5.0}, "service", "path", "reason")
     assert measure(since_start(found))(WEB).last.paths == {}
+
+
+def test_tunnels_are_summed_by_what_they_became() -> None:
+    proxy = since_start(
+        count(
+            metrics.HANDSHAKES,
+            {("outgoing", "full"): 2.0, ("outgoing", "resumed"): 3.0, ("incoming", "full"): 9.0, ("odd", "full"): 1.0},
+            "role",
+            "kind",
+        ),
+        count(metrics.TUNNEL_FAILURES, {("outgoing", "timeout"): 1.0, ("incoming", "tls"): 4.0}, "role", "reason"),
+    )
+    sums = TrafficSums(work_at_once(build_scope(())))
+    work_at_once(sums.add(proxy))
+    work_at_once(sums.add(proxy))
+    expected = TunnelCounts(handshakes={"full": 4, "resumed": 6}, failures={"timeout": 2}, incoming_failures={"tls": 8})
+    assert build_tunnel_counts(sums.total) == build_tunnel_counts(sums.last) == expected
+    assert ReportBuilder(sums, build_snapshot()).build_tunnels() == TunnelTraffic(last=expected, total=expected)

@@ -4,10 +4,14 @@ Stores the field lines, `Name: value`, in the order in which they arrived. A hea
 never split into lines. Framing and hop-by-hop fields are not included and cannot be added.
 """
 
-from collections.abc import Container, Iterator
+import os
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
+from maesh_core.plugin_system.field_changes import FieldChange, FieldChanges
+from maesh_core.proxy.http.messages.head import Head
+from maesh_core.proxy.http.messages.syntax import parse_list
 from maesh_core.values.field_rules import UNTOUCHABLE, is_field_value, is_token
 
 CACHED_FIELDS: Final = 512
@@ -15,15 +19,22 @@ CACHED_FIELD_LIMIT_BYTES: Final = 256
 """Rendered lines of fields up to this size are cached, because middlewares often set the same few fields. Each hit
 saves 0.4 us in compiled form."""
 
+SHARED_BYTES: Final = 8
+"""Names of fields whose first bytes are the same are searched with one text."""
+
 
 class Headers:
-    """Implements `interfaces.Headers` over a checked head, without the fields whose names are in `dropped`."""
+    """Implements `interfaces.Headers` over a checked head, without the fields whose names are in `dropped`.
 
-    __slots__ = ("_added", "_dropped", "_head", "_lines", "_lower")
+    `parsed` is that head in parsed form, which keeps its bytes in lower case.
+    """
 
-    def __init__(self, head: bytes = b"", dropped: Container[bytes] = ()) -> None:
+    __slots__ = ("_added", "_dropped", "_head", "_lines", "_lower", "_parsed")
+
+    def __init__(self, head: bytes = b"", dropped: Container[bytes] = (), parsed: Head | None = None) -> None:
         self._head = head
         self._lower: bytes | None = None
+        self._parsed = parsed
         self._dropped = dropped
         self._lines: list[bytes] | None = None
         self._added: list[bytes] = []
@@ -85,6 +96,39 @@ class Headers:
         if lines:
             lines[:] = [line for line in lines if line[:length].lower() != prefix]
 
+    def apply(self, changes: FieldChanges) -> None:
+        """Apply changes one after the other; at once, if the head has none of their fields."""
+        rendered = changes.rendered
+        if not isinstance(rendered, RenderedChanges):
+            rendered = changes.rendered = RenderedChanges(changes.changes)
+        if self._lines is None and not self._added:
+            for prefix in rendered.prefixes:
+                if self._has(prefix):
+                    break
+            else:
+                self._added = rendered.lines.copy()
+                return
+        self.apply_each(changes.changes)
+
+    def apply_each(self, changes: Iterable[FieldChange]) -> None:
+        """Apply changes one after the other."""
+        for action, name, value in changes:
+            if action == "set":
+                self.set(name, value)
+            elif action == "add":
+                self.add(name, value)
+            elif action == "remove":
+                self.remove(name)
+            elif action == "list":
+                self._list(name, value)
+            else:
+                raise ValueError(f"not a change of a field: {action[:80]!r}")
+
+    def _list(self, name: bytes, member: bytes) -> None:
+        members = parse_list(b",".join(self.get_all(name)))
+        if member.lower() not in members and b"*" not in members:
+            self.add(name, member)
+
     def _find(self, name: bytes) -> list[bytes]:
         """Return the lines that can include fields with this name."""
         if self._lines is None and not self._has(b"\n%b:" % name.lower()):
@@ -94,11 +138,38 @@ class Headers:
     def _has(self, prefix: bytes) -> bool:
         """Search the head. `find` is faster than `in`, for which CPython first tries the prefix as an int."""
         if self._lower is None:
-            self._lower = self._head.lower()
+            self._lower = self._head.lower() if self._parsed is None else self._parsed.lower
         return self._lower.find(prefix) >= 0
 
     def _get_end(self) -> list[bytes]:
         return self._added if self._lines is None else self._lines
+
+
+class RenderedChanges:
+    """What changes do to a head that has none of their fields: it gets `lines`.
+
+    A head in lower case without any of `prefixes` has none of the fields.
+    """
+
+    __slots__ = ("lines", "prefixes")
+
+    def __init__(self, changes: Sequence[FieldChange]) -> None:
+        """Raises ValueError for a field that cannot be set."""
+        headers = Headers()
+        headers.apply_each(changes)
+        self.lines: list[bytes] = headers.lines
+        self.prefixes = _find_prefixes({name.lower() for action, name, _ in changes if action != "add"})
+
+    def __repr__(self) -> str:
+        return f"<RenderedChanges {self.lines!r}>"
+
+
+def _find_prefixes(names: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return what to search for names of fields, which are in lower case: one text for names that begin alike."""
+    alike: dict[bytes, list[bytes]] = {}
+    for name in sorted(names):
+        alike.setdefault(name[:SHARED_BYTES], []).append(b"\n%b:" % name)
+    return tuple(os.path.commonprefix(found) for found in alike.values())
 
 
 def split_field(line: bytes) -> tuple[bytes, bytes]:

@@ -22,6 +22,9 @@ CACHED_HEAD_LIMIT_BYTES: Final = 1024
 """A connection's last head is cached up to this size: a repeated head is free, a new ordinary one takes 1.3 us, any
 other 4 us. (A cache shared by all connections cost each new head 1.5 us, and only helped repeated ones.)"""
 
+KEPT_NAMES: Final = 8
+"""Fields of one head whose values are kept, at most."""
+
 SPECIAL: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", *FORWARDED}
 """Fields that the mesh reads, and writes itself if they are forwarded."""
 _READABLE: Final = {b"content-length", b"expect"}
@@ -61,7 +64,8 @@ class RequestHead(Head):
     `is_grpc` means that the request is a gRPC call over HTTP/2, and `grpc_timeout_s` is its time-out; 0 means none.
     """
 
-    __slots__ = (*_FIELDS, "_is_found", "_rewritten", "_search", "chosen", "chosen_by", "matching_s")
+    # The base has `head`.
+    __slots__ = (*_FIELDS[1:], "_found", "_is_found", "_rewritten", "_search", "chosen", "chosen_by", "matching_s")
 
     fields: ClassVar[tuple[str, ...]] = _FIELDS
 
@@ -85,7 +89,7 @@ class RequestHead(Head):
         is_grpc: bool = False,  # noqa: FBT001, FBT002
         grpc_timeout_s: float = 0.0,
     ) -> None:
-        self.head = head
+        super().__init__(head)
         self.method = method
         self.target = target
         self.authority = authority
@@ -105,6 +109,7 @@ class RequestHead(Head):
         self.grpc_timeout_s = grpc_timeout_s
         self._search: Callable[[bytes], object] | None = None
         self._is_found = False
+        self._found: dict[bytes, tuple[bytes, ...]] | None = None
         self._rewritten: RequestHead | None = None
         self.chosen_by: object = None
         """What has chosen a rule for this head, and in `chosen` the rule's index, for a head that a client repeats."""
@@ -125,7 +130,7 @@ class RequestHead(Head):
 
     def build_headers(self) -> Headers:
         """Return the fields to forward, without framing; the caller may change the result."""
-        return Headers(self.head, self.dropped)
+        return Headers(self.head, self.dropped, self)
 
     def rewrite(self, target: bytes, authority: bytes) -> "RequestHead":
         """Return the head to send upstream with another checked target and authority; empty means the client's.
@@ -143,9 +148,17 @@ class RequestHead(Head):
             fields = self.outgoing[self.outgoing.index(b"\r\n") + 2 :]
             outgoing = b"%b %b HTTP/1.1\r\n%b" % (self.method, target, fields)
         else:
-            lines = split_fields(self.head, without=self.dropped)
-            outgoing = b"".join((render_start(self.method, target, authority), *lines, self.framing))
+            outgoing = render_start(self.method, target, authority) + self._cut_start()
         return self._copy(target, authority, outgoing, self.body, self.framing)
+
+    def _cut_start(self) -> bytes:
+        """Return what `outgoing` has after its request line, without its Host field; both are of one form each."""
+        outgoing = self.outgoing
+        start = outgoing.index(b"\r\n") + 2
+        host = outgoing.lower().find(b"\nhost:", start - 1) + 1
+        if not host:
+            return outgoing[start:]
+        return outgoing[start:host] + outgoing[outgoing.index(b"\r\n", host) + 2 :]
 
     def reframe(self, body: int, framing: bytes) -> "RequestHead":
         """Return the head to send upstream with a body of another size or form."""
@@ -181,6 +194,40 @@ class RequestHead(Head):
         """The fields as the client sent them."""
         return ClientHeaders(self)
 
+    def find_values(self, name: bytes) -> tuple[bytes, ...]:
+        """Return every value of a field, as `client_headers` shows it. Those of the last names are kept."""
+        found = self._found
+        if found is None:
+            found = self._found = {}
+        values = found.get(name)
+        if values is None:
+            if len(found) >= KEPT_NAMES:
+                found.clear()
+            lower = name.lower()
+            values = found[name] = self._get_dropped(lower) if lower in self.dropped else self._find_all(lower)
+        return values
+
+    def _get_dropped(self, name: bytes) -> tuple[bytes, ...]:
+        """Return the values of a field that the mesh writes itself or does not forward."""
+        if name == b"host":
+            return (self.authority,) if self.authority else ()
+        if name in FORWARDED:
+            return (self.forwarded[name],) if self.forwarded is not None and name in self.forwarded else ()
+        return self._find_all(name) if name in _READABLE else ()
+
+    def _find_all(self, name: bytes) -> tuple[bytes, ...]:
+        lower, prefix = self.lower, b"\r\n%b:" % name
+        start = lower.find(prefix)
+        if start < 0:
+            return ()
+        values: list[bytes] = []
+        while start >= 0:
+            start += len(prefix)
+            end = lower.index(b"\r\n", start)
+            values.append(self.head[start:end].strip(b" \t"))
+            start = lower.find(prefix, end)
+        return tuple(values)
+
     def render_start(self) -> bytes:
         """Render the request line and Host to send upstream."""
         return render_start(self.method, self.target, self.authority)
@@ -195,28 +242,22 @@ class RequestHead(Head):
 class ClientHeaders:
     """Implements `interfaces.ReadableHeaders` by searching the bytes of a head."""
 
-    __slots__ = ("_head", "_lower")
+    __slots__ = ("_head",)
 
     def __init__(self, head: RequestHead) -> None:
         self._head = head
-        self._lower: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<ClientHeaders of {self._head.head!r}>"
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value, or None."""
-        name = name.lower()
-        if name in self._head.dropped:
-            values = self._get_dropped(name)
-            return values[0] if values else None
-        start = self._search_lower().find(b"\r\n%b:" % name)
-        return self._cut_value(start + len(name) + 3) if start >= 0 else None
+        values = self._head.find_values(name)
+        return values[0] if values else None
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Return every value, in order; a forwarded field has one value, joined as it is sent upstream."""
-        name = name.lower()
-        return self._get_dropped(name) if name in self._head.dropped else self._find_all(name)
+        return list(self._head.find_values(name))
 
     def items(self) -> list[tuple[bytes, bytes]]:
         """Return every readable field, names in original case; a joined field is at the position of its first line."""
@@ -229,38 +270,12 @@ class ClientHeaders:
                 found.append((name, value))
             elif known not in joined:
                 joined.add(known)
-                found.extend((name, each) for each in self._get_dropped(known))
+                found.extend((name, each) for each in self._head.find_values(known))
         return found
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over the fields."""
         return iter(self.items())
-
-    def _get_dropped(self, name: bytes) -> list[bytes]:
-        """Return the values of a field that the mesh writes itself or does not forward."""
-        head = self._head
-        if name == b"host":
-            return [head.authority] if head.authority else []
-        if name in FORWARDED:
-            return [head.forwarded[name]] if head.forwarded is not None and name in head.forwarded else []
-        return self._find_all(name) if name in _READABLE else []
-
-    def _search_lower(self) -> bytes:
-        """Return the head in lower case, in which names are searched."""
-        lower = self._lower
-        if lower is None:
-            lower = self._lower = self._head.head.lower()
-        return lower
-
-    def _find_all(self, name: bytes) -> list[bytes]:
-        values, prefix, end = [], b"\r\n%b:" % name, 0
-        while (start := self._search_lower().find(prefix, end)) >= 0:
-            end = start + len(prefix)
-            values.append(self._cut_value(end))
-        return values
-
-    def _cut_value(self, start: int) -> bytes:
-        return self._head.head[start : self._search_lower().index(b"\r\n", start)].strip(b" \t")
 
 
 def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:

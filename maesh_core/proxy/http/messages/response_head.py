@@ -65,7 +65,7 @@ class ResponseHead(Head):
     `never_indexed` names the fields that HTTP/2 must not compress on any hop (RFC 7541 section 7.1.3).
     """
 
-    __slots__ = _FIELDS
+    __slots__ = _FIELDS[1:]  # the base has `head`
 
     fields: ClassVar[tuple[str, ...]] = _FIELDS
 
@@ -82,7 +82,7 @@ class ResponseHead(Head):
         dropped: frozenset[bytes] = _SPECIAL,
         upgrade: bytes = b"",
     ) -> None:
-        self.head = head
+        super().__init__(head)
         self.status = status
         self.status_line = status_line
         self.outgoing = outgoing
@@ -101,7 +101,7 @@ class ResponseHead(Head):
 
     def build_headers(self) -> Headers:
         """Return the fields to forward; the caller may change the result."""
-        return Headers(self.head, self.dropped)
+        return Headers(self.head, self.dropped, self)
 
     def reframe(self, left: int, framing: bytes) -> "ResponseHead":
         """Return the head to forward with a body of another size or form."""

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maesh_core.plugin import FieldChanges
 from maesh_core.proxy.http.messages import headers as headers_module
 from maesh_core.proxy.http.messages.headers import CACHED_FIELD_LIMIT_BYTES, Headers, render_field, split_fields
 
@@ -114,3 +115,52 @@ def test_a_field_that_may_not_be_set_is_refused_each_time():
     for _ in range(2):
         with pytest.raises(ValueError, match="can only be set by the mesh"):
             Headers(HEAD).set(b"Host", b"b")
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["set", "add", "remove", "list"]), NAMES, st.sampled_from([b"1", b"2", b"*"])), max_size=6
+)
+
+
+def apply_by_methods(headers, changes):
+    """Do what changes mean, with the methods for single fields."""
+    for action, name, value in changes:
+        if action == "remove":
+            headers.remove(name)
+        elif action == "list":
+            listed = b",".join(headers.get_all(name)).replace(b" ", b"").lower().split(b",")
+            if value.lower() not in listed and b"*" not in listed:
+                headers.add(name, value)
+        else:
+            getattr(headers, action)(name, value)
+
+
+@given(st.lists(st.sampled_from([b"A: x\r\n", b"b:y, 1\r\n", b"Hop: z\r\n", b"ab: 2\r\n"])), st.lists(CHANGES, max_size=3))
+def test_prepared_changes_do_what_the_methods_do(lines, applied):
+    head = b"GET / HTTP/1.1\r\n" + b"".join(lines) + b"\r\n"
+    prepared = [FieldChanges(changes) for changes in applied]
+    for _ in range(2):  # the first use prepares them
+        at_once, by_methods = Headers(head, {b"hop"}), Headers(head, {b"hop"})
+        for changes in prepared:
+            at_once.apply(changes)
+            apply_by_methods(by_methods, changes.changes)
+        assert at_once.lines == by_methods.lines
+
+
+def test_changes_of_fields_that_a_head_does_not_have_do_not_split_it():
+    changes = FieldChanges([("remove", b"access-control-a", b""), ("set", b"access-control-b", b"1")])
+    headers = Headers(HEAD)
+    headers.apply(changes)
+    assert (headers.is_split, headers.added) == (False, b"access-control-b: 1\r\n")
+    headers.add(b"c", b"2")
+    other = Headers(HEAD)
+    other.apply(changes)
+    assert other.added == b"access-control-b: 1\r\n"
+
+
+def test_changes_that_may_not_be_made_are_refused_each_time():
+    for change in [("set", b"Host", b"b"), ("add", b"a", b"\r\n"), ("drop", b"a", b"")]:
+        changes = FieldChanges([change])
+        for _ in range(2):
+            with pytest.raises(ValueError):
+                Headers(HEAD).apply(changes)

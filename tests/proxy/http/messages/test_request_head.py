@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 
 from maesh_core.errors import ClientProtocolError
-from maesh_core.proxy.http.messages.request_head import ClientHeaders
+from maesh_core.proxy.http.messages.headers import split_fields
+from maesh_core.proxy.http.messages.request_head import KEPT_NAMES, ClientHeaders, render_start
 from maesh_core.proxy.http.messages.request_parsing import parse_request_head
 from maesh_core.proxy.http.messages.syntax import parse_host
 
@@ -96,6 +97,29 @@ def test_a_rewritten_head_differs_only_in_target_and_host(bytes_):
             assert (again.method, again.body, again.upgrade) == (head.method, head.body, head.upgrade)
             assert again.build_headers().lines == head.build_headers().lines == rewritten.build_headers().lines
             assert rewritten.host == parse_host(authority or head.authority)
+
+
+@given(mutated_heads())
+def test_a_head_for_another_host_has_the_fields_of_one_that_is_rendered_anew(bytes_):
+    try:
+        head = parse_request_head(bytes_)
+    except ClientProtocolError:
+        return
+    lines = split_fields(head.head, without=head.dropped)
+    anew = b"".join((render_start(head.method, b"/new", b"b"), *lines, head.framing)).splitlines()
+    sent = head.rewrite(b"/new", b"b").outgoing.splitlines()
+    assert sent[:2] == anew[:2]
+    assert sorted(sent) == sorted(anew)
+    assert [line for line in sent if line not in head.framing] == [line for line in anew if line not in head.framing]
+
+
+def test_the_values_of_a_few_fields_are_kept_for_who_asks_again():
+    head = parse_request_head(START + b"X-A: 1\r\n\r\n")
+    assert head.find_values(b"x-a") is head.find_values(b"x-a")
+    for number in range(3 * KEPT_NAMES):
+        assert head.find_values(b"x-%d" % number) == ()
+        assert ClientHeaders(head).get_all(b"X-A") == [b"1"]
+    assert len(head._found) <= KEPT_NAMES
 
 
 def test_a_repeated_head_is_rewritten_once():
