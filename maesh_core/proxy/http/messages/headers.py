@@ -4,6 +4,7 @@ Stores the field lines, `Name: value`, in the order in which they arrived. A hea
 never split into lines. Framing and hop-by-hop fields are not included and cannot be added.
 """
 
+import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
