@@ -121,7 +121,7 @@ class ControllerHalf:
 
         from maesh_acl.granting.policy import AccessPolicyChecker  # only for this command
 
-        return [AccessPolicyChecker(), GroupPolicyChecker()]
+        return [AccessPolicyChecker(self._settings), GroupPolicyChecker()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
