@@ -20,7 +20,7 @@ from maesh_core.model.messages import parse_update
 from maesh_core.model.resources import ObjectMeta, Pod, PodSpec, PodStatus
 from maesh_core.plugin_system.hookspecs import POD_NAMES
 from maesh_core.proxy.node.encoded_configuration import EncodedConfiguration
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 from maesh_core.settings import ControllerSettings
 
 RUNS = 7

@@ -78,7 +78,9 @@ from maesh_core.model.traffic_record import (
     SERVER_REMOVED,
     UDP,
     UPSTREAM_LOST,
+    RecordPlace,
     TrafficRecord,
+    build_record,
 )
 from maesh_core.plain_http.refusals import RefusalLog
 from maesh_core.plugin_system.certifiers import ApiCertifier
@@ -91,6 +93,7 @@ from maesh_core.plugin_system.commands import (
     CommandSwitch,
     CommandValues,
 )
+from maesh_core.plugin_system.conditions import ConditionChecker, MeshCondition
 from maesh_core.plugin_system.controllers import (
     ClusterApi,
     ControllerNode,
@@ -280,6 +283,7 @@ __all__ = [
     "CommandResult",
     "CommandSwitch",
     "CommandValues",
+    "ConditionChecker",
     "ConfigurationError",
     "ConfiguredObserver",
     "Connection",
@@ -319,6 +323,7 @@ __all__ = [
     "LastTopologyBuilder",
     "Listener",
     "ListeningTransport",
+    "MeshCondition",
     "MeshNode",
     "MetricFamily",
     "Middleware",
@@ -375,6 +380,7 @@ __all__ = [
     "Question",
     "ReadableHeaders",
     "RecentCounts",
+    "RecordPlace",
     "Refusal",
     "RefusalLog",
     "RemoteServer",
@@ -431,6 +437,7 @@ __all__ = [
     "build_annotation_error",
     "build_path_change",
     "build_port_key",
+    "build_record",
     "build_reference",
     "combine_matches",
     "compile_matches",

@@ -15,7 +15,7 @@ from maesh_access_log.writer import QUEUE_LIMIT_BYTES
 from maesh_udp.session import UNREACHABLE
 
 from maesh_core.model import traffic_record
-from maesh_core.model.traffic_record import TrafficRecord
+from maesh_core.model.traffic_record import build_record
 from maesh_core.proxy.http.answers import NOT_READ, RESPONSE_TIMEOUT, REVOKED
 from maesh_core.values.parsing import parse_value
 
@@ -69,7 +69,7 @@ def test_the_example_of_the_common_format_is_what_is_written():
         def get(self, name):
             return {b"referer": b"http://shop/", b"user-agent": b"curl/8.0"}[name]
 
-    record = TrafficRecord(
+    record = build_record(
         "http",
         started_at=1764444772.5,
         duration_s=0.001,

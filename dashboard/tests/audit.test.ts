@@ -96,6 +96,13 @@ test("a rule of several pairs is copied once", () => {
 test("requests and reasons have texts", () => {
   expect(describeRequest(denial({ pathCut: true }))).toBe("GET /a…");
   expect(describeRequest(denial({ trafficType: "udp" }))).toBe("a UDP session");
-  expect(describeReason("path")).toBe("the path is ambiguous");
-  expect(describeReason("new")).toBe("new");
+  expect(describeReason(denial({ reason: "path" }))).toBe("the path is ambiguous");
+  expect(describeReason(denial({ reason: "new", trafficTargets: [] }))).toBe("new");
+});
+
+test("a reason names the TrafficTargets that allow the client other requests", () => {
+  const describe = (...trafficTargets: string[]) => describeReason(denial({ reason: "request", trafficTargets }));
+  const reason = "no rule allows this request of the client";
+  expect(describe("read@shop")).toBe(`${reason}: TrafficTarget read@shop does not`);
+  expect(describe("read@shop", "write@shop")).toBe(`${reason}: TrafficTargets read@shop, write@shop do not`);
 });

@@ -40,7 +40,7 @@ _GROUPS = {
         *("http2", "http2_stream_limit", "http2_reset_limit", "http2_control_limit"),
     ),
     "Requests": ("client_header", "forwarded_headers", "drop_shadowing_headers", "unregistered_methods"),
-    "Metrics": ("metrics_exact_codes", "metrics_client_limit"),
+    "Metrics": ("metrics_exact_codes", "metrics_client_limit", "metrics_fine_durations"),
     "Servers": ("passive_health", "server_pause", "server_pause_limit", "root_ca", "insecure_skip_verify"),
     GENERAL: ("log_level", "log_format"),
 }

@@ -5,17 +5,19 @@ read, and every service has a ready server; otherwise it is 3.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 import typer
 
+from maesh_core.cli.encryption_table import render_encryption
 from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_to_end
 from maesh_core.cli.tables import render_table
 from maesh_core.model.transport import MODES, OFF
+from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_core.process.logging_setup import configure_logging
 from maesh_core.process.printable import show_line, show_lines
 from maesh_core.settings import InstalledPlugin, StatusSettings
@@ -41,7 +43,7 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: StatusSettings) -> None:
-    """Show controllers, proxies with their revisions, and errors of services and other objects.
+    """Show controllers, proxies with their revisions, errors of services and other objects, and what is not encrypted.
 
     With --endpoint, the command queries one controller. Otherwise it queries all controllers of the cluster through the
     API server, or http://127.0.0.1:9000 if there is no cluster.
@@ -66,7 +68,13 @@ def is_well(status: "MeshStatus") -> bool:
 
 def render_status(status: "MeshStatus") -> str:
     """Render the tables."""
-    parts = [_render_controllers(status), _render_proxies(status), _render_services(status), _render_objects(status)]
+    parts = [
+        _render_controllers(status),
+        _render_proxies(status),
+        _render_conditions(status.conditions),
+        _render_services(status),
+        _render_objects(status),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -116,6 +124,12 @@ def _describe_state(proxy: "NodeReport") -> str:
     return "pulls refused" if proxy.refused else "not ready"
 
 
+def _render_conditions(conditions: Iterable[MeshCondition]) -> str:
+    """Render a line for each problem of the mesh, with its hint; empty without any."""
+    lines = [f"  warning: {text}\n    {each.hint}" for each in conditions for text in each.problems]
+    return "\n".join(["mesh", *lines]) if lines else ""
+
+
 def _render_services(status: "MeshStatus") -> str:
     if status.service_count is None:
         return "services: unknown"
@@ -144,7 +158,7 @@ def _render_modes(status: "MeshStatus") -> Sequence[str]:
     lines += [f"  {name}: off" for name in names[:UNENCRYPTED_SHOWN]]
     if len(names) > UNENCRYPTED_SHOWN:
         lines.append(f"  and {len(names) - UNENCRYPTED_SHOWN} more")
-    return lines
+    return lines if status.encryption is msgspec.UNSET else [*lines, *render_encryption(status.encryption)]
 
 
 def _render_objects(status: "MeshStatus") -> str:

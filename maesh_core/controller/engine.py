@@ -12,7 +12,7 @@ import msgspec
 
 from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, UndecidedShadowError
 from maesh_core.controller.configuration.builder import WAITING
-from maesh_core.controller.configuration.pod_names import PodNameTable
+from maesh_core.controller.configuration.pod_name_table import PodNameTable
 from maesh_core.controller.configuration.port_plan import plan_entrypoints
 from maesh_core.controller.configuration.revisions import EntryChanges, RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from maesh_core.controller.configuration.client_namespaces import ClientNamespaceTable
-from maesh_core.controller.configuration.pod_names import PodNameTable
+from maesh_core.controller.configuration.pod_name_table import PodNameTable
 from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath
 from maesh_core.controller.configuration.transport import TransportTables
 from maesh_core.controller.resources.kinds import ADDRESS_INDEX, TUNNEL_INDEX
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import IndexRead, Read
 from maesh_core.controller.topology.mesh_nodes import build_mesh_node, list_mesh_nodes
-from maesh_core.controller.topology.pod_names import find_namespaces, find_pod_names, list_addresses
+from maesh_core.controller.topology.pod_addresses import find_namespaces, find_pod_names, list_addresses
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.controller.topology.transport import find_account
 from maesh_core.model.keys import ObjectKey

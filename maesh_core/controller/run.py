@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from maesh_core.controller.api.conditions import Conditions
 from maesh_core.controller.api.nodes import NodeRegistry
 from maesh_core.controller.api.pages import index_pages
 from maesh_core.controller.api.protection import Protection, choose_certifier, load_protection
@@ -39,6 +40,7 @@ from maesh_core.controller.traffic.prometheus_client import HttpPrometheusClient
 from maesh_core.model.events import Event
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
+from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_core.plugin_system.controllers import ControllerService
 from maesh_core.plugin_system.hookspecs import Source
 from maesh_core.plugin_system.pages import ApiPage
@@ -66,13 +68,22 @@ class Controller:
     `has_web_page` says whether a plugin serves a page at `/`.
     """
 
-    __slots__ = ("_engine", "_is_built", "api_port", "has_web_page")
+    __slots__ = ("_conditions", "_engine", "_is_built", "api_port", "has_web_page")
 
-    def __init__(self, engine: Engine, api_port: int, is_built: asyncio.Event, *, has_web_page: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        api_port: int,
+        is_built: asyncio.Event,
+        *,
+        conditions: Conditions,
+        has_web_page: bool = False,
+    ) -> None:
         self.api_port = api_port
         self.has_web_page = has_web_page
         self._engine = engine
         self._is_built = is_built
+        self._conditions = conditions
 
     def __repr__(self) -> str:
         return f"<Controller :{self.api_port} {self._engine!r}>"
@@ -89,12 +100,17 @@ class Controller:
         """Report the objects with findings, as `/api/objects` does."""
         return self._engine.reports.list_reports()
 
+    async def check_conditions(self) -> Sequence[MeshCondition]:
+        """Return what plugins say about the whole mesh, as `/api/conditions` does."""
+        return await self._conditions.check()
+
 
 class _PluginParts(NamedTuple):
     """What plugins add to a controller, and how it protects its API."""
 
     host: ControllerHost
     pages: Mapping[str, ApiPage]
+    conditions: Conditions
     services: Sequence[ControllerService]
     protection: Protection
 
@@ -131,7 +147,8 @@ async def run_controller(
         engine, is_built = parts.engine, asyncio.Event()
         engine.on_revision(is_built.set)
         port = await parts.api.start(settings)
-        controller = Controller(engine, port, is_built, has_web_page="/" in parts.added.pages)
+        added = parts.added
+        controller = Controller(engine, port, is_built, conditions=added.conditions, has_web_page="/" in added.pages)
         works = _list_works(parts, clock=clock, pause=pause)
         if parts.cluster is not None:
             works.append(partial(parts.cluster.run, engine, is_built=is_built))
@@ -218,9 +235,11 @@ def _collect_parts(
     """Collect what plugins add, which they build for `host`. Raises StartupError."""
     stack.push_async_callback(host.close)
     pages = index_pages(plugins.collect("maesh_api_pages", controller=host), plugins.describe)
+    conditions = Conditions(plugins.collect("maesh_mesh_conditions", controller=host), plugins.describe)
     services = plugins.collect("maesh_controller_services", controller=host)
     certifier = choose_certifier(plugins.collect("maesh_api_certifiers", controller=host), plugins.describe)
-    return _PluginParts(host, pages, services, load_protection(settings, certifier, host.cluster))
+    protection = load_protection(settings, certifier, host.cluster)
+    return _PluginParts(host, {**pages, conditions.path: conditions}, conditions, services, protection)
 
 
 def _list_works(parts: _Parts, *, clock: Callable[[], float], pause: Pause) -> list[_Work]:

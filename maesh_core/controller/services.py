@@ -18,6 +18,7 @@ from maesh_core.errors import ConfigurationError, StartupError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import NodeReport
 from maesh_core.model.resources import Pod
+from maesh_core.model.topology import ServiceNode
 from maesh_core.plugin_system.controllers import ControllerService
 from maesh_core.plugin_system.reports import ProxyReport
 from maesh_core.process.backoff import Backoff
@@ -108,6 +109,10 @@ class ControllerHost:
     def find_pods(self, address: str) -> Sequence[Pod]:
         """Find the pods that have an address now, without those that have ended."""
         return () if self._engine is None else self._engine.objects.find(Pod, ADDRESS_INDEX, address)
+
+    def list_services(self) -> Sequence[ServiceNode]:
+        """List the nodes of all services after every topology builder."""
+        return () if self._engine is None else [node for node, _, _ in self._engine.list_described()]
 
     def refresh_transport(self) -> None:
         """Publish what the transport's rules describe differently now."""

@@ -22,6 +22,7 @@ TRAFFIC_PREFIXES: Final = (
     "maesh_circuitbreaker_",
     "maesh_acl_",
     "maesh_transport_",
+    "maesh_tunnel_",
 )
 """The beginnings of the names of the metrics in a `ProxyTraffic`."""
 
@@ -41,7 +42,10 @@ class ProxyTraffic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Percentiles of durations, interpolated within the histogram's buckets; None if nothing was measured."""
+    """Percentiles of durations, interpolated within the histogram's buckets; None if nothing was measured.
+
+    Proxies with `--no-metrics-fine-durations` measure none of single servers and callers.
+    """
 
     p50: float | None = None
     p95: float | None = None
@@ -86,7 +90,7 @@ class ServerTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One server of a service. `pod` is `namespace/name`, or empty if it is not known.
 
     Its requests are attempts, also those for other services that have the same server: they succeed with a response
-    below 500 that does not fail later.
+    below 500 that does not fail later. Its durations are in `upstream`: those until the head of a response.
     """
 
     server: str
@@ -167,6 +171,25 @@ class MissingController(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     error: str
 
 
+class TunnelCounts(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """TLS connections between nodes in a span of time.
+
+    `handshakes` counts those that were completed, by kind: `full` or `resumed`. `failures` counts those that failed at
+    the node that opened them, by reason, and `incoming_failures` at the other one, where anybody may connect.
+    """
+
+    handshakes: Mapping[str, int] = {}
+    failures: Mapping[str, int] = {}
+    incoming_failures: Mapping[str, int] = {}
+
+
+class TunnelTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """TLS connections between nodes in the last minute, and since the proxies' start."""
+
+    last: TunnelCounts = TunnelCounts()
+    total: TunnelCounts = TunnelCounts()
+
+
 class TrafficReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The response of `/api/traffic`. `refused` counts requests that were refused before they were routed, by status.
 
@@ -182,3 +205,4 @@ class TrafficReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     missing: tuple[MissingController, ...] = ()
     services: tuple[ServiceTraffic, ...] = ()
     refused: Mapping[str, int] = {}
+    tunnels: TunnelTraffic = TunnelTraffic()

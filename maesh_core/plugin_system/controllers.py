@@ -11,6 +11,7 @@ from maesh_core.model.messages import NodeReport as NodeReport
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import Pod, Resource, ResourceKind
 from maesh_core.model.token_identity import TokenIdentity as TokenIdentity
+from maesh_core.model.topology import ServiceNode
 from maesh_core.plugin_system.reports import ProxyReport as ProxyReport
 
 # --- controller services ---------------------------------------------------------------------------------------------
@@ -92,6 +93,9 @@ class ControllerNode(Protocol):
 
     def find_pods(self, address: str) -> Sequence[Pod]:
         """Find the pods that have an address now, in canonical form, without those that have ended."""
+
+    def list_services(self) -> Sequence[ServiceNode]:
+        """List the nodes of all services after every topology builder, sorted by namespace and name."""
 
     def list_own_proxies(self) -> Sequence[NodeReport]:
         """List what proxies report to this controller."""

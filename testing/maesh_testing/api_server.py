@@ -24,7 +24,7 @@ from maesh_testing.kubernetes.faults import Fault, FaultKind
 from maesh_testing.kubernetes.handler import BODY_LIMIT_BYTES, Handler
 from maesh_testing.kubernetes.operations import Deletion, Operations
 from maesh_testing.kubernetes.resources import NAMESPACES, ApiResource
-from maesh_testing.kubernetes.reviews import Reviews
+from maesh_testing.kubernetes.reviews import ReviewApi
 from maesh_testing.kubernetes.services import ServiceRules
 from maesh_testing.kubernetes.statuses import StatusError
 from maesh_testing.kubernetes.store import HISTORY_LIMIT, Hook, Object, Store
@@ -66,7 +66,7 @@ class ApiServer:
         self._tokens = AccountTokens(self._store)
         self._access = AccessRules(self._tokens, is_anonymous_admin=anonymous)
         self._access.add_token(self.token, ADMIN)
-        self._handler = Handler(self._store, self._operations, self._access, Reviews(self._access, self._tokens))
+        self._handler = Handler(self._store, self._operations, self._access, ReviewApi(self._access, self._tokens))
         self.calls: list[Call] = self._handler.calls
         self._socket = _bind(port)
         self.port: int = self._socket.getsockname()[1]

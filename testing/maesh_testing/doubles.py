@@ -23,7 +23,7 @@ from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.edges import EdgePoller
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 from maesh_core.proxy.routing.request_sources import RequestSources
 from maesh_core.proxy.routing.streams import Streams
 from maesh_core.proxy.worker.memory import SharedRegion, WorkerMemory

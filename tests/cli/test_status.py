@@ -5,8 +5,10 @@ import msgspec
 import pytest
 
 from maesh_core.cli.status import LINES_SHOWN, TRANSPORT_PROBLEMS_SHOWN, UNENCRYPTED_SHOWN, is_well, render_status
-from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, ServiceMode, UnservedPort
+from maesh_core.controller.api.encryption_status import EncryptionStatus, ServiceMode
+from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport, TransportReport
+from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_testing.api_server import FaultKind
 
 
@@ -30,6 +32,21 @@ def test_a_mesh_that_is_well_takes_a_glance():
         "",
         "3 services, 0 with errors",
     ]
+
+
+def test_what_plugins_say_about_the_mesh_is_shown_and_does_not_make_it_unready():
+    problems = ("access control denies nothing", "a store is away")
+    audited = MeshCondition(id="access-enforced", title="it denies", hint="Enforce it.", problems=problems)
+    well = MeshCondition(id="limit-stores", title="they answer", hint="Look.")
+    status = msgspec.structs.replace(WELL, conditions=(audited, well))
+    assert render_status(status).split("\n\n")[2].splitlines() == [
+        "mesh",
+        "  warning: access control denies nothing",
+        "    Enforce it.",
+        "  warning: a store is away",
+        "    Enforce it.",
+    ]
+    assert is_well(status)
 
 
 def test_what_proxies_report_of_their_transport_is_shown():
@@ -198,3 +215,12 @@ def test_the_modes_of_services_are_counted_and_those_without_encryption_named():
 
 def test_without_a_transport_no_modes_are_in_the_json():
     assert b"modes" not in msgspec.json.encode(WELL)
+
+
+def test_what_was_sent_in_clear_follows_the_modes():
+    modes = (ServiceMode(namespace="n", name="web", encryption="permissive"),)
+    status = msgspec.structs.replace(WELL, modes=modes, encryption=EncryptionStatus(error="403"))
+    assert render_status(status).splitlines()[-2:] == [
+        "encryption: 1 permissive",
+        "what services send in clear is unknown: 403",
+    ]

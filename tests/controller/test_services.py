@@ -81,6 +81,7 @@ async def test_a_controller_without_a_cluster_may_always_write():
     assert host.is_leader
     assert host.find_pod(ObjectKey("maesh", "proxy")) is None
     assert host.render_topology() == EMPTY_TOPOLOGY
+    assert host.list_services() == ()
     await host.close()
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 SAMPLE = re.compile(r"^(maesh_\w+_seconds)_(bucket|sum|count)\{(.*)\} (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
-COMPARED = re.compile(r"maesh_(service|branch|server|edge|router)_")
+COMPARED = re.compile(r"maesh_(service|branch|server|edge|entrypoint)_")
 ROUNDING_S = 1e-9
 """A log rounds a duration to nanoseconds."""
 
@@ -88,6 +88,7 @@ def collect_durations(lines):
             continue
         service, destination = record["RouterName"], record["ServiceName"]
         add("service_request", record["Duration"], service=service)
+        add("edge_request", record["Duration"], client=record["ClientHost"], service=service)
         if destination != service:
             add("branch_request", record["Duration"], service=service, destination=destination)
         if record["RetryAttempts"]:

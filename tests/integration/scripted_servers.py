@@ -128,6 +128,10 @@ class ScriptedServer(ThreadingTCPServer):
     def handle_error(self, request, client_address):
         pass
 
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
 
 class EchoServer:
     """Sends back what it receives, over TCP and UDP on one port."""

@@ -23,11 +23,12 @@ from .scripted_durations import Span
 from .scripted_servers import find_delay_s
 
 CLIENT_LEFT_STATUS = 499
+BUSY = 503
 INTERNAL, UNAVAILABLE = 13, 14
 SAMPLE = re.compile(r"^(maesh_\w+?)(?:_total)?(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 COUNTED = re.compile(
-    r"maesh_(edge|entrypoint|http_refused_requests|branch|server_(attempts|failed)|udp|tcp|access_log|acl)"
+    r"maesh_(edge|entrypoint|http_refused_requests|branch|server_(?!aside)|udp|tcp|access_log|acl)"
     r"|maesh_service_(?!servers_aside|server_ejections)"
 )
 SUMS = re.compile(r"_(bucket|sum)$")
@@ -171,14 +172,18 @@ class Script:
         server = (request.server or self.server_label) if attempts else ""
         destination = f"{key['service']}/split/{request.branch}" if request.branch else key["service"]
         label = "http/2" if protocol == "HTTP/2" else "http/1"
-        self.count("entrypoint_requests", entrypoint=str(self.port))
+        self.count("entrypoint_requests", entrypoint=str(self.port), code=str(status))
         self.count("service_requests", protocol=label, code=str(status), **key)
         least_s = 0.0 if reason else find_delay_s(request.path)
         # The proxy notices later than this script that a client has left, and so the end of a tunnel.
         ended = None if status in (101, CLIENT_LEFT_STATUS) else time.monotonic()
         total, upstream = Span(least_s, self._began, ended), Span(least_s, self._began, time.monotonic())
+        self.time("entrypoint_request_duration_seconds", total, entrypoint=str(self.port))
         self.time("service_request_duration_seconds", total, **key)
-        self.time("service_upstream_duration_seconds", upstream, sum(each != "failure" for each in outcomes), **key)
+        self.time("edge_request_duration_seconds", total, client=client, **key)
+        heads = sum(each != "failure" for each in outcomes)
+        self.time("service_upstream_duration_seconds", upstream, heads, **key)
+        self.time("server_attempt_duration_seconds", upstream, heads, server=server)
         self.count("service_attempts", attempts, **key)
         self.count("service_retries", max(0, attempts - 1), **key)
         self.count("service_request_bytes", received, **key)
@@ -188,6 +193,11 @@ class Script:
         self.count("service_grpc_responses", int(grpc is not None), grpc_status=str(grpc), **key)
         for outcome in outcomes:
             self.count("server_attempts", server=server, outcome=outcome)
+        for code in self._list_codes(outcomes, status):
+            self.count("server_responses", server=server, code=str(code))
+        if heads and not reason:
+            self.count("server_request_bytes", received, server=server)
+            self.count("server_response_bytes", sent, server=server)
         self.count("edge_requests", client=client, **key)
         assert bool(request.denied) == (status == 403), f"{request}: {status} {reason}"
         self.count("edge_denied", int(bool(request.denied)), client=client, **key)
@@ -220,6 +230,14 @@ class Script:
             OriginDuration=bool(outcomes) and outcomes[-1] != "failure",
             WouldDeny=REASONS.get(request.would_deny, ""),
         )
+
+    @staticmethod
+    def _list_codes(outcomes, status):
+        """List the statuses of servers: the last one is the request's, unless its client left; others are busy."""
+        codes = [BUSY for outcome in outcomes[:-1] if outcome != "failure"]
+        if outcomes and outcomes[-1] != "failure":
+            codes.append(200 if status == CLIENT_LEFT_STATUS else status)
+        return codes
 
     # --- requests over HTTP/1
 
@@ -300,7 +318,12 @@ class Script:
         request = Request("/", "none")
         (response,) = parse_responses(self.exchange(request.render("Connection: close")), [request])
         self.count("http_refused_requests", code="404")
-        self.count("entrypoint_requests", entrypoint=str(self.port))
+        self.count("entrypoint_requests", entrypoint=str(self.port), code="404")
+        self.time(
+            "entrypoint_request_duration_seconds",
+            Span(0.0, self._began, time.monotonic()),
+            entrypoint=str(self.port),
+        )
         self.record(
             RequestPath="/",
             RequestHost="none.test.maesh",

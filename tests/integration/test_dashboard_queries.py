@@ -1,28 +1,53 @@
-"""Every query of Grafana's dashboards, answered by a real Prometheus that scrapes the example shop."""
+"""Every query of Grafana's dashboards, answered by a real Prometheus: in a shop, by all outcomes, and in a cluster.
+
+What is asked of encrypted nodes is answered in the tests of the plugin mtls (test_mtls_dashboards.py).
+"""
 
 import json
 import re
 import shutil
 import subprocess
 import sys
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 import pytest
-import yaml
+
+from maesh_testing import build_service
+from maesh_testing.kubernetes.faults import FaultKind
+from maesh_testing.prometheus import PROGRAM, read_queries, run_prometheus
+
+from .scripted_mesh import CLIENTS, build_split, open_traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.peer]
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "charts/maesh/dashboards").glob("*.json")}
-VARIABLES = {"$__rate_interval": "30s", "$service": "shop/payments:80", "$instance": ".*"}
-WITHOUT_DATA = re.compile(
-    r"maesh_(acl|tcp|udp|middleware|circuitbreaker)_|_(failed_responses|grpc_responses|cut_responses|answers|refused_requests)_total"
-    r"|maesh_branch_|_blocking_calls_|_edge_connections_|_edge_denied_|outcome=\"failure\"|watch_synced|maesh_controller_findings"
-    r"|shadow_service|dns_(failing|repairs)|maesh_controller_out_of_touch|maesh_(transport|tunnel|certificate|mtls)"
-)
-"""The queries of what does not happen in the shop: nothing is split or denied, and nothing else than HTTP is spoken."""
+QUERIES = read_queries(ROOT / "charts" / "maesh" / "dashboards")
+TROUBLE = ROOT / "tests" / "data" / "acme_trouble.py"
+ENTRY_POINT = "[maesh.plugins]\ntrouble = acme_trouble:PLUGIN\n"
+
+OF_NODES = re.compile(r"maesh_(mtls|tunnels?|certificate|transport)_|maesh_tunnels")
+OF_CLUSTERS = re.compile(r"watch_synced|out_of_touch|shadow_service|dns_(failing|repairs)")
+OF_SHOPS = re.compile(r"servers_aside")
+"""What only happens there; everything else does in the scripted traffic."""
+
+
+def select(pattern):
+    return [query for query in QUERIES if pattern.search(query.expression)]
+
+
+def build_namespace(name):
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+@pytest.fixture
+def start_prometheus(tmp_path):
+    if not PROGRAM:
+        pytest.skip("prometheus is not installed")
+
+    def start(*, proxies=(), controllers=()):
+        return run_prometheus(tmp_path / "prometheus", {"maesh": proxies, "maesh-controller": controllers})
+
+    return start
 
 
 @pytest.fixture
@@ -39,62 +64,65 @@ def shop(free_port, wait_until, environment):
         assert process.wait(60) == 0
 
 
-@pytest.fixture
-def query(shop, tmp_path, free_port, wait_until):
-    """Run a Prometheus that scrapes the shop every second; gives a function that answers a query."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("prometheus is not installed")
-    jobs = [
-        {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
-        for name, port in zip(("maesh", "maesh-controller"), shop, strict=True)
-    ]
-    configuration = tmp_path / "prometheus.yml"
-    configuration.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
-    port = free_port()
-    options = (f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address=127.0.0.1:{port}")
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([program, f"--config.file={configuration}", *options], stderr=log)
-
-    def ask(expression):
-        for name, value in VARIABLES.items():
-            expression = expression.replace(name, value)
-        url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-        with urllib.request.urlopen(url, timeout=60) as response:
-            return json.load(response)["data"]["result"]
-
-    def is_there():
-        try:
-            return bool(ask('sum(rate(maesh_service_requests_total{service="$service"}[$__rate_interval])) > 0'))
-        except OSError:
-            return False
-
-    try:
-        wait_until(is_there, "the rate of the shop's requests")
-        yield ask
-    finally:
-        process.terminate()
-        process.wait(60)
+def find_queries(*places):
+    return [next(query.expression for query in QUERIES if query.place.startswith(place)) for place in places]
 
 
-def find_panel(dashboard, title):
-    return next(panel for panel in DASHBOARDS[dashboard]["panels"] if panel["title"].startswith(title))
+def test_the_failing_service_and_server_of_the_shop_are_found(shop, start_prometheus, wait_until):
+    admin, api = shop
+    with start_prometheus(proxies=[admin], controllers=[api]) as prometheus:
+        prometheus.wait_for_answers(select(OF_SHOPS), ["shop/payments:80"])
+        (services,) = find_queries("overview: Services, those with most failures first A")
+        failed = wait_until(lambda: len(found := prometheus.ask(services)) == 10 and found, "the rates of all services")
+        shares = {each["metric"]["service"]: float(each["value"][1]) for each in failed}
+        assert {service for service, share in shares.items() if share > 0} == {"shop/payments:80"}
+        servers = find_queries(*(f"overview: Servers with failures {name}" for name in "ABC"))
+        found = [[each["metric"]["server"] for each in prometheus.ask(query)] for query in servers]
+        assert found == [[], ["127.0.8.7:8807"], []]
 
 
-def test_every_query_has_data_and_the_failing_service_is_found(query, wait_until):
-    targets = [
-        (f"{name}: {panel['title']} {target['refId']}", target["expr"])
-        for name, dashboard in DASHBOARDS.items()
-        for panel in dashboard["panels"]
-        for target in panel["targets"]
-        if not WITHOUT_DATA.search(target["expr"])
-    ]
-    assert len(targets) > 50
-    for name, expression in targets:
-        wait_until(lambda expression=expression: query(expression), f"data of {name}: {expression}")
-    failed = query(find_panel("overview", "Services, those")["targets"][0]["expr"])
-    shares = {each["metric"]["service"]: float(each["value"][1]) for each in failed}
-    assert len(shares) == 10
-    assert {service for service, share in shares.items() if share > 0} == {"shop/payments:80"}
-    servers = [query(target["expr"]) for target in find_panel("overview", "Servers with failures")["targets"]]
-    assert [[each["metric"]["server"] for each in found] for found in servers] == [[], ["127.0.8.7:8807"], []]
+def install_trouble(folder):
+    """Install the plugin that raises and blocks; returns what a command needs to find it."""
+    metadata = folder / "acme_trouble-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    shutil.copy(TROUBLE, folder)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-trouble\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(ENTRY_POINT)
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_every_query_about_traffic_has_an_answer(start_mesh, start_prometheus, free_port, tmp_path):
+    elsewhere = {*select(OF_NODES), *select(OF_CLUSTERS), *select(OF_SHOPS)}
+    queries = [query for query in QUERIES if query not in elsewhere]
+    assert len(queries) > 100
+    env = install_trouble(tmp_path / "site")
+    troubled = build_service("troubled", [("127.0.0.1", free_port())], annotations={"trouble": "yes"})
+    others = [*troubled, build_split("lost", "gone", "app")]
+    with open_traffic(start_mesh, tmp_path, "--trouble", others=others, env=env) as traffic:
+        mesh = traffic.mesh
+        described = json.loads(mesh.command.stdout)
+        services = [f"test/{service['name']}:{port['port']}" for service in described for port in service["ports"]]
+        with start_prometheus(proxies=[mesh.admin_port], controllers=[mesh.api_port]) as prometheus:
+
+            def act():
+                servers = [("127.0.0.1", free_port())]
+                mesh.manifests.write("changing.json", build_service("changing", servers))
+                traffic.run_round(CLIENTS[0])
+                for path in ("/raise", "/block"):
+                    mesh.get(path, host="troubled.test.maesh")
+
+            prometheus.wait_for_answers(queries, services, act)
+
+
+def test_every_query_about_clusters_has_an_answer(api_server, start_beside, start_prometheus, tmp_path):
+    queries = select(OF_CLUSTERS)
+    assert len(queries) >= 5
+    api_server.apply([build_namespace("maesh"), build_namespace("kube-system"), build_namespace("test")])
+    api_server.apply(build_service("web"))
+    api_server.add_crds(ROOT / "charts" / "maesh" / "crds")
+    _, api_port, _ = start_beside(api_server.write_kubeconfig(tmp_path / "kubeconfig"))
+    with start_prometheus(controllers=[api_port]) as prometheus:
+        for verb in ("list", "watch"):
+            api_server.add_fault(FaultKind.STATUS, verb=verb, resource="trafficsplits", status=403, count=None)
+        api_server.end_watches("trafficsplits")
+        prometheus.wait_for_answers(queries)

@@ -51,10 +51,12 @@ def test_a_histogram_that_is_missing_or_not_wanted_is_found():
 def test_the_log_knows_no_upstream_durations_of_a_service_with_retries():
     def render_record(service, retries, upstream):
         fields = {"Kind": "http", "RouterName": service, "ServiceName": service, "Duration": 5_000_000}
+        fields["ClientHost"] = "10.0.0.1"
         return json.dumps({**fields, "OriginDuration": upstream, "RetryAttempts": retries})
 
     found = collect_durations([render_record("shop/web:80", 1, 4_000_000), render_record("shop/api:80", 0, None)])
     assert found == {
-        KEY: [0.005],
-        ("maesh_service_request_duration_seconds", frozenset({("service", "shop/api:80")})): [0.005],
+        (f"maesh_{noun}_request_duration_seconds", frozenset({"service": service, **labels}.items())): [0.005]
+        for service in ("shop/web:80", "shop/api:80")
+        for noun, labels in (("service", {}), ("edge", {"client": "10.0.0.1"}))
     }

@@ -26,6 +26,7 @@ from maesh_core.model.tap import (
     read_path,
 )
 from maesh_core.model.traffic_record import HTTP, TCP, TrafficRecord
+from maesh_core.model.traffic_record import build_record as build_any_record
 
 
 def build_record(kind: str = HTTP, **changes: Any) -> TrafficRecord:
@@ -41,7 +42,7 @@ def build_record(kind: str = HTTP, **changes: Any) -> TrafficRecord:
         "host": b"web.shop.maesh",
         "target": b"/cart/items?key=secret",
     }
-    return TrafficRecord(kind, **{**fields, **changes})
+    return build_any_record(kind, **{**fields, **changes})
 
 
 @pytest.mark.parametrize(

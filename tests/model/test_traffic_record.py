@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from maesh_core.model.traffic_record import HTTP, LISTED, TCP, TrafficRecord
+import pytest
+
+from maesh_core.model.traffic_record import HTTP, TCP, build_record, find_outcome, find_place
 
 FIELDS: dict[str, Any] = {
     "started_at": 1.5,
@@ -28,6 +30,10 @@ FIELDS: dict[str, Any] = {
     "would_deny": "no rule",
 }
 
+PLACE = ("service", "destination", "server", "server_path", "server_node", "host", "entrypoint")
+OUTCOME = ("protocol", "method", "attempts", "status", "grpc_status", "reason", "would_deny")
+OTHER: dict[type, Any] = {str: "other", bytes: b"other", int: 9}
+
 
 class Head:
     """Counts how often its headers are created."""
@@ -42,15 +48,45 @@ class Head:
 
 
 def test_the_listed_values_are_those_of_the_fields():
-    record = TrafficRecord(HTTP, **FIELDS)
-    listed = dict(zip(LISTED, record.list_values(), strict=True))
-    assert listed == {"kind": HTTP, **FIELDS}
-    assert listed == {name: getattr(record, name) for name in LISTED}
+    record = build_record(HTTP, **FIELDS)
+    assert {name: getattr(record, name) for name in ("kind", *FIELDS)} == {"kind": HTTP, **FIELDS}
+    *values, place, outcome = record.list_values()
+    names = ("started_at", "duration_s", "upstream_s", "client", "target", "received_bytes", "sent_bytes")
+    assert values == [FIELDS[name] for name in names]
+    assert (place, outcome) == (record.place, record.outcome)
+    assert place.list_values() == tuple(FIELDS[name] for name in PLACE)
+    assert outcome.list_values() == (HTTP, *(FIELDS[name] for name in OUTCOME))
+
+
+@pytest.mark.parametrize("name", PLACE)
+def test_a_place_is_shared_as_long_as_no_value_changes(name):
+    values = {each: FIELDS[each] for each in PLACE}
+    place = find_place(None, **values)
+    assert find_place(place, **values | {"host": bytes(bytearray(values["host"]))}) is place
+    changed = values | {name: OTHER[type(values[name])]}
+    other = find_place(place, **changed)
+    assert (other is place, other.list_values()) == (False, tuple(changed.values()))
+
+
+@pytest.mark.parametrize("name", ["kind", *OUTCOME])
+def test_an_outcome_is_shared_as_long_as_no_value_changes(name):
+    values = {"kind": HTTP, **{each: FIELDS[each] for each in OUTCOME}}
+    outcome = find_outcome(None, **values)
+    assert find_outcome(outcome, **values | {"method": bytes(bytearray(values["method"]))}) is outcome
+    changed = values | {name: OTHER[type(values[name])]}
+    other = find_outcome(outcome, **changed)
+    assert (other is outcome, other.list_values()) == (False, tuple(changed.values()))
+
+
+def test_places_and_outcomes_show_what_they_are():
+    record = build_record(HTTP, **FIELDS)
+    assert repr(record.place) == "<RecordPlace shop/cart:80 at 10.0.0.2:80>"
+    assert repr(record.outcome) == "<RecordOutcome http status=200 'denied'>"
 
 
 def test_headers_are_created_once_and_only_when_they_are_read():
     head = Head()
-    record = TrafficRecord(HTTP, **FIELDS, head=head)
+    record = build_record(HTTP, **FIELDS, head=head)
     record.list_values()
     assert head.created == 0
     assert record.headers is record.headers
@@ -59,5 +95,5 @@ def test_headers_are_created_once_and_only_when_they_are_read():
 
 def test_a_record_may_have_headers_or_none():
     headers = {b"a": b"b"}
-    assert TrafficRecord(HTTP, **FIELDS, headers=headers).headers is headers
-    assert TrafficRecord(TCP, started_at=0.0, duration_s=0.0, client="", entrypoint=1, protocol="TCP").headers is None
+    assert build_record(HTTP, **FIELDS, headers=headers).headers is headers
+    assert build_record(TCP, started_at=0.0, duration_s=0.0, client="", entrypoint=1, protocol="TCP").headers is None

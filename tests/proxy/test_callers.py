@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 
 from maesh_core.model.metrics import OTHER
-from maesh_core.proxy.callers import SEARCH_LIMIT, UNUSED_S, Caller, CallerCounts, EntrypointCounter
+from maesh_core.proxy.callers import (
+    SEARCH_LIMIT,
+    UNUSED_S,
+    Caller,
+    CallerCounts,
+    EntrypointCounter,
+    collect_entrypoints,
+)
 from maesh_core.proxy.workers.counters import NodeCounters
 
 
@@ -228,3 +235,34 @@ def test_sums_by_service_are_exact_and_no_counter_is_held_at_the_end(events, lim
         counted.counts.leave(caller)
     held = [*counted.counts._counters.values(), *counted.counts._others.values()]
     assert not any(counter.users for counter in held)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3"]), st.floats(0.0, 9.0))))
+def test_the_histograms_of_pairs_have_one_duration_for_each_request_also_above_the_limit(requests):
+    counted = Counted(limit=2)
+    for address, seconds in requests:
+        counted.request(counted.connect(address), seconds=seconds)
+    histograms = counted.read("request_duration_seconds")
+    assert {pair: sum(each.counts) for pair, each in histograms.items()} == counted.read()
+    assert sum(each.sum for each in histograms.values()) == pytest.approx(sum(seconds for _, seconds in requests))
+
+
+def test_durations_of_pairs_are_left_out_unless_they_are_wanted():
+    counts = CallerCounts(10, lambda: 0.0, has_durations=False)
+    counts.find("10.0.0.1", "a").durations.add(0.1)
+    assert not [each for each in counts.collect_metrics() if each.type == "histogram"]
+
+
+@given(st.lists(st.tuples(st.sampled_from([5000, 5001]), st.integers(100, 599), st.floats(0.0, 9.0))), st.booleans())
+def test_each_request_of_an_entrypoint_has_a_code_and_a_duration(requests, has_exact_codes):
+    counters = {port: EntrypointCounter() for port, *_ in requests}
+    for port, status, seconds in requests:
+        counters[port].count(status, seconds)
+    codes, durations = collect_entrypoints(counters, has_exact_codes=has_exact_codes)
+    wanted = Counter(
+        (str(port), str(status) if has_exact_codes else f"{status // 100}xx") for port, status, _ in requests
+    )
+    assert dict(codes.samples) == wanted
+    assert {labels: sum(each.counts) for labels, each in durations.samples} == Counter(
+        (str(port),) for port, *_ in requests
+    )

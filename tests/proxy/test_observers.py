@@ -3,7 +3,7 @@
 import pytest
 
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.traffic_record import TCP, TrafficRecord
+from maesh_core.model.traffic_record import TCP, build_record
 from maesh_core.proxy.observers import Observers
 
 FAILURES = "maesh_observer_failures"
@@ -40,7 +40,7 @@ class Broken:
 
 @pytest.fixture
 def record():
-    return TrafficRecord(TCP, started_at=0.0, duration_s=0.0, client="10.0.0.1", entrypoint=1, protocol="TCP")
+    return build_record(TCP, started_at=0.0, duration_s=0.0, client="10.0.0.1", entrypoint=1, protocol="TCP")
 
 
 def read(observers):

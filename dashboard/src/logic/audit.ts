@@ -18,6 +18,8 @@ export interface Denial {
   pathCut: boolean;
   route: string;
   reason: string;
+  /** The TrafficTargets in audit mode by which it passed; otherwise those that allow the client other requests. */
+  trafficTargets?: string[];
   count: number;
   first: string;
   last: string;
@@ -75,8 +77,12 @@ const REASONS: Record<string, string> = {
   path: "the path is ambiguous",
 };
 
-export function describeReason(reason: string): string {
-  return REASONS[reason] ?? reason;
+export function describeReason(denial: Denial): string {
+  const targets = denial.trafficTargets ?? [];
+  const noun = targets.length === 1 ? "TrafficTarget" : "TrafficTargets";
+  const verb = targets.length === 1 ? "does" : "do";
+  const names = targets.length ? `: ${noun} ${targets.join(", ")} ${verb} not` : "";
+  return `${REASONS[denial.reason] ?? denial.reason}${names}`;
 }
 
 export function nameAccount(account: Account | null): string {

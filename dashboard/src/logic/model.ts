@@ -266,6 +266,8 @@ export interface TapRecord {
   status: number;
   grpcStatus: number | null;
   reason: string;
+  /** Why access control would have denied it, if it passed only in audit mode. */
+  wouldDeny?: string;
   receivedBytes: number;
   sentBytes: number;
   upstreamS: number | null;

@@ -137,7 +137,7 @@ function PairCard({ pair }: { pair: Pair }) {
             </th>
             <td class="number">{formatCount(denial.count)}</td>
             <td>{age(denial.last)}</td>
-            <td>{describeReason(denial.reason)}</td>
+            <td>{describeReason(denial)}</td>
           </tr>
         ))}
       </Table>

@@ -99,7 +99,7 @@ export function TapPage({ query }: { query: URLSearchParams }) {
 
 function Record({ record }: { record: Shown }) {
   const isBad = record.status >= 500 || (record.grpcStatus ?? 0) > 0 || record.kind === "refused";
-  const isWarned = !isBad && (record.status >= 400 || Boolean(record.reason));
+  const isWarned = !isBad && (record.status >= 400 || Boolean(record.reason || record.wouldDeny));
   const status = record.status ? String(record.status) : record.kind;
   const what = record.method
     ? `${record.method} ${record.path}`
@@ -121,6 +121,7 @@ function Record({ record }: { record: Shown }) {
         {record.server && ` ${record.server}`}
         {record.attempts > 1 && `, ${record.attempts} attempts`}
         {record.reason && <em> {record.reason}</em>}
+        {record.wouldDeny && <em> would be denied: {record.wouldDeny}</em>}
       </span>
     </div>
   );

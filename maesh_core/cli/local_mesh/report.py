@@ -16,6 +16,7 @@ from maesh_core.cli.tables import render_table
 from maesh_core.model.configuration import PortStatus
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.schemes import DEFAULT_SCHEME
+from maesh_core.plugin_system.conditions import MeshCondition
 
 _ROWS_LIMIT = 30
 """More rows would not fit on a screen; the API has all of them."""
@@ -31,8 +32,9 @@ def render_report(
     objects: Sequence[ObjectReport] = (),
     page_url: str = "",
     top_command: str = "",
+    conditions: Sequence[MeshCondition] = (),
 ) -> str:
-    """Render a table of services, a call that works, and errors and notices of services and objects."""
+    """Render a table of services, a call that works, and what is wrong with the mesh, services and objects."""
     blocks = [_render_services(reports, host, api_url) if reports else "No services in these manifests."]
     if (call := _render_call(reports, host)) is not None:
         blocks.append(f"Try:\n  {call}")
@@ -40,6 +42,8 @@ def render_report(
         blocks.append(f"Look at it in a browser:\n  {page_url}")
     if top_command:
         blocks.append(f"Look at it in a terminal:\n  {top_command}")
+    if warnings := [f"warning: {text}" for each in conditions for text in each.problems]:
+        blocks.append("\n".join(warnings))
     if remarks := _render_remarks(reports, objects, api_url):
         blocks.append(remarks)
     return "\n\n".join([*blocks, HINT])

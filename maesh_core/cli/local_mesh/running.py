@@ -168,6 +168,7 @@ class Mesh:
                 objects=objects,
                 page_url=page_url,
                 top_command=build_top_command(api_url) if reports else "",
+                conditions=await controller.check_conditions(),
             )
             self._print(text)
             self._findings.drop()

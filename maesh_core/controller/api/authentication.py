@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
+from maesh_core.controller.api.bearer_tokens import BearerTokens
 from maesh_core.controller.api.browser_guard import Refusal
 from maesh_core.controller.api.paths import PROBE_PATHS, PULL_PATH, REPORTS_PATH
-from maesh_core.controller.api.token_file import TokenFile
 from maesh_core.errors import KubernetesError
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.token_identity import TokenIdentity
@@ -56,7 +56,7 @@ class Caller(msgspec.Struct, frozen=True):
 ANYONE: Final = Caller("anyone")
 
 
-class Reviews(Protocol):
+class Reviewer(Protocol):
     """The API server of the cluster; both methods raise KubernetesError if it does not answer."""
 
     async def review_token(self, token: str, audiences: Sequence[str], *, source: str = "") -> TokenIdentity | None:
@@ -95,9 +95,9 @@ class Authentication:
     def __init__(
         self,
         *,
-        tokens: TokenFile | None = None,
+        tokens: BearerTokens | None = None,
         certifier: Certifier | None = None,
-        reviews: Reviews | None = None,
+        reviews: Reviewer | None = None,
         open_paths: Collection[str] = (),
         is_clear_open: bool = False,
         refusals: RefusalLog | None = None,

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from maesh_core.controller.api.admission import Admission
+from maesh_core.controller.api.access import ApiAccess
 from maesh_core.controller.api.authentication import Authentication, Caller
 from maesh_core.controller.api.browser_guard import BrowserGuard
 from maesh_core.controller.api.nodes import NodeRegistry
@@ -82,7 +82,7 @@ class Api:
         authentication: Authentication | None = None,
         is_protected: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._admission = Admission(guard or BrowserGuard(), authentication)
+        self._access = ApiAccess(guard or BrowserGuard(), authentication)
         self._pages = pages or {}
         self._is_protected = is_protected
         self._status = status
@@ -160,7 +160,7 @@ class Api:
         """Answer one request; an internal error is logged and answered with 500, without details."""
         is_pull = path == PULL_PATH and b"?" in request.target  # may add a proxy, which the controller then asks
         page = self._pages.get(path)
-        caller = await self._admission.admit(
+        caller = await self._access.admit(
             request,
             path,
             node=read_query(request).get("node") if is_pull else None,

@@ -17,7 +17,7 @@ from maesh_core.plugin_system.pages import ApiPage, PageRequest, PageResponse, P
 CORE_PREFIXES = ("/api", "/metrics")
 """Paths that begin with one of these, as a whole segment, belong to the core, except for `/api/PLUGIN/...`."""
 CORE_NAMES = frozenset(
-    {"configuration", "topology", "services", "pods", "objects", "traffic", "explain", "tap", "status"}
+    {"conditions", "configuration", "topology", "services", "pods", "objects", "traffic", "explain", "tap", "status"}
 )
 """Names after `/api/` that belong to the core, even if a plugin has one of them."""
 CONTENT_SECURITY_POLICY = (

@@ -10,11 +10,11 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from maesh_core.controller.api.authentication import Authentication, Reviews
+from maesh_core.controller.api.authentication import Authentication, Reviewer
+from maesh_core.controller.api.bearer_tokens import FLAG, BearerTokens
 from maesh_core.controller.api.nodes import AdminAddress
 from maesh_core.controller.api.outgoing import Secured
 from maesh_core.controller.api.paths import PROBE_PATHS
-from maesh_core.controller.api.token_file import FLAG, TokenFile
 from maesh_core.errors import NodeUnreachableError, PluginError, StartupError
 from maesh_core.model.addresses import parse_address
 from maesh_core.plain_http.messages import Request
@@ -45,9 +45,9 @@ class Protection:
         self,
         *,
         certificate: "ApiCertificate | None" = None,
-        tokens: TokenFile | None = None,
+        tokens: BearerTokens | None = None,
         certifier: ApiCertifier | None = None,
-        reviews: Reviews | None = None,
+        reviews: Reviewer | None = None,
         settings: ControllerSettings | None = None,
     ) -> None:
         settings = settings or ControllerSettings()
@@ -176,7 +176,7 @@ def choose_certifier(found: Sequence[ApiCertifier], describe: Callable[[object],
 
 
 def load_protection(
-    settings: ControllerSettings, certifier: ApiCertifier | None = None, reviews: Reviews | None = None
+    settings: ControllerSettings, certifier: ApiCertifier | None = None, reviews: Reviewer | None = None
 ) -> Protection:
     """Load what the settings name. On loopback, a certifier is not used."""
     is_local = settings.api_host in _LOOPBACK
@@ -190,7 +190,7 @@ def load_protection(
     for path in settings.api_open:
         if not path.startswith("/"):
             raise StartupError(f"--api-open: {path!r} is not a path such as /metrics")
-    tokens = TokenFile(settings.api_tokens) if settings.api_tokens else None
+    tokens = BearerTokens(settings.api_tokens) if settings.api_tokens else None
     certificate = None
     if settings.api_cert:
         from maesh_core.controller.api.certificate import ApiCertificate  # it imports ssl, which takes 5 MB

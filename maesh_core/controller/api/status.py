@@ -10,9 +10,12 @@ from typing import TypeVar
 
 import msgspec
 
+from maesh_core.controller.api.conditions import fetch_conditions
 from maesh_core.controller.api.controllers import ApiAccess, Controllers, Fetch, open_controllers
+from maesh_core.controller.api.encryption_status import EncryptionStatus, ServiceMode, parse_encryption
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
+from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_core.settings import StatusSettings
 
 ReportT = TypeVar("ReportT")
@@ -43,19 +46,11 @@ class UnservedPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: str
 
 
-class ServiceMode(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A service with the mode in which its servers on other nodes are reached."""
-
-    namespace: str
-    name: str
-    encryption: str
-
-
 class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The status of the whole mesh. `service_count` is None if no controller answered.
 
     `objects` have errors or notices; services are among them. `modes` has a mode for each service if the controller has
-    a transport.
+    a transport; `encryption` is then what services have sent, by path.
     """
 
     controllers: tuple[ControllerStatus, ...]
@@ -65,6 +60,9 @@ class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unserved_ports: tuple[UnservedPort, ...] = ()
     objects: tuple[ObjectReport, ...] = ()
     modes: tuple[ServiceMode, ...] | msgspec.UnsetType = msgspec.UNSET
+    conditions: tuple[MeshCondition, ...] = ()
+    """What plugins say about the whole mesh."""
+    encryption: EncryptionStatus | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Port(msgspec.Struct, frozen=True):
@@ -85,6 +83,7 @@ class _Answers(msgspec.Struct, frozen=True):
     proxies: Sequence[NodeReport] = ()
     services: Sequence[_Service] | None = None
     objects: Sequence[ObjectReport] = ()
+    fetch: Fetch | None = None
 
 
 async def ask_mesh(settings: StatusSettings) -> MeshStatus:
@@ -143,6 +142,8 @@ async def ask_controllers(controllers: Controllers) -> MeshStatus:
         ),
         objects=tuple(reporting[0].objects) if reporting else (),
         modes=modes or msgspec.UNSET,
+        conditions=await fetch_conditions(reporting[0].fetch) if reporting and reporting[0].fetch else (),
+        encryption=await _ask_encryption(reporting[0].fetch, modes) if modes else msgspec.UNSET,
     )
 
 
@@ -154,7 +155,17 @@ async def _ask(name: str, fetch: Fetch) -> _Answers:
         objects = await _ask_objects(fetch)
     except MaeshError as error:
         return _Answers(ControllerStatus(name=name, error=str(error)))
-    return _Answers(ControllerStatus(name=name, report=report), proxies, services, objects)
+    return _Answers(ControllerStatus(name=name, report=report), proxies, services, objects, fetch)
+
+
+async def _ask_encryption(fetch: Fetch | None, modes: Sequence[ServiceMode]) -> EncryptionStatus | msgspec.UnsetType:
+    """Ask a controller for the traffic of all proxies; a failure is part of the result."""
+    if fetch is None:
+        return msgspec.UNSET
+    try:
+        return parse_encryption(await fetch("/api/traffic"), modes)
+    except MaeshError as error:
+        return EncryptionStatus(error=str(error))
 
 
 async def _ask_objects(fetch: Fetch) -> Sequence[ObjectReport]:

@@ -11,7 +11,7 @@ from typing import Any
 from maesh_core.controller.discovery.kubernetes.watch import Emit, KindWatch
 from maesh_core.controller.kubernetes.client import REQUEST_TIMEOUT_S, KubernetesClient
 from maesh_core.controller.kubernetes.paths import JSON
-from maesh_core.controller.kubernetes.reviews import Reviews
+from maesh_core.controller.kubernetes.review_client import ReviewClient
 from maesh_core.model.events import Applied, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource, ResourceKind
@@ -33,7 +33,7 @@ class PluginCluster:
         self._client = client
         self._clock = clock
         self._pause = pause
-        self.reviews = Reviews(client, clock=clock)
+        self.reviews = ReviewClient(client, clock=clock)
 
     def __repr__(self) -> str:
         return f"<PluginCluster {self._client!r}>"

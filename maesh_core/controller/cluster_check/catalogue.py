@@ -1,6 +1,7 @@
 """The checks of `maesh check --cluster`, by section: id, what is true if all is well, and what to do if it is not.
 
-Values only. docs/check-cluster.md has an anchor for each id, which a test checks.
+The checks of MESH are those that plugins add (`MeshCondition`). Values only. docs/check-cluster.md has an anchor for
+each id, which a test checks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ PROXIES = "proxies"
 CERTIFICATES = "certificates"
 DNS = "dns"
 WRITTEN = "what the leader writes"
+MESH = "what plugins report"
 SERVICES = "services and objects"
 
 CATALOGUE: Mapping[str, Sequence[Check]] = {
@@ -193,6 +195,7 @@ CATALOGUE: Mapping[str, Sequence[Check]] = {
             "The leader writes them. See controller-permissions if it may not patch them, and look at its log.",
         ),
     ),
+    MESH: (),
     SERVICES: (
         Check(
             "services-without-errors",

@@ -14,10 +14,11 @@ import msgspec
 from maesh_core.controller.api.controllers import ControllerApi
 from maesh_core.controller.cluster.leader_election import API_VERSION, LEASE_NAME, LEASE_S
 from maesh_core.controller.cluster_check.objects import Reader
-from maesh_core.controller.cluster_check.outcomes import SectionBuilder
+from maesh_core.controller.cluster_check.outcomes import Check, SectionBuilder
 from maesh_core.controller.kubernetes.paths import build_path
 from maesh_core.errors import MaeshError
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
+from maesh_core.plugin_system.conditions import MeshCondition
 
 LATE_LEASE_S: Final = 3 * LEASE_S
 """Age of a Lease from which the leader is lost. More than its duration: the clocks of machines may differ."""
@@ -250,6 +251,18 @@ async def _ask_refusals(proxy: NodeReport, api: ControllerApi) -> tuple[list[str
     except MaeshError as error:
         return [], f"{proxy.name} could not be asked: {error}"
     return [f"{proxy.name} refuses {each.router}: {each.reason}" for each in status.refused], ""
+
+
+def build_conditions(name: str, conditions: Sequence[MeshCondition]) -> SectionBuilder:
+    """Build the section of what plugins say about the mesh. A problem is a warning."""
+    joined: dict[str, list[MeshCondition]] = {}
+    for each in conditions:
+        joined.setdefault(each.id, []).append(each)
+    section = SectionBuilder(name, [Check(id_, found[0].title, found[0].hint) for id_, found in joined.items()])
+    for id_, found in joined.items():
+        problems = [text for each in found for text in each.problems]
+        section.warn(id_, problems, found=[text for each in found for text in each.found])
+    return section
 
 
 def check_services(section: SectionBuilder, mesh: MeshAnswers) -> None:

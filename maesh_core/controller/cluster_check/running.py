@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from maesh_core.controller.api.conditions import fetch_conditions
 from maesh_core.controller.api.controllers import LOCAL_ENDPOINT, ApiAccess, ControllerApi, open_apis
 from maesh_core.controller.cluster_check import catalogue, certificates, controllers, permissions, written
 from maesh_core.controller.cluster_check import dns as cluster_dns
@@ -87,11 +88,19 @@ class MeshCheck:
             again = await ask_controllers(apis)
         controllers.check_proxies(section, mesh, again)
         await controllers.check_refusals(section, mesh, apis)
+        await self._check_conditions(mesh, apis)
         controllers.check_services(self._sections[catalogue.SERVICES], again)
         plugins = mesh.find_plugins() or ()
         if MTLS in plugins:
             certificates.check_proxies(self._sections[catalogue.CERTIFICATES], mesh, now=self._now())
         return mesh
+
+    async def _check_conditions(self, mesh: MeshAnswers, apis: Sequence[ControllerApi]) -> None:
+        """Ask one controller what plugins say about the mesh."""
+        api = next((api for api, answer in zip(apis, mesh.answers, strict=True) if answer is mesh.main), None)
+        if api is not None:
+            conditions = await fetch_conditions(api.fetch)
+            self._sections[catalogue.MESH] = controllers.build_conditions(catalogue.MESH, conditions)
 
     async def _ask(self, stack: AsyncExitStack, endpoint: str) -> tuple[Sequence[ControllerApi], MeshAnswers]:
         settings = self._settings

@@ -81,7 +81,7 @@ class PortQuestions(NamedTuple):
         found = [ClientGroup(Account(*names[0].split("/", 1)), tuple(names)) for names in groups.values()]
         return [ClientGroup(None, (ANYBODY,)), *found]
 
-    def list_namespace_groups(self) -> list[ClientGroup]:
+    def list_route_groups(self) -> list[ClientGroup]:
         """Group the clients by the routes that apply to them: all, and those of each namespace with own rules."""
         views = (self.before, self.after)
         namespaces = {each for view in views if view is not None for each in view.namespaces}

@@ -48,7 +48,7 @@ def _collect(
     """Group the examples that differ by their pair of descriptions; skip a namespace that repeats a group."""
     known: set[object] = set()
     collected = []
-    for group in questions.list_namespace_groups():
+    for group in questions.list_route_groups():
         found = questions.explain(group, is_open=True)
         pairs: dict[object, list[Answers]] = {}
         for each in found:

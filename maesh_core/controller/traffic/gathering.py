@@ -92,6 +92,7 @@ class TrafficGatherer:
             missing=measured.missing,
             services=services,
             refused=builder.list_refused(),
+            tunnels=builder.build_tunnels(),
         )
 
 

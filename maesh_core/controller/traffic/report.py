@@ -17,13 +17,14 @@ from maesh_core.controller.traffic.windows import (
     build_edge_window,
     build_server_window,
     build_service_window,
+    build_tunnel_counts,
 )
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import CompiledMatch
 from maesh_core.model.metrics import OTHER
 from maesh_core.model.resources import Pod
 from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
-from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic
+from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic, TunnelTraffic
 from maesh_core.plugin_system.rules import PlannedRule, RulePlan, has_rules, plan_rules
 
 CALLERS_LIMIT: Final = 200
@@ -192,6 +193,10 @@ class ReportBuilder:
         total = self._sums.total
         return {code: total.count(metrics.REFUSED, code) for code in total.list_firsts(metrics.REFUSED)}
 
+    def build_tunnels(self) -> TunnelTraffic:
+        """Report the TLS connections between nodes."""
+        return TunnelTraffic(last=build_tunnel_counts(self._sums.last), total=build_tunnel_counts(self._sums.total))
+
     def _build_port(self, service: DescribedService, port: PortNode) -> Generator[None, None, ServiceTraffic]:
         node, last, total = service.node, self._sums.last, self._sums.total
         key = build_port_key(node.key, port.number)
@@ -238,6 +243,7 @@ class ReportBuilder:
             node=pod.spec.node_name if pod else "",
             last=build_server_window(self._sums.last, name),
             total=build_server_window(self._sums.total, name),
+            is_set_aside=self._sums.total.count(metrics.ASIDE, name) > 0,
         )
 
     def _build_callers(self, key: str) -> Generator[None, None, tuple[EdgeTraffic, ...]]:

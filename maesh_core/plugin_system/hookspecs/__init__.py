@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from maesh_core.plugin_system.controllers import ControllerService, CountingService, PreparedService
 from maesh_core.plugin_system.describing import DescribingBuilder
 from maesh_core.plugin_system.hookspecs.balancing import BalancerBuilder, BalancerFactory, BalancingSpecs, Chooser
-from maesh_core.plugin_system.hookspecs.controller import PageSpecs, PolicySpecs, ServiceSpecs
+from maesh_core.plugin_system.hookspecs.controller import ConditionSpecs, PageSpecs, PolicySpecs, ServiceSpecs
 from maesh_core.plugin_system.hookspecs.discovery import DiscoverySpecs, Source
 from maesh_core.plugin_system.hookspecs.markers import HOOK_API_VERSION, PROJECT_NAME, WireSettings, hookimpl, hookspec
 from maesh_core.plugin_system.hookspecs.middleware import (
@@ -58,6 +58,7 @@ from maesh_core.plugin_system.transports import (
     ListeningTransport,
     NodeService,
     ReportingRules,
+    ReviewingTransport,
     Transport,
     TransportRules,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "Chooser",
     "ClosingBuilder",
     "ClosingObserver",
+    "ConditionSpecs",
     "ConfiguredObserver",
     "CountingFactory",
     "CountingObserver",
@@ -117,6 +119,7 @@ SPEC_FAMILIES: tuple[type, ...] = (
     PolicySpecs,
     StatusSpecs,
     PageSpecs,
+    ConditionSpecs,
     ServiceSpecs,
     ProtocolSpecs,
     BalancingSpecs,
@@ -138,7 +141,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
         SourcedBuilder,
         StreamBuilder,
     ),
-    Transport: (ListeningTransport,),
+    Transport: (ListeningTransport, ReviewingTransport),
     TransportRules: (ReportingRules,),
     NodeService: (InformedService, NamesService),
     MiddlewareFactory: (CountingFactory,),

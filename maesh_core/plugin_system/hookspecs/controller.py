@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from maesh_core.plugin_system.certifiers import ApiCertifier
+from maesh_core.plugin_system.conditions import ConditionChecker
 from maesh_core.plugin_system.controllers import ControllerNode, ControllerService
 from maesh_core.plugin_system.hookspecs.markers import hookspec
 from maesh_core.plugin_system.pages import ApiPage
@@ -33,6 +34,17 @@ class PageSpecs(Protocol):
     @hookspec
     def maesh_api_certifiers(self, controller: ControllerNode) -> Sequence[ApiCertifier]:
         """Return what protects the controller's API. Controller; once, at start; raising stops the start."""
+
+
+# --- conditions ------------------------------------------------------------------------------------------------------
+
+
+class ConditionSpecs(Protocol):
+    """Hooks that say what is wrong with the mesh as a whole."""
+
+    @hookspec
+    def maesh_mesh_conditions(self, controller: ControllerNode) -> Sequence[ConditionChecker]:
+        """Return checkers of conditions of the mesh. Controller; once, at start; raising stops the start."""
 
 
 # --- controller services ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from maesh_core.model.traffic_record import CUT, EXCESS_CLIENT, REFUSED, TrafficRecord
+from maesh_core.model.traffic_record import CUT, EXCESS_CLIENT, REFUSED, RecordOutcome, build_record
 from maesh_core.proxy.balancing.health import build_passive_health
 from maesh_core.proxy.callers import CallerCounts, EntrypointCounter
 from maesh_core.proxy.http.collected import Collected
@@ -156,6 +156,7 @@ class Environment:
         "is_draining",
         "is_ending",
         "is_serving_half_closed",
+        "last_outcome",
         "observers",
         "paths",
         "peer_watch",
@@ -194,6 +195,8 @@ class Environment:
         self.clock = clock
         self.clock_time = time.monotonic  # uvloop's own time counts whole milliseconds
         self.wall_offset_s = time.time() - self.clock_time()
+        self.last_outcome: RecordOutcome | None = None
+        """That of the last record: most records have the same one."""
         """Seconds to add to the clock's time to get the Unix time."""
         self.exchange_limits = TimeLimits(_end_exchange, self.read_time)
         self.head_limits = TimeLimits(_end_head, self.read_time)
@@ -291,7 +294,7 @@ class Environment:
     def _report_refusal(self, address: str, entrypoint: int, status: int, reason: str, protocol: str) -> None:
         if self.observers.is_active:
             self.observers.observe(
-                TrafficRecord(
+                build_record(
                     REFUSED,
                     started_at=time.time(),
                     duration_s=0.0,

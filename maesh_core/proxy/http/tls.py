@@ -36,7 +36,7 @@ class UpstreamTls:
         return f"<UpstreamTls verifying={self.is_verifying} root_ca={self._root_ca!r}>"
 
     def get_context(self, *, offers_http2: bool, is_outside: bool = False) -> ssl.SSLContext:
-        """Return the context of a connection; `is_for` checks names, since either the address or the name may match.
+        """Return the context of a connection; `accepts` checks names, since either the address or the name may match.
 
         Without `offers_http2`, the server can only choose HTTP/1.1 (ALPN).
         """
@@ -46,7 +46,7 @@ class UpstreamTls:
             context = self._contexts[kind] = self._build_context(offers_http2=kind[0], is_verifying=kind[1])
         return context
 
-    def is_for(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str, is_outside: bool = False) -> bool:
+    def accepts(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str, is_outside: bool = False) -> bool:
         """Return whether a connection's verified certificate is for the address or the name.
 
         True if certificates are not verified. The certificate of a server outside of the mesh must be for the name,

@@ -44,7 +44,7 @@ _match_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}").fullmatch
 
 
 def check_update(update: Update) -> None:
-    """Raise UpdateRejectedError if the update contains an invalid value, except for names of pods (pod_names.py)."""
+    """Raise UpdateRejectedError if the update contains an invalid value, except for names of pods."""
     if not 0 < len(update.revision) <= REVISION_LIMIT_CHARACTERS or not _is_printable_ascii(update.revision):
         raise UpdateRejectedError("the revision is empty, too long or not printable ASCII")
     if update.full and update.removed:

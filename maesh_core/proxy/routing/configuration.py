@@ -20,7 +20,7 @@ from maesh_core.plugin_system.protocols import ProtocolHandler
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.routing.checks import check_update, parse_wire_path
 from maesh_core.proxy.routing.clients_section import CurrentClients
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, narrow_change, resolve_section
 from maesh_core.proxy.routing.transport_section import CurrentSection, NodeUser
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint

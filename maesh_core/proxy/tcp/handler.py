@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from maesh_core.model.configuration import Section, StreamRouter
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.traffic_record import DENIED, EXCESS_CLIENT, IDLE, PROXY_ENDED, REFUSED, UNROUTED, TrafficRecord
+from maesh_core.model.traffic_record import DENIED, EXCESS_CLIENT, IDLE, PROXY_ENDED, REFUSED, UNROUTED, build_record
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
 from maesh_core.plugin_system.protocols import Listener
@@ -128,7 +128,7 @@ class TcpHandler:
 
     def _report_refusal(self, address: str, entrypoint: int, reason: str) -> None:
         self.environment.node.observe(
-            TrafficRecord(
+            build_record(
                 REFUSED,
                 started_at=time.time(),
                 duration_s=0.0,

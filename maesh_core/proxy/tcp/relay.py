@@ -17,7 +17,7 @@ from typing import Final, final
 from maesh_core.errors import ServerNotTriedError
 from maesh_core.model.addresses import join_port
 from maesh_core.model.keys import cut_port_key
-from maesh_core.model.traffic_record import CUT, DENIED, NO_SERVER_ACCEPTED, TCP, TrafficRecord
+from maesh_core.model.traffic_record import CUT, DENIED, NO_SERVER_ACCEPTED, TCP, TrafficRecord, build_record
 from maesh_core.plugin_system.node import StreamRoute, StreamServer
 from maesh_core.plugin_system.transports import Delivery, OpenFailure
 from maesh_core.proxy.network.edges import EDGES, GONE
@@ -411,7 +411,7 @@ class Relay(TunnelUser):
 
     def _build_record(self) -> TrafficRecord:
         address, port = self._last_server.socket_address if self._last_server is not None else ("", 0)
-        return TrafficRecord(
+        return build_record(
             TCP,
             started_at=self._started_at,
             duration_s=max(0.0, time.time() - self._started_at),

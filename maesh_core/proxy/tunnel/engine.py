@@ -21,7 +21,7 @@ from maesh_core.proxy.tunnel.listener import Doors
 from maesh_core.proxy.tunnel.pacer import HandshakePacer
 from maesh_core.proxy.tunnel.pool import PeerPool, PendingOpen
 from maesh_core.proxy.tunnel.receiver import OpenDelivery, Receiver
-from maesh_core.proxy.tunnel.reviews import Reviews
+from maesh_core.proxy.tunnel.reviews import StreamReviews
 
 
 class TunnelEngine:
@@ -46,7 +46,7 @@ class TunnelEngine:
         self._receiver = Receiver(self.environment, rules, open_delivery)
         self._doors = Doors(self._receiver, self._pacer)
         self._balance = WorkerBalance(node)
-        self._reviews = Reviews(self._doors, loop)
+        self._reviews = StreamReviews(self._doors, loop)
         self._pools: dict[str, PeerPool] = {}
         self._client: ssl.SSLContext | None = None
         self._is_draining = False

@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 _AnyStream = PodStream | ServedStream
 
 
-class Reviews:
+class StreamReviews:
     """The reviews of one worker's incoming streams."""
 
     __slots__ = ("_doors", "_ending", "_environment", "_expired", "_is_again", "_loop", "_waiting")
@@ -42,7 +42,7 @@ class Reviews:
         """Those that will be reset because the certificate of their tunnel has ended, whatever a review says."""
 
     def __repr__(self) -> str:
-        return f"<Reviews {len(self._waiting)} waiting, {len(self._ending)} ending>"
+        return f"<StreamReviews {len(self._waiting)} waiting, {len(self._ending)} ending>"
 
     def begin(self) -> None:
         """Judge every open stream; if a review is under way, once more after it."""

@@ -26,7 +26,7 @@ from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.edges import EdgePoller
 from maesh_core.proxy.observers import Observers
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 from maesh_core.proxy.routing.request_sources import RequestSources
 from maesh_core.proxy.routing.streams import Streams
 from maesh_core.proxy.transport.deliveries import Deliveries

@@ -92,12 +92,12 @@ class AccessLog:
         selects = self._selects
         if selects is not None:
             records = [record for record in records if selects(record)]
-        lines = self._renderer.render_lines(records, self._note_failure)
-        if not lines:
+        text, count = self._renderer.render_all(records, self._note_failure)
+        if not count:
             return
-        piece = "".join(lines).encode()
+        piece = text.encode()
         self._pieces.append(piece)
-        self._lines += len(lines)
+        self._lines += count
         self._bytes += len(piece)
         if self._lines >= BATCH_LINES or self._bytes >= BATCH_BYTES:
             self.flush()

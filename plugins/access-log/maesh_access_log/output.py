@@ -46,8 +46,8 @@ class Output:
         """The destination as a person would call it."""
         return self.path or "standard output"
 
-    def write(self, batch: bytes) -> int:
-        """Write whole lines; return how many of them were written, and set `problem`."""
+    def write(self, batch: bytes, lines: int) -> int:
+        """Write that many whole lines; return how many of them were written, and set `problem`."""
         if self._is_rotated():
             self.reopen()
         else:
@@ -63,9 +63,9 @@ class Output:
                 for piece in [batch] if self._is_file else split_lines(batch):
                     written += self._write_all(piece)
         except _CutWriteError as error:
-            written += error.count
             self.problem = f"cannot write: {error.strerror}; records are dropped"
-        return batch.count(b"\n", 0, written)
+            return batch.count(b"\n", 0, written + error.count)
+        return lines  # counting them would look at each byte
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:

@@ -10,8 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from maesh_access_log.templates import COMMON, HEADER_PREFIX, JSON, LITERAL_LIMIT, parse_template
-from maesh_access_log.texts import LINE_LIMIT_BYTES, SHORT_TEXT_LIMIT, Clients, Pieces, Texts
-from maesh_core.plugin import PodNames, TrafficRecord
+from maesh_access_log.texts import (
+    LINE_LIMIT_BYTES,
+    REMEMBERED_PIECES,
+    SHORT_TEXT_LIMIT,
+    TEXT_LIMIT,
+    Clients,
+    Pieces,
+    Texts,
+)
+from maesh_core.plugin import PodNames, RecordPlace, TrafficRecord
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MILLISECONDS: Final = [f"{each:03}" for each in range(1000)]
@@ -20,6 +28,11 @@ _SIZES: Final = [str(each) for each in range(1000)]
 _JSON_SIZES: Final = [f',"DownstreamContentSize":{each},"Duration":' for each in range(1000)]
 _NONE: Final = "-"
 _END: Final = "}\n"
+_ORIGIN_DURATION: Final = ',"OriginDuration":'
+_NUMBERS_LIMIT: Final = 512
+"""More than all numbers and times of a line of JSON, with the names of their fields."""
+_ORDINARY: Final = bytes(each for each in range(0x20, 0x7F) if each not in b'"\\') + b"\n"
+"""The characters of texts that need no escape, and the one that is put between them."""
 
 Render = Callable[[TrafficRecord], str]
 
@@ -32,6 +45,7 @@ class Renderer:
         "_clients",
         "_form",
         "_headers",
+        "_known_routes",
         "_last_outcome",
         "_last_piece",
         "_messages",
@@ -59,7 +73,9 @@ class Renderer:
         self._names: Any = texts()
         self._routes: Any = Pieces(self._build_route)
         self._outcomes: Any = Pieces(self._build_outcome)
-        self._last_outcome: tuple[Any, ...] = ()
+        self._known_routes: dict[RecordPlace, str] = {}
+        """The pieces of `_routes` by the places themselves, which is faster."""
+        self._last_outcome: Any = None
         self._last_piece = ""
         self._second = -1
         self._time = ""
@@ -83,16 +99,21 @@ class Renderer:
         self._pattern = "%s".join(each.replace("%", "%%") for each in literals) + "\n"
         self._reads = [self._find_reader(name) for name in names]
 
-    def render_lines(self, records: list[TrafficRecord], note_failure: Callable[[Exception], None]) -> list[str]:
-        """Render each record by the format that was set; one that cannot be rendered is noted, and left out."""
+    def render_all(self, records: list[TrafficRecord], note_failure: Callable[[Exception], None]) -> tuple[str, int]:
+        """Render each record by the format that was set; return all lines, and their number.
+
+        A record that cannot be rendered is noted, and left out.
+        """
         self.follow_pods()
+        if self._form == JSON:
+            return self._render_json_lines(records, note_failure)
         lines = []
         for record in records:
             try:
                 lines.append(self.render(record))
             except Exception as error:  # a record that cannot be rendered affects no other
                 note_failure(error)
-        return lines
+        return "".join(lines), len(lines)
 
     def follow_pods(self) -> None:
         """Forget the clients whose pods may have changed."""
@@ -112,53 +133,110 @@ class Renderer:
     def render_json(self, record: TrafficRecord) -> str:
         """Render an object with Traefik's names of the fields."""
         values = record.list_values()
+        pieces: list[str] = []
+        if self._add_json(pieces, record, values, self._messages[values[4]]) > LINE_LIMIT_BYTES:
+            self._shorten(pieces, 0, record)
+        return "".join(pieces)
+
+    def _render_json_lines(
+        self, records: list[TrafficRecord], note_failure: Callable[[Exception], None]
+    ) -> tuple[str, int]:
+        """Render lines of JSON together: the pieces of all lines are joined at once."""
+        listed = [record.list_values() for record in records]
+        targets = self._escape_all([values[4] for values in listed])
+        pieces: list[str] = []
+        messages, count = self._messages, 0
+        for number, record in enumerate(records):
+            values, target, start = listed[number], targets[number], len(pieces)
+            try:
+                if len(target) > TEXT_LIMIT:
+                    target = messages[values[4]]
+                if self._add_json(pieces, record, values, target) > LINE_LIMIT_BYTES:
+                    self._shorten(pieces, start, record)
+                count += 1
+            except Exception as error:  # a record that cannot be rendered affects no other
+                del pieces[start:]
+                note_failure(error)
+        return "".join(pieces), count
+
+    def _escape_all(self, messages: list[bytes]) -> list[str]:
+        """Escape texts of clients, and cut long ones if one has to be escaped; ordinary texts are decoded together."""
+        joined = b"\n".join(messages)
+        if not joined.translate(None, _ORDINARY):
+            texts = joined.decode("ascii").split("\n")
+            if len(texts) == len(messages):
+                return texts
+        escaped: Any = self._messages
+        return [escaped[each] for each in messages]
+
+    def _add_json(self, pieces: list[str], record: TrafficRecord, values: tuple[Any, ...], target: str) -> int:
+        """Add the pieces of one line; return a bound of its length."""
         started: float = values[0]
         duration_s: float = values[1]
         client: str = values[3]
-        target: bytes = values[4]
         received: int = values[5]
         sent: int = values[6]
         second = int(started)
         if second != self._second:
             self._set_second(second, '{"StartUTC":"%Y-%m-%dT%H:%M:%S.')
-        outcome = values[14:]
-        if outcome != self._last_outcome:
-            self._last_outcome, self._last_piece = outcome, self._outcomes[outcome]
-        is_settled = started >= self._changed_at
-        line = (
-            f"{self._time}{_JSON_MILLISECONDS[int((started - second) * 1000)]}"
-            f"{self._clients[client] if is_settled else self._render_client(client, started)}"
-            f"{self._messages[target]}{self._routes[values[7:14]]}{self._last_piece}"
-            f"{_SIZES[received] if 0 <= received < 1000 else str(received)}"
-            f"{_JSON_SIZES[sent] if 0 <= sent < 1000 else _render_sent(sent)}"
-            f'{int(duration_s * 1e9 + 0.5)},"OriginDuration":{_render_nanoseconds(values[2])}'
-            f"{self._render_headers(record) if self._headers else _END}"
-        )
-        return line if len(line) <= LINE_LIMIT_BYTES or self._short is None else self._short.render_json(record)
+        whose: str = self._clients[client] if started >= self._changed_at else self._render_client(client, started)
+        route = self._known_routes.get(values[7])
+        if route is None:
+            route = self._find_route(values[7])
+        if values[8] is not self._last_outcome:
+            self._last_outcome, self._last_piece = values[8], self._outcomes[values[8].list_values()]
+        end = self._render_headers(record) if self._headers else _END
+        pieces.append(self._time)
+        pieces.append(_JSON_MILLISECONDS[int((started - second) * 1000)])
+        pieces.append(whose)
+        pieces.append(target)
+        pieces.append(route)
+        pieces.append(self._last_piece)
+        pieces.append(_SIZES[received] if 0 <= received < 1000 else str(received))
+        pieces.append(_JSON_SIZES[sent] if 0 <= sent < 1000 else _render_sent(sent))
+        pieces.append(str(int(duration_s * 1e9 + 0.5)))
+        pieces.append(_ORIGIN_DURATION)
+        pieces.append(_render_nanoseconds(values[2]))
+        pieces.append(end)
+        return _NUMBERS_LIMIT + len(whose) + len(target) + len(route) + len(self._last_piece) + len(end)
+
+    def _shorten(self, pieces: list[str], start: int, record: TrafficRecord) -> None:
+        """Replace the pieces of a line, from `start`, if the line is too long."""
+        if self._short is not None and sum(map(len, pieces[start:])) > LINE_LIMIT_BYTES:
+            del pieces[start:]
+            pieces.append(self._short.render_json(record))
+
+    def _find_route(self, place: RecordPlace) -> str:
+        """Find the piece of a place that is not remembered; it is remembered if its values are."""
+        values, routes, known = place.list_values(), self._routes, self._known_routes
+        route: str = routes[values]
+        if values in routes:
+            if len(known) >= REMEMBERED_PIECES:
+                known.clear()
+            known[place] = route
+        return route
 
     def render_common(self, record: TrafficRecord) -> str:
         """Render Traefik's common log format, with the number of attempts in place of its counter of requests."""
         values = record.list_values()
+        service, _, server, *_ = record.place.list_values()
+        _, protocol, method, attempts, status, _, reason, _ = record.outcome.list_values()
         second = int(values[0])
         if second != self._second:
             self._set_second(second, "%d/%b/%Y:%H:%M:%S +0000")
         duration_s: float = values[1]
         client: str = values[3]
         sent: int = values[6]
-        server: str = values[9]
-        protocol: str = values[15]
-        attempts: int = values[17]
-        status: int = values[18]
         messages, names, headers = self._messages, self._names, record.headers
         referer = agent = b""
         if headers is not None:
             referer, agent = headers.get(b"referer") or b"", headers.get(b"user-agent") or b""
         line = (
             f"{client} - - [{self._time}] "
-            f'"{messages[values[16]] or _NONE} {messages[values[4]] or _NONE} {protocol}" '
+            f'"{messages[method] or _NONE} {messages[values[4]] or _NONE} {protocol}" '
             f'{status} {sent} "{messages[referer] or _NONE}" "{messages[agent] or _NONE}" '
-            f'{attempts} "{names[values[7]] or _NONE}" "{server or _NONE}" '
-            f'{int(duration_s * 1000 + 0.5)}ms "{names[values[20]] or _NONE}"\n'
+            f'{attempts} "{names[service] or _NONE}" "{server or _NONE}" '
+            f'{int(duration_s * 1000 + 0.5)}ms "{names[reason] or _NONE}"\n'
         )
         return line if len(line) <= LINE_LIMIT_BYTES or self._short is None else self._short.render_common(record)
 

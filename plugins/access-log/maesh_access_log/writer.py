@@ -16,6 +16,10 @@ QUEUE_LIMIT_BYTES: Final = 8 << 20
 CLOSE_LIMIT_S: Final = 0.5
 """The time to write what is left at the end; a node kills a worker that takes a second."""
 
+_Batch = tuple[bytes, int]
+"""Whole lines, and their number."""
+_REOPEN: Final[_Batch] = (b"", 0)
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,7 +47,7 @@ class BatchWriter:
         self.written = 0
         self._output = output
         self._limit_bytes = limit_bytes
-        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Batch | None] = SimpleQueue()
         self._put_bytes = self._put_lines = self._refused = 0  # only the event loop writes these
         self._done_bytes = self._lost = 0  # only the thread writes these, and `written`
         self._is_full = False
@@ -78,11 +82,11 @@ class BatchWriter:
             )
         self._put_bytes += len(batch)
         self._put_lines += lines
-        self._start().put(batch)
+        self._start().put((batch, lines))
 
     def reopen(self) -> None:
         """Open the file again, after what is in the queue was written."""
-        self._start().put(b"")
+        self._start().put(_REOPEN)
 
     def close(self, limit_s: float = CLOSE_LIMIT_S) -> None:
         """Write what is in the queue, then end; give up after `limit_s`."""
@@ -96,7 +100,7 @@ class BatchWriter:
                 return  # the thread still uses the file, and ends with the process
         self._output.close()
 
-    def _start(self) -> "SimpleQueue[bytes | None]":
+    def _start(self) -> "SimpleQueue[_Batch | None]":
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
             self._thread.start()
@@ -105,14 +109,14 @@ class BatchWriter:
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
             before = self._output.problem
-            if batch:
-                self._write(batch)
-            else:
+            if batch is _REOPEN:
                 self._output.reopen()
+            else:
+                self._write(*batch)
             self._report_change(before)
 
-    def _write(self, batch: bytes) -> None:
-        lines, written = batch.count(b"\n"), self._output.write(batch)
+    def _write(self, batch: bytes, lines: int) -> None:
+        written = self._output.write(batch, lines)
         self.written += written
         self._lost += lines - written
         self._done_bytes += len(batch)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from maesh_core.model import traffic_record
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_testing import FakeNode
 
@@ -47,11 +48,11 @@ def build_record(kind: str = "http", **fields: Any) -> TrafficRecord:
         "target": b"/items?page=2",
         "headers": FakeHeaders(user_agent=b"curl/8.0", referer=b"http://shop/"),
     }
-    return TrafficRecord(kind, **(own | fields))
+    return traffic_record.build_record(kind, **(own | fields))
 
 
 def build_connection(kind: str = "tcp", **fields: Any) -> TrafficRecord:
     """Build the record of a connection or session without HTTP."""
     own = {"started_at": STARTED_AT, "duration_s": 2.5, "client": "10.1.2.3", "entrypoint": 10000}
     names = {"service": "shop/db:5432", "destination": "shop/db:5432", "server": "10.1.2.9:5432", "attempts": 1}
-    return TrafficRecord(kind, **{**own, **names, "protocol": kind.upper(), **fields})
+    return traffic_record.build_record(kind, **{**own, **names, "protocol": kind.upper(), **fields})

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from maesh_access_log.rendering import Renderer, build_renderer, render_milliseconds
 from maesh_access_log.templates import FIELDS, TEMPLATE_ONLY
-from maesh_access_log.texts import LINE_LIMIT_BYTES, REMEMBERED_CLIENTS, Texts
+from maesh_access_log.texts import LINE_LIMIT_BYTES, REMEMBERED_CLIENTS, REMEMBERED_PIECES, Texts
 
+from maesh_core.model.traffic_record import TrafficRecord
+
+from .json_reference import render_reference
 from .records import STARTED_AT, FakeHeaders, build_connection, build_named_node, build_record
 
 ALL_FIELDS = "\t".join(f"%{{{name}}}" for name in FIELDS).replace("\t", " | ") + " | %{request_User-Agent}"
@@ -81,8 +84,9 @@ def test_json_adds_headers_that_the_request_has():
 
 def render_lines(renderer, records) -> list[str]:
     failures: list[Exception] = []
-    lines: list[str] = renderer.render_lines(records, failures.append)
-    assert failures == []
+    text, count = renderer.render_all(records, failures.append)
+    lines: list[str] = text.splitlines(keepends=True)
+    assert (failures, count) == ([], len(lines))
     return lines
 
 
@@ -231,6 +235,65 @@ def test_any_record_is_exactly_one_line_and_valid_json(method, host, target, val
         assert len(line.encode()) <= LINE_LIMIT_BYTES
         if form == "json":
             assert {f"request_{name}" for name in names} <= json.loads(line).keys()
+
+
+TEXTS = st.sampled_from([b"", b"/", b"/items?page=2", b'/"\\', b"/\n\n", b"\xff" * 900, b"/" + b"a" * 3000]) | ANY_TEXT
+NAMES = st.sampled_from(["", "shop/cart:80", "shop/cart:80/split/s", 'a "name"', "n" * 3000]) | st.text(max_size=20)
+SIZES = st.sampled_from([0, 1, 999, 1000, 1001]) | st.integers(min_value=0, max_value=1 << 62)
+SECONDS = st.floats(min_value=0, max_value=1e6)
+RECORDS = st.builds(
+    build_record,
+    kind=st.sampled_from(["http", "tunnel", "tcp"]),
+    started_at=st.sampled_from([STARTED_AT, STARTED_AT + 1]) | st.floats(min_value=0, max_value=4e9),
+    duration_s=SECONDS,
+    upstream_s=st.none() | SECONDS,
+    client=st.sampled_from(["10.1.2.3", "10.9.9.9", "fd00::1"]),
+    entrypoint=st.sampled_from([5000, 5001]),
+    attempts=st.integers(min_value=0, max_value=3),
+    status=st.sampled_from([0, 200, 503]),
+    grpc_status=st.none() | st.integers(min_value=0, max_value=16),
+    received_bytes=SIZES,
+    sent_bytes=SIZES,
+    headers=st.none() | st.builds(FakeHeaders, user_agent=TEXTS),
+    **dict.fromkeys(("method", "host", "target"), TEXTS),
+    **dict.fromkeys(("service", "destination", "server", "server_path", "server_node", "reason", "would_deny"), NAMES),
+)
+
+
+@pytest.mark.parametrize("headers", [(), ("User-Agent", "X-Id")])
+@given(batches=st.lists(st.lists(RECORDS, max_size=6), max_size=3))
+def test_records_that_are_rendered_together_have_the_lines_of_each_alone(headers, batches):
+    pods = build_named_node().pod_names
+    renderer = build_renderer("json", headers, pods)
+    for batch in batches:
+        expected = [render_reference(record, headers, pods.find) for record in batch]
+        assert render_lines(renderer, batch) == expected
+        assert [renderer.render(record) for record in batch] == expected
+
+
+def test_records_of_one_place_and_outcome_have_the_lines_of_each_alone():
+    renderer, first = build_renderer("json"), build_record()
+    records = [
+        TrafficRecord(first.place, first.outcome, STARTED_AT + each, 0.5, None, "10.1.2.3", b"/%d" % each, each, 0)
+        for each in range(3)
+    ]
+    for _ in range(2):
+        assert render_lines(renderer, records) == [render_reference(record) for record in records]
+
+
+def test_more_places_than_are_remembered_are_rendered_too():
+    records = [build_record(entrypoint=number) for number in range(REMEMBERED_PIECES + 9)]
+    renderer = build_renderer("json")
+    for _ in range(2):
+        assert render_lines(renderer, records) == [render_reference(record) for record in records]
+
+
+def test_a_record_that_has_no_line_of_json_affects_no_other():
+    failures: list[Exception] = []
+    endless = build_record(duration_s=float("inf"))
+    text, count = build_renderer("json").render_all([build_record(), endless, build_record()], failures.append)
+    assert (text, count) == (render_reference(build_record()) * 2, 2)
+    assert [type(error) for error in failures] == [OverflowError]
 
 
 def test_the_longest_template_and_the_most_headers_fit_into_a_line():

@@ -18,11 +18,12 @@ class Slow:
         self.may_write, self.is_writing = threading.Semaphore(0), threading.Semaphore(0)
         self.found, self.events = [], []
 
-    def write(self, batch):
+    def write(self, batch, lines):
+        assert batch.count(b"\n") == lines
         self.is_writing.release()
         self.may_write.acquire()
         self.found.append(batch)
-        return batch.count(b"\n")
+        return lines
 
     def reopen(self):
         self.found.append("reopened")
@@ -98,7 +99,7 @@ def test_a_failing_output_is_logged_when_it_fails_and_when_it_works_again(slow, 
     writer = BatchWriter(slow)
     results = [("full", 1), ("full", 0), ("", 2)]
 
-    def write(batch):
+    def write(batch, lines):
         slow.problem, written = results.pop(0)
         return written
 

@@ -9,6 +9,7 @@ from maesh_smi.checking import GroupChecker
 from maesh_acl import AccessSettings, AclSettings
 from maesh_acl.denials.gathering import DenialPage
 from maesh_acl.granting.checking import TargetChecker
+from maesh_acl.granting.conditions import AuditCondition
 from maesh_acl.granting.destinations import OUTSIDE_ACCOUNT, check_outside_account
 from maesh_acl.granting.explaining import explain_access
 from maesh_acl.granting.grants import GrantFinder
@@ -19,6 +20,7 @@ from maesh_core.plugin import (
     NAMESPACES,
     Addition,
     ApiPage,
+    ConditionChecker,
     ControllerNode,
     MiddlewareBuilder,
     ObjectChecker,
@@ -133,6 +135,11 @@ class ControllerHalf:
             _logger.warning("access control is in audit mode: requests that no rule allows pass, and are reported")
         denials = DenialPage(controller)
         return [denials, SuggestionPage(controller, denials)]
+
+    @hookimpl
+    def maesh_mesh_conditions(self, controller: ControllerNode) -> Sequence[ConditionChecker]:
+        """Return what says where audit mode denies nothing."""
+        return [AuditCondition(controller, self._settings)]
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:

@@ -17,7 +17,7 @@ from maesh_acl.suggesting.reading import (
     read_report,
 )
 
-from maesh_core.model.traffic_record import TrafficRecord
+from maesh_core.model.traffic_record import build_record
 from maesh_core.plugin import ConfigurationError, ObjectKey
 
 WEB = ObjectKey("shop", "web")
@@ -185,13 +185,13 @@ def test_clients_are_pods_and_the_others_have_no_account():
 
 
 def test_lines_are_those_that_the_access_log_writes():
-    record = TrafficRecord(
+    record = build_record(
         "http",
-        1764444772.5,
-        0.001,
-        "10.1.2.3",
-        5000,
-        "HTTP/1.1",
+        started_at=1764444772.5,
+        duration_s=0.001,
+        client="10.1.2.3",
+        entrypoint=5000,
+        protocol="HTTP/1.1",
         service="shop/api:80",
         destination="shop/api:80/split/beta/api-v2",
         status=200,

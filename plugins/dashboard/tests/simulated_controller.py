@@ -382,6 +382,7 @@ def build_denial(client, service, *, mode="audit", path="/", reason="client", co
         "pathCut": False,
         "route": "",
         "reason": reason,
+        "trafficTargets": [f"{client}-may-read@shop"] if reason == "request" else [],
         "count": count,
         "first": "2026-01-01T10:00:00Z",
         "last": "2026-01-01T11:00:00Z",

@@ -265,9 +265,10 @@ def test_would_be_denials_come_with_the_rule_that_would_allow_them(serve, browse
     page.get_by_text("web-to-payments-1a2b3c").click()
     page.get_by_text("kind: TrafficTarget").wait_for()
     page.get_by_text("it also opens shop/ledger:80").wait_for()
-    assert page.get_by_text("mailer@shop").count() == 0, "it was denied, and that is not asked for"
+    assert page.get_by_text("mailer@shop →").count() == 0, "it was denied, and that is not asked for"
     page.get_by_label("with requests that were denied").check()
-    page.get_by_text("mailer@shop").wait_for()
+    page.get_by_text("mailer@shop →").wait_for()
+    page.get_by_text("TrafficTarget mailer-may-read@shop does not").wait_for()
     page.get_by_label("Filter denials").fill("accounts")
     browsing.wait_until(page, "!document.body.innerText.includes('mailer@shop')")
     assert "denied=true" in page.url

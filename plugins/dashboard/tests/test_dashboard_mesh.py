@@ -22,12 +22,12 @@ TARGET = {
 }
 
 
-def start_guarded(start_mesh, start_upstream):
+def start_guarded(start_mesh, start_upstream, *flags):
     """Start a mesh with access control, a client that may call its service, and one that may not."""
     objects = [build_pod("client", CLIENT, "caller"), build_pod("stranger", STRANGER, "other"), TARGET]
     objects += build_service("broken", annotations={"retry-attempts": "many"})
     upstream = start_upstream("app-1", SERVER)
-    return start_mesh("--acl", servers=[upstream], account="server", objects=objects)
+    return start_mesh("--acl", *flags, servers=[upstream], account="server", objects=objects)
 
 
 def test_the_page_is_on_in_maesh_up_and_can_be_switched_off(start_mesh):
@@ -65,6 +65,50 @@ def test_every_page_shows_a_real_mesh(start_mesh, start_upstream):
             if path == "graph":
                 page.locator(".edge .lock.granted").wait_for()
                 page.locator(".edge .lock.denied").wait_for()
+        assert page.troubles == []
+
+
+@needs_browser
+@pytest.mark.peer
+def test_the_page_audit_names_who_would_be_denied_and_its_rule_allows_them(start_mesh, start_upstream):
+    mesh = start_guarded(start_mesh, start_upstream, "--set", "acl.mode=audit")
+    for client, path in ((CLIENT, "/allowed"), (STRANGER, "/secrets/7")):
+        assert {mesh.get(path, client=client).status for _ in range(3)} == {200}
+    with browsing.open_browser() as browser:
+        page = browsing.open_page(browser, f"http://127.0.0.1:{mesh.api_port}")
+        page.evaluate("() => { location.hash = '#/audit'; }")
+        page.get_by_text("would be denied 3 times").wait_for()
+        assert page.locator(".card h2").all_inner_texts()[0].startswith("other@test → test/app:80")
+        assert page.locator("tbody th code").all_inner_texts() == ["GET /secrets/7"]
+        page.get_by_text("would allow it").click()
+        rule = page.locator("pre code").inner_text()
+        mesh.manifests.write("suggested.yaml", rule)
+        path = f"/api/explain?client={STRANGER}&service=app.test&path=/secrets/7"
+        mesh.wait_until(lambda: not send_request(mesh.api_port, path=path).json["wouldDeny"], "the rule")
+        assert page.troubles == []
+
+
+@needs_browser
+@pytest.mark.peer
+def test_the_tap_shows_requests_with_the_mesh_s_reasons_while_it_runs(start_mesh, start_upstream):
+    mesh = start_guarded(start_mesh, start_upstream, "--set", "acl.audit-by-annotation=service")
+    with browsing.open_browser() as browser:
+        page = browsing.open_page(browser, f"http://127.0.0.1:{mesh.api_port}")
+        page.evaluate("() => { location.hash = '#/tap'; }")
+        page.get_by_role("button", name="Start").click()
+        page.get_by_text("No request yet").wait_for()
+
+        def show(path, status, text):
+            """Send a request of the stranger until the tap shows it with a status and a text."""
+            record = page.locator(".record").filter(has_text=f"GET {path}").filter(has_text=text).first
+            mesh.wait_until(lambda: mesh.get(path, client=STRANGER).status == status and record.count(), text)
+            assert str(status) in record.locator(".status").inner_text()
+
+        show("/denied", 403, "no rule allows this client")
+        mesh.set_annotations({"acl-mode": "audit"})
+        show("/audited", 200, "would be denied: no rule allows this client")
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped").wait_for()
         assert page.troubles == []
 
 

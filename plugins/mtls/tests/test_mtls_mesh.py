@@ -1,6 +1,7 @@
 """Two proxies as processes, with certificates of a controller: what passes between them is encrypted, or refused."""
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
@@ -155,3 +156,19 @@ def test_a_controller_without_the_plugin_does_not_make_proxies_send_in_clear(nod
     assert nodes.get().text == MARKER
     assert nodes.read_metric("sender", 'maesh_transport_connections_total{path="clear".*}') == 0
     assert nodes.read_metric("sender", "maesh_tunnels") == 1
+
+
+def test_the_status_shows_what_strict_encryption_would_refuse(nodes, run_maesh):
+    nodes.write("permissive")
+    start_both(nodes)  # nothing listens where the receiver's tunnel should be
+    assert nodes.get().text == MARKER
+    endpoint = f"http://127.0.0.1:{nodes.ports['api']}"
+    shown = run_maesh("status", "--endpoint", endpoint, "--json")
+    status = json.loads(shown.stdout)["encryption"]
+    (service,) = status["services"]
+    assert (service["key"], service["encryption"]) == ("shop/web:80", "permissive")
+    assert service["total"]["paths"] == {"clear": 1}
+    assert service["total"]["clearReasons"] == {"unreachable": 1}
+    assert sum(status["tunnels"]["total"]["failures"].values()) >= 1
+    lines = run_maesh("status", "--endpoint", endpoint).stdout.splitlines()
+    assert any(line.startswith("shop/web:80 ") and line.endswith("unreachable 1") for line in lines), lines

@@ -3,7 +3,7 @@
 Both processes import this module before they load a half, so it only declares the plugin.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -23,7 +23,7 @@ class RateLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     headers: bool = False
     """Whether responses of limited services have the headers RateLimit and RateLimit-Policy, without an annotation."""
 
-    store: str = "node"
+    store: Literal["node", "redis"] = "node"
     """The store of limits without the annotation `ratelimit-store`: `node` or `redis`."""
 
     redis_url: str = ""

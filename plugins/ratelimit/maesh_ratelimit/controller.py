@@ -9,9 +9,11 @@ from msgspec import Meta
 from maesh_core.plugin import (
     ACCOUNTS,
     ApiPage,
+    ConditionChecker,
     ControllerNode,
     MiddlewareBuilder,
     OptionalSection,
+    PolicyChecker,
     PositiveDuration,
     ServiceNode,
     SourceKind,
@@ -25,6 +27,7 @@ from maesh_core.plugin import (
 from maesh_ratelimit import RateLimitSettings
 from maesh_ratelimit.lines import parse_line
 from maesh_ratelimit.settings import LIMITS_LIMIT, STORES, Limit, ServiceLimits
+from maesh_ratelimit.store_condition import StoreCondition
 from maesh_ratelimit.store_page import StorePage
 
 AVERAGE, BURST, PERIOD, SOURCE = "ratelimit-average", "ratelimit-burst", "ratelimit-period", "ratelimit-source"
@@ -138,16 +141,29 @@ class ControllerHalf:
 
     def __init__(self, settings: RateLimitSettings) -> None:
         self._settings = settings
+        self._builder = RateLimitBuilder(settings)
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
         """Return the only builder of this plugin."""
-        return [RateLimitBuilder(self._settings)]
+        return [self._builder]
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return what `maesh check` reports about limits."""
+        from maesh_ratelimit.policy import LimitPolicyChecker  # only for this command
+
+        return [LimitPolicyChecker(self._builder, self._settings)]
 
     @hookimpl
     def maesh_api_pages(self, controller: ControllerNode) -> Sequence[ApiPage]:
         """Return the page of the stores' states."""
         return [StorePage(controller)]
+
+    @hookimpl
+    def maesh_mesh_conditions(self, controller: ControllerNode) -> Sequence[ConditionChecker]:
+        """Return what says which proxies do not reach their store."""
+        return [StoreCondition(controller, self._settings)]
 
     @hookimpl
     def maesh_optional_sections(self) -> Sequence[OptionalSection]:

@@ -33,19 +33,22 @@ class StorePage:
 
     async def respond(self, request: PageRequest) -> PageResponse:
         """Ask all proxies now."""
-        proxies: list[ProxyStores] = []
-        missing = 0
+        body = msgspec.json.encode(await gather_stores(self._reports))
+        return PageResponse(content_type="application/json", body=body)
 
-        def add(report: ProxyReport) -> None:
-            nonlocal missing
-            if len(proxies) >= PROXIES_LIMIT:
-                missing += 1
-                return
-            proxies.append(read_proxy(report.name, report.workers, report.error))
-            missing += bool(proxies[-1].error) or not report.is_complete
 
-        is_complete = await self._reports.gather_reports(REPORT_NAME, add)
-        document = StoresDocument(
-            complete=is_complete and not missing, proxies=sorted(proxies, key=lambda each: each.name)
-        )
-        return PageResponse(content_type="application/json", body=msgspec.json.encode(document))
+async def gather_stores(reports: Reports) -> StoresDocument:
+    """Ask all proxies for the states of their stores."""
+    proxies: list[ProxyStores] = []
+    missing = 0
+
+    def add(report: ProxyReport) -> None:
+        nonlocal missing
+        if len(proxies) >= PROXIES_LIMIT:
+            missing += 1
+            return
+        proxies.append(read_proxy(report.name, report.workers, report.error))
+        missing += bool(proxies[-1].error) or not report.is_complete
+
+    is_complete = await reports.gather_reports(REPORT_NAME, add)
+    return StoresDocument(complete=is_complete and not missing, proxies=sorted(proxies, key=lambda each: each.name))

@@ -61,12 +61,17 @@ class Worker:
                 self.book.mark(lease)
             return None
         if lease is None:
-            lease = Lease(source.encode(), self.terms, source, self.owner, local)
-            self.book.open(lease, self.world.now)
+            lease = self.open(source, local=local)
         waiter = FakeWaiter()
         self.waiters.append(waiter)
         self.book.wait(lease, waiter)
         return waiter
+
+    def open(self, source, *, local=lambda source: 9.0):
+        """Open a lease for which no request waits yet."""
+        lease = Lease(source.encode(), self.terms, source, self.owner, local)
+        self.book.open(lease, self.world.now)
+        return lease
 
     def settle(self):
         """Count the requests that have been decided."""
@@ -208,6 +213,16 @@ def test_leases_are_limited_and_the_oldest_is_given_up(world):
         world.exchange(worker)
     assert len(worker.book) == len(worker.owner) == LEASES_LIMIT
     assert "0" not in worker.owner
+
+
+def test_at_the_limit_a_lease_for_which_a_request_waits_is_kept_and_the_next_one_ends(world):
+    worker = world.start_worker()
+    waiting = worker.request("0")
+    for number in range(1, LEASES_LIMIT):
+        worker.open(str(number))
+    worker.open("further")
+    assert len(worker.book) == len(worker.owner) == LEASES_LIMIT
+    assert (waiting.done(), "0" in worker.owner, "1" in worker.owner) == (False, True, False)
 
 
 def test_a_batch_is_limited_and_the_rest_is_the_next_one(world):

@@ -27,6 +27,7 @@ from maesh_core.plugin import (
     StreamServer,
     Ticks,
     TrafficRecord,
+    build_record,
     cut_port_key,
     join_port,
 )
@@ -284,7 +285,7 @@ class Session:
     def _build_record(self, reason: str) -> TrafficRecord:
         """Build the record of this session."""
         address, port = self.server or ("", 0)
-        return TrafficRecord(
+        return build_record(
             UDP,
             started_at=self._started_at,
             duration_s=max(0.0, time.time() - self._started_at),

@@ -19,7 +19,7 @@ from maesh_testing.kubernetes.lists import ListQuery, Lists
 from maesh_testing.kubernetes.operations import Deletion, Operations
 from maesh_testing.kubernetes.pod_connections import PodConnections, PodTarget, parse_pod_target
 from maesh_testing.kubernetes.resources import PODS, ApiResource
-from maesh_testing.kubernetes.reviews import Reviews
+from maesh_testing.kubernetes.reviews import ReviewApi
 from maesh_testing.kubernetes.selectors import parse_selectors
 from maesh_testing.kubernetes.statuses import (
     StatusError,
@@ -44,7 +44,7 @@ TOUCHED = "testing.maesh/changed-by-another"
 class Handler:
     """Answers requests. `canned` holds, by plural, prepared pages in place of lists."""
 
-    def __init__(self, store: Store, operations: Operations, access: AccessRules, reviews: Reviews) -> None:
+    def __init__(self, store: Store, operations: Operations, access: AccessRules, reviews: ReviewApi) -> None:
         self.calls: list[Call] = []
         self.faults = Faults()
         self.lists = Lists(store)

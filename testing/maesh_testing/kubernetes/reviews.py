@@ -29,7 +29,7 @@ _SELF_REVIEWS = (_OWN_ACCESS_REVIEWS, _OWN_REVIEWS)
 _TOKEN_REQUESTS = ApiResource(group="authentication.k8s.io", plural="serviceaccounts", kind="TokenRequest")
 
 
-class Reviews:
+class ReviewApi:
     """Answers the questions about users and tokens."""
 
     def __init__(self, access: AccessRules, tokens: AccountTokens) -> None:
@@ -37,7 +37,7 @@ class Reviews:
         self._tokens = tokens
 
     def __repr__(self) -> str:
-        return f"<Reviews {self._tokens!r}>"
+        return f"<ReviewApi {self._tokens!r}>"
 
     def find_resource(self, call: Call) -> ApiResource | None:
         """Find what a call asks; None for one about something that is stored."""

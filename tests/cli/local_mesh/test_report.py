@@ -8,6 +8,7 @@ from maesh_core.cli.local_mesh.report import build_top_command, render_report, r
 from maesh_core.cli.tables import render_table
 from maesh_core.model.configuration import PortStatus
 from maesh_core.model.messages import ObjectReport, ServiceReport
+from maesh_core.plugin_system.conditions import MeshCondition
 
 
 def make_report(name="cart", *entrypoints, traffic_type="http", errors=(), notices=(), port_name="p", **port_fields):
@@ -41,6 +42,14 @@ def test_services_stand_in_a_table_with_a_request_that_works_and_the_way_out():
         "\n"
         "Press Ctrl-C to stop."
     )
+
+
+def test_what_plugins_say_about_the_mesh_is_shown_before_other_remarks():
+    audited = MeshCondition(id="access-enforced", title="it denies", hint="", problems=["nothing is denied"])
+    text = render_report(
+        [make_report("cart", 5000, notices=("odd",))], host="h", api_url="http://h:9000", conditions=[audited]
+    )
+    assert "\n\nwarning: nothing is denied\n\nnotice: shop/cart: odd\n" in text
 
 
 def test_curl_line_is_for_the_first_service_that_can_answer_it():

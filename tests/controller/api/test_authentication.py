@@ -18,10 +18,10 @@ from maesh_core.controller.api.authentication import (
     Caller,
     find_audiences,
 )
-from maesh_core.controller.api.token_file import TokenFile
+from maesh_core.controller.api.bearer_tokens import BearerTokens
 from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import Access, Credentials
-from maesh_core.controller.kubernetes.reviews import Reviews
+from maesh_core.controller.kubernetes.review_client import ReviewClient
 from maesh_core.errors import KubernetesError
 from maesh_core.model.token_identity import TokenIdentity
 from maesh_core.plain_http.messages import Request
@@ -113,7 +113,7 @@ def cluster():
 def api(tmp_path, cluster):
     path = tmp_path / "tokens"
     path.write_text(f"all {SHARED}\nnode/node-b {OF_NODE}\n")
-    return Api(tokens=TokenFile(str(path)), certifier=Certifier(), reviews=cluster, open_paths=("/metrics",))
+    return Api(tokens=BearerTokens(str(path)), certifier=Certifier(), reviews=cluster, open_paths=("/metrics",))
 
 
 @pytest.mark.parametrize("path", ["/api/status/readiness", "/api/status/liveness", "/metrics"])
@@ -132,7 +132,7 @@ async def test_a_token_of_a_revoked_node_is_refused(tmp_path, cluster):
     path = tmp_path / "tokens"
     path.write_text(f"node/node-b {OF_NODE}\n")
     certifier: Any = Certifier()
-    api = Api(tokens=TokenFile(str(path)), certifier=certifier, reviews=cluster)
+    api = Api(tokens=BearerTokens(str(path)), certifier=certifier, reviews=cluster)
     of_pod = make_token("maesh-api", "proxy")
     assert await api.ask(PULL, token=OF_NODE, node="node-b") == Caller("node", "node-b")
     assert await api.ask(PULL, token=of_pod, node="node-a") == Caller("node", "node-a")
@@ -198,7 +198,7 @@ async def real_cluster():
         account = {"metadata": {"name": "web", "namespace": "shop"}}
         server.apply({"apiVersion": "v1", "kind": "ServiceAccount", **account})
         client = KubernetesClient(Credentials(load))
-        reviews = Reviews(client)
+        reviews = ReviewClient(client)
         yield server, reviews
         await reviews.close()
         await client.close()

@@ -5,13 +5,16 @@ import msgspec
 import pytest
 
 from maesh_core.controller.api import controllers as controllers_module
+from maesh_core.controller.api.encryption_status import ServiceMode
 from maesh_core.controller.api.server import to_response
-from maesh_core.controller.api.status import ServiceMode, ask_controllers, ask_mesh
+from maesh_core.controller.api.status import ask_controllers, ask_mesh
 from maesh_core.errors import MaeshError, SettingsError, StartupError
 from maesh_core.settings import StatusSettings
 
 
-def build_controller(*, name="one", leads=True, ready=True, proxies=(), services=(), ports=(), objects=()):
+def build_controller(
+    *, name="one", leads=True, ready=True, proxies=(), services=(), ports=(), objects=(), conditions=()
+):
     """Build what a controller's API says, by path."""
     report = {"name": name, "ready": ready, "leads": leads, "leader": "one", "revision": "e.1", "problems": {}}
     nodes = [
@@ -25,6 +28,7 @@ def build_controller(*, name="one", leads=True, ready=True, proxies=(), services
         "/api/status/nodes": json.dumps(nodes).encode(),
         "/api/services": json.dumps(reports).encode(),
         "/api/objects": json.dumps(list(objects)).encode(),
+        "/api/conditions": json.dumps(list(conditions)).encode(),
     }
 
 
@@ -61,6 +65,14 @@ async def test_ports_without_a_server_and_objects_are_those_that_the_leader_know
     assert [(each.kind, each.name, each.errors) for each in status.objects] == [
         ("TrafficSplit", "canary", ("no such service",))
     ]
+
+
+async def test_what_plugins_say_about_the_mesh_is_what_the_leader_answers():
+    condition = {"id": "access-enforced", "title": "it denies", "hint": "Enforce it."}
+    follower = build_controller(leads=False, conditions=[{**condition, "problems": ["stale"]}])
+    leader = build_controller(name="two", conditions=[{**condition, "problems": ["nothing is denied"]}])
+    status = await ask_controllers([("one", answer_with(follower)), ("two", answer_with(leader))])
+    assert [each.problems for each in status.conditions] == [("nothing is denied",)]
 
 
 async def test_a_controller_of_an_earlier_version_knows_of_no_objects():
@@ -147,7 +159,24 @@ async def test_services_have_modes_if_their_controller_has_a_transport():
             {"namespace": "n", "name": "old", "ports": []},
         ]
     )
-    status = await ask_controllers([("one", answer_with({**build_controller(), "/api/services": services.encode()}))])
+    answers = {**build_controller(), "/api/services": services.encode(), "/api/traffic": b"{}"}
+    status = await ask_controllers([("one", answer_with(answers))])
     assert status.modes == (ServiceMode(namespace="n", name="web", encryption="strict"),)
     status = await ask_controllers([("one", answer_with(build_controller(services=[("web", [])])))])
     assert status.modes is msgspec.UNSET
+
+
+async def test_what_services_with_a_mode_have_sent_is_asked_of_the_controller_that_reports_them():
+    services = json.dumps([{"namespace": "n", "name": "web", "ports": [], "encryption": "strict"}]).encode()
+    counted = {"key": "n/web:80", "namespace": "n", "name": "web", "total": {"paths": {"encrypted": 3}}}
+    answers = {**build_controller(), "/api/services": services}
+    traffic = {**answers, "/api/traffic": json.dumps({"services": [counted]}).encode()}
+    status = await ask_controllers([("one", answer_with(traffic))])
+    assert status.encryption is not msgspec.UNSET
+    (found,) = status.encryption.services
+    assert (found.key, found.encryption, found.total.paths) == ("n/web:80", "strict", {"encrypted": 3})
+    status = await ask_controllers([("one", answer_with({**traffic, "/api/traffic": b"?"}))])
+    assert status.encryption is not msgspec.UNSET
+    assert status.encryption.error.startswith("what answered is no controller")
+    status = await ask_controllers([("one", answer_with(build_controller(services=[("web", [])])))])
+    assert status.encryption is msgspec.UNSET

@@ -71,6 +71,16 @@ async def test_a_running_mesh_is_well(start_mesh, check):
     assert msgspec.json.decode(msgspec.json.encode(report), type=type(report)) == report
 
 
+async def test_what_plugins_say_about_a_running_mesh_is_a_warning_with_a_hint(start_mesh, check):
+    mesh = start_mesh("--acl", "--set", "acl.mode=audit")
+    report, found = await check(endpoint=f"http://127.0.0.1:{mesh.api_port}")
+    audited = found["access-enforced"]
+    assert (report.success, audited.result) == (True, "warning")
+    assert audited.details == ("access control is in audit mode (acl.mode=audit), so it denies nothing",)
+    assert audited.hint.startswith("When maesh acl report shows nothing")
+    assert audited.docs == "docs/check-cluster.md#access-enforced"
+
+
 async def test_who_may_read_nothing_gets_warnings_and_no_failure_for_that(api_server, check):
     api_server.set_rules(api_server.token, [])
     _, found = await check(api_server)

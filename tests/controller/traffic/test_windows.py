@@ -3,11 +3,27 @@
 import pytest
 
 from maesh_core.controller.traffic import wanted_metrics as metrics
-from maesh_core.controller.traffic.windows import find_success
+from maesh_core.controller.traffic.report import ReportBuilder, build_scope
+from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.windows import build_tunnel_counts, find_success
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.traffic import Window
+from maesh_core.model.traffic import TunnelCounts, TunnelTraffic, Window
 
-from .measured import DB, WEB, count, measure, observe, since_start
+from .measured import (
+    DB,
+    WEB,
+    build_pod,
+    build_service,
+    build_snapshot,
+    build_split,
+    count,
+    measure,
+    observe,
+    since_start,
+    work_at_once,
+)
+
+WEB_SERVER = "10.0.0.1:8080"
 
 
 def test_success_is_a_share_and_unknown_without_requests() -> None:
@@ -45,6 +61,59 @@ def test_a_window_of_http_has_everything() -> None:
     assert (window.received_bytes, window.sent_bytes) == (100, 200)
     assert window.total.p50 == pytest.approx(0.2)
     assert window.upstream.p99 == pytest.approx(0.0025 + 0.0025 * 0.99)
+
+
+def test_a_window_of_a_server_has_codes_bytes_and_durations_until_its_responses() -> None:
+    (server,) = measure(
+        since_start(
+            count(
+                metrics.ATTEMPTS,
+                {(WEB_SERVER, "response"): 8.0, (WEB_SERVER, "error"): 1.0, (WEB_SERVER, "failure"): 1.0},
+                "server",
+                "outcome",
+            ),
+            count(metrics.SERVER_RESPONSES, {(WEB_SERVER, "2xx"): 8.0, (WEB_SERVER, "5xx"): 1.0}, "server", "code"),
+            count(metrics.SERVER_DURATIONS, {(WEB_SERVER,): observe(*[0.004] * 9)}, "server"),
+            count(metrics.SERVER_RECEIVED_BYTES, {(WEB_SERVER,): 5.0}, "server"),
+            count(metrics.SERVER_SENT_BYTES, {(WEB_SERVER,): 7.0}, "server"),
+        )
+    )(WEB).servers
+    window = server.last
+    assert (window.requests, window.success, window.codes) == (10, 0.8, {"2xx": 8, "5xx": 1})
+    assert (window.received_bytes, window.sent_bytes, window.total.p50) == (5, 7, None)
+    assert window.upstream.p99 == pytest.approx(0.0025 + 0.0025 * 0.99)
+
+
+def test_a_server_of_a_proxy_that_counts_no_codes_has_its_errors() -> None:
+    outcomes = count(metrics.ATTEMPTS, {(WEB_SERVER, "response"): 3.0, (WEB_SERVER, "error"): 2.0}, "server", "outcome")
+    assert measure(since_start(outcomes))(WEB).servers[0].last.codes == {"5xx": 2}
+
+
+def test_branches_have_percentiles_of_their_own_and_parts_of_one_destination_are_merged() -> None:
+    service = build_service("web", 80, branches=(build_split(("v1", 1), ("v2", 1)),))
+    slow, fast = observe(*[0.2] * 4), observe(*[0.0002] * 4)
+    family = count(
+        metrics.BRANCH_DURATIONS,
+        {(WEB, f"{WEB}/split/canary/v1"): slow, (WEB, f"{WEB}/split/canary/v2"): fast, (WEB, "shop/v2:80"): fast},
+        "service",
+        "destination",
+    )
+    branches = measure(since_start(family), services=[service])(WEB).branches
+    found = {branch.destination: branch.last.total.p50 for branch in branches}
+    assert found == {WEB: None, "shop/v1:80": pytest.approx(0.2), "shop/v2:80": pytest.approx(0.00025)}
+
+
+def test_a_caller_has_the_durations_of_all_its_addresses() -> None:
+    pods = [build_pod(f"api-{n}", f"10.9.0.{n}", owner=("StatefulSet", "api")) for n in (1, 2)]
+    clients = {("10.9.0.1", WEB): observe(*[0.0002] * 99), ("10.9.0.2", WEB): observe(0.2)}
+    traffic = since_start(
+        count(metrics.EDGES, {pair: sum(each.counts) for pair, each in clients.items()}, "client", "service"),
+        count(metrics.EDGE_DURATIONS, clients, "client", "service"),
+    )
+    (caller,) = measure(traffic, snapshot=build_snapshot(*pods))(WEB).callers
+    assert caller.last.requests == 100
+    assert caller.last.total.p50 < 0.0005
+    assert measure(traffic, snapshot=build_snapshot(pods[1]))(WEB).callers[-1].last.total.p50 == pytest.approx(0.2)
 
 
 def test_a_window_of_tcp_counts_connections_and_denials_of_access_control() -> None:
@@ -85,3 +154,21 @@ def test_a_window_has_what_was_encrypted_and_why_not() -> None:
 def test_a_path_that_does_not_exist_does_not_count() -> None:
     found = count(metrics.PATH_REQUESTS, {(WEB, "secret", ""): 5.0}, "service", "path", "reason")
     assert measure(since_start(found))(WEB).last.paths == {}
+
+
+def test_tunnels_are_summed_by_what_they_became() -> None:
+    proxy = since_start(
+        count(
+            metrics.HANDSHAKES,
+            {("outgoing", "full"): 2.0, ("outgoing", "resumed"): 3.0, ("incoming", "full"): 9.0, ("odd", "full"): 1.0},
+            "role",
+            "kind",
+        ),
+        count(metrics.TUNNEL_FAILURES, {("outgoing", "timeout"): 1.0, ("incoming", "tls"): 4.0}, "role", "reason"),
+    )
+    sums = TrafficSums(work_at_once(build_scope(())))
+    work_at_once(sums.add(proxy))
+    work_at_once(sums.add(proxy))
+    expected = TunnelCounts(handshakes={"full": 4, "resumed": 6}, failures={"timeout": 2}, incoming_failures={"tls": 8})
+    assert build_tunnel_counts(sums.total) == build_tunnel_counts(sums.last) == expected
+    assert ReportBuilder(sums, build_snapshot()).build_tunnels() == TunnelTraffic(last=expected, total=expected)

@@ -49,8 +49,8 @@ def test_addresses_are_compared_as_numbers(spelling):
 
 
 def test_verifying_a_connection_without_a_certificate_fails():
-    assert not UpstreamTls(root_ca="", is_verifying=True).is_for(None, address="10.0.0.1", name=NAME)
-    assert UpstreamTls(root_ca="", is_verifying=False).is_for(None, address="10.0.0.1", name=NAME)
+    assert not UpstreamTls(root_ca="", is_verifying=True).accepts(None, address="10.0.0.1", name=NAME)
+    assert UpstreamTls(root_ca="", is_verifying=False).accepts(None, address="10.0.0.1", name=NAME)
 
 
 def test_contexts_verify_unless_told_not_to():
@@ -62,10 +62,10 @@ def test_contexts_verify_unless_told_not_to():
 def test_servers_outside_of_the_mesh_are_always_verified_and_only_by_name(is_verifying):
     tls = UpstreamTls(root_ca="", is_verifying=is_verifying)
     assert tls.get_context(offers_http2=False, is_outside=True).verify_mode is ssl.CERT_REQUIRED
-    assert not tls.is_for(None, address="10.0.0.1", name=NAME, is_outside=True)
-    for kind, value, is_for in (("DNS", NAME, True), ("IP Address", "10.0.0.1", False)):
+    assert not tls.accepts(None, address="10.0.0.1", name=NAME, is_outside=True)
+    for kind, value, is_accepted in (("DNS", NAME, True), ("IP Address", "10.0.0.1", False)):
         session: Any = SimpleNamespace(getpeercert=lambda kind=kind, value=value: {"subjectAltName": ((kind, value),)})
-        assert tls.is_for(session, address="10.0.0.1", name=NAME, is_outside=True) is is_for
+        assert tls.accepts(session, address="10.0.0.1", name=NAME, is_outside=True) is is_accepted
 
 
 @pytest.mark.parametrize(

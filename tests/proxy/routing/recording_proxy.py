@@ -10,7 +10,7 @@ from maesh_core.model.messages import Update
 from maesh_core.plugin_system.middleware import Middleware as BuiltMiddleware
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
 

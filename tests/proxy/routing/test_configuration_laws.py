@@ -11,7 +11,7 @@ from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.model.transport import ClientEntry, TransportSection
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 
 from .recording_proxy import BASE, FakeNode, FakeTransport, Proxy, service, stamp
 

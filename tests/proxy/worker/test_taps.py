@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from maesh_core.model.tap import TapFilter
-from maesh_core.model.traffic_record import HTTP, TrafficRecord
+from maesh_core.model.traffic_record import HTTP, build_record
 from maesh_core.proxy.observers import Observers
 from maesh_core.proxy.worker import taps as taps_module
 from maesh_core.proxy.worker.taps import TAPS_LIMIT, WorkerTaps
@@ -30,7 +30,7 @@ class World:
 
     def observe(self, *paths: bytes) -> None:
         for path in paths:
-            record = TrafficRecord(
+            record = build_record(
                 HTTP, started_at=1.0, duration_s=0.1, client="10.0.0.1", entrypoint=5000, protocol="HTTP/1.1",
                 service="shop/web:80", status=200, method=b"GET", target=path,
             )  # fmt: skip

@@ -7,7 +7,16 @@ counters of the route and of the client's calls, and builds the record for those
 from typing import Final
 
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
-from maesh_core.model.traffic_record import HTTP, REFUSED, TUNNEL, TrafficRecord
+from maesh_core.model.traffic_record import (
+    HTTP,
+    REFUSED,
+    TUNNEL,
+    RecordOutcome,
+    RecordPlace,
+    TrafficRecord,
+    find_outcome,
+    find_place,
+)
 from maesh_core.proxy.callers import CallCounter
 from maesh_core.proxy.http.exchanges.attempt import Attempt, AttemptUser
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
@@ -187,43 +196,60 @@ class CountedExchange(AttemptUser):
 
     def report_end(self, status: int, now: float) -> None:
         """Pass a record to those who observe traffic."""
-        client, head, route, server = self.client, self.head, self.route, self.find_last_server()
-        path = self.attempt.path if self.attempt is not None else None
-        environment = client.environment
+        client, head, route = self.client, self.head, self.route
         if route is not None and route.is_delivered and not self.reason:
             return  # the node that sends reports it
-        if route is None:
-            kind = REFUSED
-            service = destination = ""
-        else:
-            kind = TUNNEL if status == _SWITCHING else HTTP
-            service = route.label
-            destination = self.part or route.destination or service
+        environment = client.environment
         environment.observers.observe(
-            TrafficRecord(  # without keywords, which cost 1 us in plain Python
-                kind,
+            TrafficRecord(
+                self._find_place(),
+                self._find_outcome(status),
                 self.started_at + environment.wall_offset_s,
                 now - self.started_at,
+                self.responded_at - self.attempted_at if self.responded_at else None,
                 client.address,
-                client.entrypoint,
-                self.protocol,
-                service,
-                destination,
-                server.label if server is not None else "",
-                self.attempts,
-                status,
-                self.grpc_status if head.is_grpc else None,
-                self.reason,
+                head.target,
                 self.received_bytes,
                 self.sent_bytes,
-                self.responded_at - self.attempted_at if self.responded_at else None,
-                head.method,
-                head.host,
-                head.target,
-                None,
                 head,
-                "" if path is None else path.kind,
-                "" if path is None else path.node,
-                self.would_deny,
             )
         )
+
+    def _find_place(self) -> RecordPlace:
+        """Find the place of the record: mostly that of the server's last one."""
+        route, server = self.route, self.find_last_server()
+        path = self.attempt.path if self.attempt is not None else None
+        service = destination = ""
+        if route is not None:
+            service = route.label
+            destination = self.part or route.destination or service
+        place = find_place(
+            server.place if server is not None else None,
+            service,
+            destination,
+            server.label if server is not None else "",
+            "" if path is None else path.kind,
+            "" if path is None else path.node,
+            self.head.host,
+            self.client.entrypoint,
+        )
+        if server is not None:
+            server.place = place
+        return place
+
+    def _find_outcome(self, status: int) -> RecordOutcome:
+        """Find the outcome of the record: mostly the last one."""
+        head, environment = self.head, self.client.environment
+        kind = REFUSED if self.route is None else TUNNEL if status == _SWITCHING else HTTP
+        outcome = environment.last_outcome = find_outcome(
+            environment.last_outcome,
+            kind,
+            self.protocol,
+            head.method,
+            self.attempts,
+            status,
+            self.grpc_status if head.is_grpc else None,
+            self.reason,
+            self.would_deny,
+        )
+        return outcome

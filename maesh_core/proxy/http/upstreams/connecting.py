@@ -253,7 +253,7 @@ class PendingConnection:
             raise ConnectionResetError
         upstream.begin_tls(transport)
         session = transport.get_extra_info("ssl_object")
-        if not tls.is_for(session, address=address, name=name, is_outside=is_outside):
+        if not tls.accepts(session, address=address, name=name, is_outside=is_outside):
             names = name if is_outside else f"{address} nor for {name}" if name else address
             raise UpstreamNotReachedError(f"the upstream's certificate is not for {names}")
         if session is not None and session.selected_alpn_protocol() == "h2":

@@ -7,6 +7,7 @@ time and is idle in between; an HTTP/2 connection, in `multiplexed`, serves many
 from typing import Final
 
 from maesh_core.model.addresses import join_port
+from maesh_core.model.traffic_record import RecordPlace
 from maesh_core.plugin_system.transports import RemoteServer
 from maesh_core.proxy.balancing.health import Aside
 from maesh_core.proxy.http.environment import Environment
@@ -55,6 +56,7 @@ class HttpServer(ConnectablePool):
         "key",
         "label",
         "multiplexed",
+        "place",
         "scheme",
         "uses",
     )
@@ -73,6 +75,8 @@ class HttpServer(ConnectablePool):
         self.is_divided = False
         self.is_fallen_back = False
         self.uses = 0
+        self.place: RecordPlace | None = None
+        """That of its last record: most records of a server have the same one."""
         self.scheme = b"https" if key.scheme == "https" else b"http"
         self.multiplexed: list[MultiplexedUpstream] = []
         self._connecting: dict[ResponseReceiver, PendingConnection] = {}

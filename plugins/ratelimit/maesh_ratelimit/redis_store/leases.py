@@ -27,7 +27,7 @@ SCARCE_S: Final = 0.02
 """Shortest time for which an empty bucket refuses requests, if it gets several tokens in this time. The tokens are then
 leased together, and no request waits: under overload, nearly every request would wait, which costs more CPU."""
 LEASES_LIMIT: Final = 16_384
-"""Most leases of a worker. A further one replaces the lease with the oldest answer, unless requests wait for that."""
+"""Most leases of a worker. A further one replaces the lease with the oldest answer for which no request waits."""
 BATCH_LIMIT: Final = 512
 """Most buckets in one call of the script, which blocks Redis for about a millisecond then."""
 WAITING_LIMIT: Final = 2 * BATCH_LIMIT
@@ -131,10 +131,13 @@ class LeaseBook:
         return len(self._leases)
 
     def open(self, lease: Lease, now: float) -> None:
-        """Add a lease; at the limit, end the one with the oldest answer, unless requests wait for it."""
-        if len(self._leases) >= LEASES_LIMIT:
+        """Add a lease; at the limit, end the one with the oldest answer for which no request waits."""
+        while len(self._leases) >= LEASES_LIMIT:
             oldest = next(iter(self._leases))
-            if not oldest.waiters:
+            if oldest.waiters:  # at most WAITING_LIMIT have some; an answer, which is due, also moves them
+                del self._leases[oldest]
+                self._leases[oldest] = None
+            else:
                 self._end(oldest)
         lease.answered_at = lease.measured_at = now
         self._leases[lease] = None

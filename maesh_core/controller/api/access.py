@@ -17,7 +17,7 @@ _FIELDS = {
 }
 
 
-class Admission:
+class ApiAccess:
     """The checks of one API; without `authentication`, everybody may use it."""
 
     __slots__ = ("_authentication", "_guard")
@@ -27,7 +27,7 @@ class Admission:
         self._authentication = authentication
 
     def __repr__(self) -> str:
-        return f"<Admission {self._authentication!r}>"
+        return f"<ApiAccess {self._authentication!r}>"
 
     async def admit(
         self,

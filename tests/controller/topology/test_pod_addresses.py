@@ -2,7 +2,7 @@
 
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
-from maesh_core.controller.topology.pod_names import find_pod_names, list_addresses
+from maesh_core.controller.topology.pod_addresses import find_pod_names, list_addresses
 from maesh_core.model.events import Applied
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta, Pod, PodAddress, PodSpec, PodStatus

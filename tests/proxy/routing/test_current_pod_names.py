@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import Section
 from maesh_core.model.messages import Update, parse_update, render_update
-from maesh_core.proxy.routing import pod_names
-from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing import current_pod_names
+from maesh_core.proxy.routing.current_pod_names import CurrentPodNames
 
 from .recording_proxy import BASE, Proxy
 
@@ -81,7 +81,7 @@ def test_a_full_update_replaces_all_names() -> None:
 
 
 def test_above_the_limit_addresses_have_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pod_names, "ADDRESSES_LIMIT", 2)
+    monkeypatch.setattr(current_pod_names, "ADDRESSES_LIMIT", 2)
     names = Names()
     names.apply({"10.0.0.1": "n/p", "10.0.0.2": "n/q", "10.0.0.3": "n/r"}, full=True)
     assert [names.find(f"10.0.0.{number}") for number in (1, 2, 3)] == ["n/p", "n/q", ""]
@@ -92,7 +92,7 @@ def test_above_the_limit_addresses_have_no_name(monkeypatch: pytest.MonkeyPatch)
 def test_former_pods_above_the_limit_are_forgotten_and_their_traffic_gets_no_other_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pod_names, "FORMER_LIMIT", 1)
+    monkeypatch.setattr(current_pod_names, "FORMER_LIMIT", 1)
     names = Names()
     names.apply({IP: "n/old", OTHER: "n/other"}, full=True)
     names.now += 10

@@ -14,7 +14,7 @@ LEAST_CHARACTERS = 16
 """A shorter token could be guessed."""
 
 
-class TokenFile:
+class BearerTokens:
     """The current tokens. `own_token` is that of the first line, with which controllers ask each other."""
 
     __slots__ = ("_names", "files", "own_token")
@@ -26,7 +26,7 @@ class TokenFile:
         self.files.load()
 
     def __repr__(self) -> str:
-        return f"<TokenFile {len(self._names)} tokens>"
+        return f"<BearerTokens {len(self._names)} tokens>"
 
     def find_name(self, token: str) -> str | None:
         """Find the name of a token; None if the file does not have it."""

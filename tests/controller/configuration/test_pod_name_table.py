@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.controller.configuration.pod_names import PodNameTable
+from maesh_core.controller.configuration.pod_name_table import PodNameTable
 from maesh_core.controller.configuration.revisions import ObjectPath
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.controller.api.token_file import TokenFile, parse_tokens
+from maesh_core.controller.api.bearer_tokens import BearerTokens, parse_tokens
 from maesh_core.errors import StartupError
 
 FIRST, OTHER, NEW = "a" * 16, "0123456789abcdefgh", "n" * 20
@@ -17,7 +17,7 @@ FILE = f"# who may use the API\nproxies {FIRST}\n\nprometheus {OTHER}\n"
 def tokens(tmp_path):
     path = tmp_path / "tokens"
     path.write_text(FILE)
-    return TokenFile(str(path))
+    return BearerTokens(str(path))
 
 
 def test_a_token_of_the_file_is_known_by_its_name(tokens):
@@ -27,7 +27,7 @@ def test_a_token_of_the_file_is_known_by_its_name(tokens):
 
 @given(st.text(max_size=40))
 def test_no_other_text_is_a_token(text):
-    tokens = TokenFile.__new__(TokenFile)
+    tokens = BearerTokens.__new__(BearerTokens)
     tokens._names = {}
     assert tokens.find_name(text) is None
 
@@ -62,7 +62,7 @@ def test_a_file_that_is_wrong_is_an_error_without_the_token(tmp_path, text, expe
     path = tmp_path / "tokens"
     path.write_text(text)
     with pytest.raises(StartupError, match=expected) as caught:
-        TokenFile(str(path))
+        BearerTokens(str(path))
     assert FIRST not in str(caught.value)
 
 

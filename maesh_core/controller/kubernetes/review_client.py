@@ -69,8 +69,8 @@ class _AccessReview(msgspec.Struct, frozen=True):
     status: _AccessStatus
 
 
-class Reviews:
-    """The reviews of one API server."""
+class ReviewClient:
+    """Sends reviews to one API server."""
 
     __slots__ = ("_access", "_client", "_in_flight", "_tasks", "_tokens", "_waiting")
 
@@ -83,7 +83,7 @@ class Reviews:
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_LIMIT)
 
     def __repr__(self) -> str:
-        return f"<Reviews {len(self._tasks)} under way>"
+        return f"<ReviewClient {len(self._tasks)} under way>"
 
     async def review_token(self, token: str, audiences: Sequence[str], *, source: str = "") -> TokenIdentity | None:
         """Return the owner of a token that is valid for one of the audiences; None if it is not.

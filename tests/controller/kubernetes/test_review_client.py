@@ -7,7 +7,7 @@ import pytest
 
 from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import Access, Credentials
-from maesh_core.controller.kubernetes.reviews import (
+from maesh_core.controller.kubernetes.review_client import (
     CACHE_LIMIT,
     CACHE_S,
     IN_FLIGHT_LIMIT,
@@ -15,7 +15,7 @@ from maesh_core.controller.kubernetes.reviews import (
     LONGEST_TOKEN,
     WAITING_LIMIT,
     WAITING_LIMIT_PER_SOURCE,
-    Reviews,
+    ReviewClient,
 )
 from maesh_core.errors import KubernetesError
 from maesh_testing.api_server import ApiServer, FaultKind
@@ -48,7 +48,7 @@ async def client(server):
 
 @pytest.fixture
 async def reviews(client, clock):
-    reviews = Reviews(client, clock=clock)
+    reviews = ReviewClient(client, clock=clock)
     yield reviews
     await reviews.close()
 
@@ -91,7 +91,7 @@ async def test_a_server_that_ignores_audiences_proves_nothing(clock):
         async def send(self, method, path, body=None, *, timeout_s):
             return msgspec.json.encode({"status": {"authenticated": True, "user": {"username": "jo"}}})
 
-    assert await Reviews(OldServer(), clock=clock).review_token("a-token-of-jo", [AUDIENCE]) is None
+    assert await ReviewClient(OldServer(), clock=clock).review_token("a-token-of-jo", [AUDIENCE]) is None
 
 
 async def test_an_expired_token_and_one_of_a_pod_that_is_gone_have_no_owner(server, reviews):
@@ -200,7 +200,7 @@ class SlowServer:
 
 async def test_the_number_of_requests_and_of_those_that_wait_is_limited(clock):
     server = SlowServer()
-    reviews = Reviews(server, clock=clock)
+    reviews = ReviewClient(server, clock=clock)
     sources = [str(number // WAITING_LIMIT_PER_SOURCE) for number in range(WAITING_LIMIT)]
     tasks = [
         asyncio.create_task(reviews.review_token(f"token-{number}", [AUDIENCE], source=source))
@@ -217,7 +217,7 @@ async def test_the_number_of_requests_and_of_those_that_wait_is_limited(clock):
 
 async def test_one_source_cannot_use_all_places(clock):
     server = SlowServer()
-    reviews = Reviews(server, clock=clock)
+    reviews = ReviewClient(server, clock=clock)
     flood = [
         asyncio.create_task(reviews.review_token(f"token-{number}", [AUDIENCE], source="10.0.0.1"))
         for number in range(WAITING_LIMIT_PER_SOURCE)
@@ -234,14 +234,14 @@ async def test_one_source_cannot_use_all_places(clock):
 async def test_the_oldest_answers_give_way_to_new_ones(clock):
     server = SlowServer()
     server.is_allowed.set()
-    reviews = Reviews(server, clock=clock)
+    reviews = ReviewClient(server, clock=clock)
     for number in range(CACHE_LIMIT + 5):
         await reviews.review_token(f"token-{number}", [AUDIENCE])
     assert len(reviews._tokens._entries) == CACHE_LIMIT
 
 
 async def test_a_review_without_answer_ends(clock, monkeypatch):
-    monkeypatch.setattr("maesh_core.controller.kubernetes.reviews.TIMEOUT_S", 0.01)
-    reviews = Reviews(SlowServer(), clock=clock)
+    monkeypatch.setattr("maesh_core.controller.kubernetes.review_client.TIMEOUT_S", 0.01)
+    reviews = ReviewClient(SlowServer(), clock=clock)
     with pytest.raises(KubernetesError, match="in time"):
         await reviews.review_token("a-token", [AUDIENCE])
