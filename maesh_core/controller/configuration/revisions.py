@@ -13,8 +13,8 @@ import msgspec
 
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.keys import ObjectKey, build_wire_path
-from maesh_core.model.messages import OPTIONAL_SECTIONS, RawSections, render_sections
-from maesh_core.model.transport import SHARED
+from maesh_core.model.messages import RawSections, render_sections
+from maesh_core.model.optional_sections import SECTION_FORMS
 
 LOG_LIMIT_REVISIONS = 10_000
 LOG_LIMIT_PATHS = 100_000
@@ -32,7 +32,7 @@ class ObjectPath(NamedTuple):
 
 
 EntryChanges = Mapping[ObjectPath, msgspec.Struct | str | None]
-"""Entries that belong to no service, in sections of OPTIONAL_SECTIONS; None removes one."""
+"""Entries that belong to no service, in sections of SECTION_FORMS; None removes one."""
 
 
 class _Change(NamedTuple):
@@ -197,7 +197,8 @@ def _is_same(current: _Object, value: Any) -> bool:
 def _build_sections(objects: Iterable[tuple[ObjectPath, msgspec.Raw]]) -> RawSections:
     sections: RawSections = {}
     for path, raw in objects:
-        nouns = OPTIONAL_SECTIONS.get(path.protocol, _NOUNS)
-        section = sections.setdefault(path.protocol, {noun: {} for noun in nouns if noun != SHARED})
+        form = SECTION_FORMS.get(path.protocol)
+        nouns = _NOUNS if form is None else [noun for noun in form.nouns if noun not in form.rare_nouns]
+        section = sections.setdefault(path.protocol, {noun: {} for noun in nouns})
         section.setdefault(path.noun, {})[path.key] = raw
     return sections
