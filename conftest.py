@@ -25,6 +25,7 @@ GROUPS = {
     "tests/charts/test_pods.py": "chart",
     "tests/charts/test_rendering.py": "chart",
     "tests/charts/test_values.py": "chart",
+    "tests/conformance/test_conformance.py": "conformance",  # its report needs the results of all cases
     "tests/integration/test_tcp_peers.py": "PostgreSQL",
     "tests/test_examples.py": "examples",  # their servers have fixed addresses and ports
     "tests/testing/test_leaks.py": "leaks",

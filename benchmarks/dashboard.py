@@ -1,17 +1,23 @@
 """How long the dashboard takes to draw a large mesh: in a browser, with the simulated controller of the plugin's tests.
 
 Prints for the list and for the graph the time from the last byte of the data until the drawing, how much CPU time the
-page used from its start until then, and the size of what a browser loads. Needs Playwright and the program chromium.
+page used from its start until then, and the size of what a browser loads. Writes benchmarks/results/dashboard.json,
+which report.py puts into RESULTS.md. Needs Playwright and the program chromium.
 """
 
 import argparse
+import json
 import sys
 import threading
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from observation_report import render_dashboard
+from processes import describe_machine
+
 ROOT = Path(__file__).resolve().parents[1]
+OUTPUT = ROOT / "benchmarks" / "results" / "dashboard.json"
 DRAWN = {"": ".virtual li", "graph": ".drawing .node"}
 TITLES = {"": "list", "graph": "graph"}
 WATCH = """
@@ -34,22 +40,28 @@ LOADED = (
 def main() -> None:
     """Measure each drawing a few times, with a fresh page."""
     parser = argparse.ArgumentParser(description="Measure how long the dashboard takes to draw a large mesh.")
-    for name, default in (("services", 2000), ("edges", 500), ("runs", 3)):
+    for name, default in (("services", 2000), ("edges", 500), ("runs", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="the file of results")
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT / "plugins" / "dashboard" / "tests"))
     browsing, simulation = import_module("browsing"), import_module("simulated_controller")
     server = simulation.Server(simulation.Simulation(given.services, given.edges))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    views: dict[str, list[dict[str, float]]] = {title: [] for title in TITLES.values()}
     with browsing.open_browser() as browser:
-        for path in DRAWN:
-            for _ in range(given.runs):
-                print(f"{TITLES[path]:6}{measure(browser, server.url, path)}", flush=True)
+        for _ in range(given.runs):
+            for path, title in TITLES.items():
+                views[title].append(measure(browser, server.url, path))
     server.shutdown()
+    figures = {"services": given.services, "edges": given.edges, "views": views}
+    given.output.parent.mkdir(exist_ok=True)
+    given.output.write_text(json.dumps({"machine": describe_machine(), "dashboard": figures}, indent=1))
+    print(f"{render_dashboard(figures)}\n\nreport.py {given.output} puts this into RESULTS.md.")
 
 
-def measure(browser: Any, url: str, path: str) -> str:
-    """Open a page, wait until it has drawn, and describe what that took."""
+def measure(browser: Any, url: str, path: str) -> dict[str, float]:
+    """Open a page, wait until it has drawn, and return what that took."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
@@ -60,8 +72,7 @@ def measure(browser: Any, url: str, path: str) -> str:
     waited_ms = page.evaluate(f"drawnAt[{DRAWN[path]!r}] - {DATA_AT}")
     loaded = sum(page.evaluate(LOADED))
     page.close()
-    cpu_ms = metrics["TaskDuration"] * 1000
-    return f"drawn {waited_ms:5.0f} ms after the data, {cpu_ms:5.0f} ms of CPU since the start, {loaded} bytes loaded"
+    return {"drawn_ms": waited_ms, "cpu_ms": metrics["TaskDuration"] * 1000, "loaded_bytes": loaded}
 
 
 if __name__ == "__main__":

@@ -93,12 +93,17 @@ def count_instructions(folder: Path, names: Sequence[str]) -> list[tuple[str, fl
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    found = []
-    for number, name in enumerate(done.stdout.splitlines()):
-        total = _find_total((folder / f"out.{2 * number + 2}").read_text())
-        assert total is not None
-        found.append((name, int(total[1]) / REQUESTS))
-    return found
+    return [
+        (name, read_total(folder / f"out.{2 * number + 2}") / REQUESTS)
+        for number, name in enumerate(done.stdout.splitlines())
+    ]
+
+
+def read_total(path: Path) -> int:
+    """Read how many instructions one of callgrind's files has counted."""
+    total = _find_total(path.read_text())
+    assert total is not None
+    return int(total[1])
 
 
 def main() -> int:

@@ -1,26 +1,28 @@
-"""What it costs to see the traffic: an access log and traces, beside the access logs of Envoy and Traefik.
+"""What it costs to see the traffic: counters, taps, an access log and traces, beside the logs of Envoy and Traefik.
 
 Takes the installed proxies; gives a table of CPU time per request, and a file of runs. All variants run side by side,
 each on the one proxy core, and take turns, so that what else the machine does meets all alike. Every log is JSON, in a
-file on the same disk.
+file on the same disk. `maesh-all-on` counts exact codes, and is scraped and watched by a page each second; the time of
+all its processes counts. `maesh-tap-left` had a tap that its viewer has left, `maesh-tap` has one that is read.
 """
 
 import argparse
 import functools
 import json
 import shutil
-import statistics
 import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from cases import CASES
-from http_vs_peers import HttpBench, Run
+from http_vs_peers import HttpBench
+from observation_report import render_observation
 from processes import ProcessGroup, describe_machine, find_free_port, raise_open_files_limit
 from proxies import Command, Program, Proxy, Site, build_maesh_command, build_proxies
 
 RESULTS = Path(__file__).resolve().parent / "results"
+WATCHING = Path(__file__).resolve().parent / "watching.py"
 CASE = "small"
 SINK = """
 import sys
@@ -75,6 +77,14 @@ def build_variants(former: Path | None) -> list[Proxy]:
     return [
         *([replace(maesh, name="former", find=lambda: former)] if former is not None else []),
         maesh,
+        *(
+            replace(maesh, name=name, build_command=functools.partial(_watch_maesh, kind=kind, options=options))
+            for name, kind, options in (
+                ("maesh-all-on", "scrape", ("--metrics-exact-codes",)),
+                ("maesh-tap-left", "tap-left", ()),
+                ("maesh-tap", "tap", ()),
+            )
+        ),
         replace(maesh, name="maesh-log", build_command=log),
         replace(maesh, name="maesh-traces-1%", build_command=functools.partial(_trace_maesh, share="0.01")),
         replace(maesh, name="maesh-traces-0", build_command=functools.partial(_trace_maesh, share="0")),
@@ -90,6 +100,14 @@ def _observe_maesh(
 ) -> Command:
     more = ("--set", f"access-log.file={site.folder / f'access-{port}.log'}") if is_logging else ()
     return [*build_maesh_command(site, program, port, plugins=options[:1]), *options, *more]
+
+
+def _watch_maesh(site: Site, program: Program, port: int, *, kind: str, options: tuple[str, ...]) -> Command:
+    """Build the command line of a proxy that a further process watches (watching.py)."""
+    command = [*build_maesh_command(site, program, port), *options]
+    admin_port = command[command.index("--admin-port") + 1]
+    site.group.start(f"watching-{port}", [sys.executable, WATCHING, kind, admin_port], core=site.load_core)
+    return command
 
 
 def _trace_maesh(site: Site, program: Program, port: int, *, share: str) -> Command:
@@ -120,20 +138,6 @@ def _log_traefik(build: object, site: Site, program: Program, port: int) -> Comm
     return [program, f"--configFile={path}"]
 
 
-def render(runs: list[Run]) -> str:
-    """Render the medians of each variant, and the ratio to its plain form."""
-    lines = ["| proxy | requests/s | CPU µs a request | of the plain form's CPU |", "| --- | --- | --- | --- |"]
-    costs = {
-        name: statistics.median(run.cpu_us_per_request for run in runs if run.proxy == name)
-        for name in dict.fromkeys(run.proxy for run in runs)
-    }
-    for name, cost in costs.items():
-        rate = statistics.median(run.requests_per_s for run in runs if run.proxy == name)
-        plain = costs.get(name.partition("-")[0], cost)
-        lines.append(f"| {name} | {rate:,.0f} | {cost:.1f} | {cost / plain:.3f} |")
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Measure, write the runs, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -154,10 +158,11 @@ def main() -> int:
         bench = HttpBench(site, variants, options)
         bench.start()
         bench.run_all()
-    found = {"machine": describe_machine(), "runs": [asdict(run) for run in bench.runs]}
+    runs = [asdict(run) for run in bench.runs]
+    found = {"machine": describe_machine(), "observation": runs}
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(found, indent=1))
-    print(f"\n{render(bench.runs)}\n{options.output}")
+    print(f"\n{render_observation(runs)}\n\nreport.py {options.output} puts this into RESULTS.md.")
     return 0
 
 

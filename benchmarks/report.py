@@ -15,6 +15,7 @@ from typing import Any
 from chart import render_chart
 from fairness_report import render_fairness
 from http2_report import render_http2
+from observation_report import render_dashboard, render_observation
 from stream_report import render_streams
 from tables import render_ms, render_ratio, render_rows
 from tunnel_report import render_mtls, render_mtls_scale
@@ -270,6 +271,8 @@ RENDERERS: Mapping[str, Callable[[Any], str]] = {
     "fairness": render_fairness,
     "mtls": render_mtls,
     "mtls_scale": render_mtls_scale,
+    "observation": render_observation,
+    "dashboard": render_dashboard,
 }
 
 

@@ -54,6 +54,7 @@ from maesh_core.model.resources import (
 )
 from maesh_core.model.resources import Service as KubernetesService
 from maesh_core.model.schemes import find_scheme
+from maesh_core.model.skip_count import SkipCount
 from maesh_core.model.token_identity import TokenIdentity
 from maesh_core.model.topology import (
     AnswerNode,
@@ -211,7 +212,7 @@ from maesh_core.plugin_system.transports import (
     Tunnels,
 )
 from maesh_core.process.tls_credentials import TlsCredentials
-from maesh_core.values.field_rules import find_header_problem
+from maesh_core.values.field_rules import find_header_problem, search_trace_context
 from maesh_core.values.parsing import Duration, PositiveDuration, parse_value
 from maesh_core.values.spelling import suggest
 from maesh_core.values.strict_fields import decode_strictly
@@ -401,6 +402,7 @@ __all__ = [
     "Service",
     "ServiceNode",
     "SharedBytes",
+    "SkipCount",
     "SocketWatcher",
     "Source",
     "SourceKind",
@@ -464,6 +466,7 @@ __all__ = [
     "read_filter",
     "read_filter_duration",
     "read_path_change",
+    "search_trace_context",
     "select_annotations",
     "suggest",
     "weigh_pattern",

@@ -122,7 +122,7 @@ def _build_path_parameter() -> inspect.Parameter:
 
 
 def _build_field_parameter(field: SettingField, title: str) -> inspect.Parameter:
-    flag = f"{field.flag}/--no-{field.key}" if field.is_switch else field.flag
+    flag = f"{field.flag}/--no-{field.flag[2:]}" if field.is_switch else field.flag
     short = _SHORT_FLAGS.get(field.name)
     option = typer.Option(
         None,

@@ -93,7 +93,7 @@ def render_flags(settings_class: type[CommonSettings]) -> str:
 
 
 def _render_row(field: SettingField) -> str:
-    value = f" {field.placeholder}" if field.placeholder else f"`, `--no-{field.key}"
+    value = f" {field.placeholder}" if field.placeholder else f"`, `--no-{field.flag[2:]}"
     flag = f"`{field.flag}{value}`".replace("|", "\\|")
     default = f"`{field.default_text}`" if field.default_text else ""
     return f"| {flag} | `{field.variable}` | {default} | {field.description} |"

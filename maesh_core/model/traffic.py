@@ -42,7 +42,10 @@ class ProxyTraffic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Percentiles of durations, interpolated within the histogram's buckets; None if nothing was measured."""
+    """Percentiles of durations, interpolated within the histogram's buckets; None if nothing was measured.
+
+    Proxies with `--no-metrics-fine-durations` measure none of single servers and callers.
+    """
 
     p50: float | None = None
     p95: float | None = None
@@ -87,7 +90,7 @@ class ServerTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One server of a service. `pod` is `namespace/name`, or empty if it is not known.
 
     Its requests are attempts, also those for other services that have the same server: they succeed with a response
-    below 500 that does not fail later.
+    below 500 that does not fail later. Its durations are in `upstream`: those until the head of a response.
     """
 
     server: str

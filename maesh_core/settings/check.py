@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from maesh_core.settings import ApiClientSettings, ClusterSettings, LogLevel, ManifestSettings
+from maesh_core.settings.fields import SOURCE_NAME
 from maesh_core.values.parsing import Duration
 
 
@@ -39,7 +40,10 @@ class CheckSettings(ManifestSettings, ClusterSettings, ApiClientSettings):
     json: Annotated[bool, Meta(description="Print JSON, as --format json.")] = False
     fail_on: Annotated[
         Literal["error", "warning", "notice"],
-        Meta(description="Lowest severity of a finding that makes the exit status 3."),
+        Meta(
+            description="Lowest severity of a finding that makes the exit status 3.",
+            extra={SOURCE_NAME: "check_fail_on"},  # diff has other values
+        ),
     ] = "error"
     ignore_codes: Annotated[
         tuple[str, ...], Meta(description="Codes of findings to leave out, such as MSH213; separated by commas.")

@@ -11,12 +11,19 @@ import msgspec
 from maesh_core.values.parsing import is_duration, is_networks, is_sequence, render_value, split_annotation
 
 ENVIRONMENT_PREFIX = "MAESH_"
+SOURCE_NAME = "source_name"
+"""The key in the `extra` of a field's Meta with its name in the environment and in files, if that is another one."""
 
 
 class SettingField(msgspec.Struct, frozen=True, kw_only=True):
-    """One field that users can set. `type` is the whole annotation, with its rules."""
+    """One field that users can set. `type` is the whole annotation, with its rules.
+
+    `source_name` is its name in the environment and in files, which all commands share. It differs from `name` if the
+    flag has another meaning in another command.
+    """
 
     name: str
+    source_name: str
     type: Any
     default: Any
     description: str
@@ -24,17 +31,17 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def flag(self) -> str:
         """The flag in its canonical spelling: `--api-port`."""
-        return f"--{self.key}"
+        return f"--{self.name.replace('_', '-')}"
 
     @property
     def key(self) -> str:
         """The key in the settings file: `api-port`."""
-        return self.name.replace("_", "-")
+        return self.source_name.replace("_", "-")
 
     @property
     def variable(self) -> str:
         """The environment variable: `MAESH_API_PORT`."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
+        return ENVIRONMENT_PREFIX + self.source_name.upper()
 
     @property
     def is_switch(self) -> bool:
@@ -79,8 +86,16 @@ def list_fields(settings_class: type) -> tuple[SettingField, ...]:
     found = []
     for declared in dataclasses.fields(settings_class):
         annotation = hints[declared.name]
-        texts = [meta.description for meta in split_annotation(annotation)[1] if meta.description]
+        metas = split_annotation(annotation)[1]
+        texts = [meta.description for meta in metas if meta.description]
         if texts:
-            default = declared.default
-            found.append(SettingField(name=declared.name, type=annotation, default=default, description=texts[-1]))
+            names = [meta.extra[SOURCE_NAME] for meta in metas if meta.extra and SOURCE_NAME in meta.extra]
+            field = SettingField(
+                name=declared.name,
+                source_name=names[-1] if names else declared.name,
+                type=annotation,
+                default=declared.default,
+                description=texts[-1],
+            )
+            found.append(field)
     return tuple(found)

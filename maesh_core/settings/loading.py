@@ -83,7 +83,7 @@ class Loaded(msgspec.Struct, Generic[SettingsT], frozen=True):
 
 def list_core_flags() -> frozenset[str]:
     """Name every flag of the core, without dashes in front: no plugin may take one."""
-    keys = {field.key for settings_class in SETTINGS_CLASSES for field in list_fields(settings_class)}
+    keys = {field.flag[2:] for settings_class in SETTINGS_CLASSES for field in list_fields(settings_class)}
     return frozenset(keys | {f"no-{key}" for key in keys} | set(_OTHER_FLAGS))
 
 
@@ -103,7 +103,7 @@ def load_settings(
     values: dict[str, Any] = {
         field.name: _parse_given(given, field)
         for field in list_fields(settings_class)
-        if (given := _find_first(layers, field.name)) is not None
+        if (given := _find_first(layers, field)) is not None
     }
     values.update(_merge_plugins(layers, installed))
     if command_line.paths:
@@ -112,12 +112,14 @@ def load_settings(
 
 
 def _collect_names(installed: Sequence[InstalledPlugin]) -> Names:
-    fields = {normalise_name(field.name): field for class_ in SETTINGS_CLASSES for field in list_fields(class_)}
+    fields = {normalise_name(field.source_name): field for class_ in SETTINGS_CLASSES for field in list_fields(class_)}
     return Names(fields=fields, plugins=sorted(SHIPPED | {plugin.name for plugin in installed}))
 
 
-def _find_first(layers: Sequence[Layer], name: str) -> Given | None:
-    return next((layer.values[name] for layer in layers if name in layer.values), None)
+def _find_first(layers: Sequence[Layer], field: SettingField) -> Given | None:
+    """Find the value of the source with the highest priority: the command line, whose layer has the names of flags."""
+    names = [field.name, *[field.source_name] * (len(layers) - 1)]
+    return next((layer.values[name] for layer, name in zip(layers, names, strict=True) if name in layer.values), None)
 
 
 def _parse_given(given: Given, field: SettingField) -> Any:

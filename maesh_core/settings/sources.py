@@ -177,8 +177,8 @@ def _apply_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool
     name = normalise_name(rest)
     field = names.fields.get(name)
     if field is not None:
-        _refuse_contradiction(layer.values.get(field.name), given)
-        layer.values[field.name] = given
+        _refuse_contradiction(layer.values.get(field.source_name), given)
+        layer.values[field.source_name] = given
     elif name == "configfile":
         layer.config_file = given
     elif name == "plugins":
@@ -257,10 +257,10 @@ def _apply_key(key: str, given: Given, layer: Layer, names: Names) -> None:
             switch = Given(raw, f"{given.origin}.{item}")
             layer.switches[names.find_plugin(item) or item] = Given(_parse_given_switch(switch), switch.origin)
     elif field is not None:
-        earlier = layer.values.get(field.name)
+        earlier = layer.values.get(field.source_name)
         if earlier is not None:
             raise SettingsError(f"{earlier.origin} and {key} set the same setting")
-        layer.values[field.name] = given
+        layer.values[field.source_name] = given
     elif plugin is not None and isinstance(given.raw, dict):
         for item, raw in given.raw.items():
             layer.plugin_settings[plugin, normalise_name(item)] = (item, Given(raw, f"{given.origin}.{item}"))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from maesh_core.settings import ClusterSettings, ControllerSettings, InstalledPlugin, LogLevel, ManifestSettings
+from maesh_core.settings.fields import SOURCE_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class DiffSettings(StateSettings, ClusterSettings):
         Literal["never", "opens-access", "closes-access", "changes"],
         Meta(
             description="What makes the exit status 3: access that is opened, access that is opened or closed, or any"
-            " change."
+            " change.",
+            extra={SOURCE_NAME: "diff_fail_on"},  # check has other values
         ),
     ] = "never"
 

@@ -35,6 +35,9 @@ class Mesh(Protocol):
 
     def find_entrypoint(self, namespace: str, service: str, port: int) -> tuple[str, int]: ...
 
+    def list_routes(self) -> Sequence[Object]:
+        """List the routes of the case as they are stored."""
+
     def list_statuses(self) -> Mapping[tuple[str, str], Sequence[Object]]:
         """List the entries of statuses by kind and name."""
 
@@ -100,6 +103,7 @@ class LocalMesh:
     def __init__(self, folder: Path, pods: EchoPods) -> None:
         self._manifests = Manifests(folder / "manifests")
         self._manifests.write("base.json", _build_base(pods))
+        self._routes: list[Object] = []
         self._commands = _Commands(folder)
         self._api_port, self._admin_port = find_free_port(), find_free_port()
         options = ("--api-port", self._api_port, "--admin-port", self._admin_port, "--json")
@@ -109,7 +113,8 @@ class LocalMesh:
     def apply(self, objects: Sequence[Object]) -> None:
         """Write the objects into a file; routes are applied when all have a status, and no other one has."""
         self._manifests.write("case.json", objects)
-        wanted = {(each["kind"], each["metadata"]["name"]) for each in objects if each["kind"] in ROUTES}
+        self._routes = [each for each in objects if each["kind"] in ROUTES]
+        wanted = {(each["kind"], each["metadata"]["name"]) for each in self._routes}
         self._command.wait_until(lambda: self.list_statuses().keys() == wanted, "the routes of the case")
         _wait_applied(self._command.wait_until, self._api_port, self._admin_port)
 
@@ -118,6 +123,10 @@ class LocalMesh:
         reports = send_request(self._api_port, path="/api/services").json
         (found,) = [each for each in reports if (each["namespace"], each["name"]) == (namespace, service)]
         return "127.0.0.1", next(each["entrypoint"] for each in found["ports"] if each["port"] == port)
+
+    def list_routes(self) -> Sequence[Object]:
+        """List the manifests."""
+        return self._routes
 
     def list_statuses(self) -> Mapping[tuple[str, str], Sequence[Object]]:
         """Read `/api/status/routes`."""
@@ -181,12 +190,18 @@ class ClusterMesh:
 
     def list_statuses(self) -> Mapping[tuple[str, str], Sequence[Object]]:
         """Read the statuses of the case's routes from the API server."""
-        found = {}
-        for each in self._routes:
-            kind, metadata = each["kind"], each["metadata"]
-            stored = self._server.get(PLURALS[kind], metadata["name"], metadata["namespace"])
-            found[kind, metadata["name"]] = stored.get("status", {}).get("parents", ())
-        return found
+        return {
+            (each["kind"], each["metadata"]["name"]): each.get("status", {}).get("parents", ())
+            for each in self.list_routes()
+        }
+
+    def list_routes(self) -> Sequence[Object]:
+        """Read the routes of the case from the API server, with their generation."""
+        named = ((each["kind"], each["metadata"]) for each in self._routes)
+        return [
+            {"kind": kind, **self._server.get(PLURALS[kind], metadata["name"], metadata["namespace"])}
+            for kind, metadata in named
+        ]
 
     def _list_shadows(self) -> dict[str, Object]:
         found = self._server.list("services", "maesh")

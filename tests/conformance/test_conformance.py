@@ -10,6 +10,7 @@ import pytest
 
 from .calling import call, find_difference
 from .cases import load_suite
+from .statuses import find_status_difference
 
 pytestmark = pytest.mark.integration
 
@@ -37,11 +38,11 @@ def run_case(case, mesh, pods):
 @pytest.mark.parametrize("case", SUITE.cases, ids=lambda case: case.name)
 def test_a_case_of_the_suite_passes(case, mesh, echo_pods, results):
     failures = run_case(case, mesh, echo_pods)
-    for (kind, name), parents in mesh.list_statuses().items():
-        for parent in parents:
-            found = {each["type"]: each["status"] for each in parent["conditions"]}
-            if found != {"Accepted": "True", "ResolvedRefs": "True"} and name != "mesh-grpc-weighted-backends":
-                failures.append(f"{kind} {name}: {parent['conditions']}")
+    statuses = mesh.list_statuses()
+    for route in mesh.list_routes():
+        key = (route["kind"], route["metadata"]["name"])
+        if difference := find_status_difference(route, statuses[key]):
+            failures.append(f"{' '.join(key)}: {difference}")
     text = "\n".join(failures)
     results[case.name] = results.get(case.name) or text
     assert not text, text

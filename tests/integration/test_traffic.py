@@ -59,13 +59,46 @@ def test_up_reports_exactly_what_clients_sent(up, get, manifests, web, report, w
         assert 0 < window["total"]["p50"] <= window["total"]["p95"] <= window["total"]["p99"]
     assert 0 < found["intervalS"] < 71
     assert found["refused"] == {"404": 1}
-    assert [each["pod"] for each in service["servers"]] == ["shop/web-0"]
+    (server,), (caller,) = service["servers"], service["callers"]
+    assert (server["pod"], caller["addresses"]) == ("shop/web-0", ["127.0.0.1"])
+    for window in (server["last"], server["total"]):
+        assert (window["codes"], window["success"]) == ({"2xx": 12, "5xx": 4}, 0.75)
+        assert (window["receivedBytes"], window["sentBytes"]) == (0, service["total"]["sentBytes"])
+        assert window["upstream"] == service["total"]["upstream"]  # all its requests came for this service
+        assert window["upstream"]["p50"] > 0
+    for window in (caller["last"], caller["total"]):
+        assert (window["requests"], window["total"]) == (16, service["total"]["total"])
     assert find_service(found, "shop/idle:80")["total"]["requests"] == 0
     (node,) = found["nodes"]
     (known,) = get(mesh.api_port, path="/api/status/nodes").json
     assert (node["name"], node["revision"], node["error"]) == (known["name"], known["revision"], "")
     only = get(mesh.api_port, path="/api/traffic?service=shop/web").json
     assert [each["key"] for each in only["services"]] == [KEY]
+
+
+def test_each_branch_of_a_split_has_percentiles_of_its_own(
+    up, get, manifests, build_service, start_upstream, web, report
+):
+    """The slow version waits for 60 ms, which its bucket has as 50 to 100 ms."""
+    slow = start_upstream("web-v2")
+    slow.delay_s = 0.06
+    for name, server in (("web-v1", web), ("web-v2", slow)):
+        manifests.write(f"{name}.json", build_service(name, server.port, namespace="shop"))
+    split = {
+        "apiVersion": "split.smi-spec.io/v1alpha4",
+        "kind": "TrafficSplit",
+        "metadata": {"name": "half", "namespace": "shop"},
+        "spec": {"service": "web", "backends": [{"service": name, "weight": 1} for name in ("web-v1", "web-v2")]},
+    }
+    manifests.write("split.json", [split])
+    mesh = up(manifests.path)
+    for _ in range(8):
+        assert get(mesh.http_port, "web.shop.maesh").status == 200
+    branches = find_service(report(mesh.api_port, 8))["branches"]
+    found = {each["destination"]: each["total"] for each in branches}
+    assert found["shop/web-v2:80"]["requests"] == 4
+    assert 0.05 <= found["shop/web-v2:80"]["total"]["p50"] <= 0.1
+    assert 0 < found["shop/web-v1:80"]["total"]["p50"] < found["shop/web-v2:80"]["total"]["p50"]
 
 
 def test_a_controller_sums_up_its_proxies_and_reports_one_that_is_gone(
@@ -158,6 +191,12 @@ def test_prometheus_gives_the_same_report(
         name for name, value in expected["total"].items() if value
     }
     assert found["servers"][0]["pod"] == expected["servers"][0]["pod"] == "shop/web-0"
+    for part in ("servers", "callers"):
+        assert [each["total"] | {"seconds": 0, "rate": 0} for each in found[part]] == [
+            each["total"] | {"seconds": 0, "rate": 0} for each in expected[part]
+        ]
+    assert found["servers"][0]["total"]["upstream"]["p99"] > 0
+    assert found["callers"][0]["total"]["total"]["p99"] > 0
     last = wait_until(
         lambda: [
             window

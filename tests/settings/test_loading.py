@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from maesh_core.errors import PluginError, SettingsError
 from maesh_core.settings import ControllerSettings, InstalledPlugin, PluginsSettings, ProxySettings, UpSettings
+from maesh_core.settings.check import CheckSettings
 from maesh_core.settings.fields import list_fields
 from maesh_core.settings.loading import list_core_flags, load_settings
 from maesh_core.settings.sources import CommandLine
+from maesh_core.settings.states import DiffSettings
 from maesh_core.values.parsing import parse_duration, render_value
 
 CLASSES = (ControllerSettings, ProxySettings, UpSettings, PluginsSettings)
@@ -332,6 +334,21 @@ def test_plugin_smi_is_switched_by_its_name_in_lists_and_tables(config_file):
     assert load(installed=installed, switches={"smi": False}).settings.plugins == ()
     loaded = load(installed=installed, config_file=config_file("[plugins]\nsmi = true\n"))
     assert (loaded.settings.plugins, loaded.warnings) == (installed, ())
+
+
+def test_a_setting_that_differs_between_commands_has_a_variable_and_key_for_each(config_file):
+    variables = {"MAESH_CHECK_FAIL_ON": "notice", "MAESH_DIFF_FAIL_ON": "changes"}
+    assert (load_values(CheckSettings, variables).fail_on, load_values(DiffSettings, variables).fail_on) == (
+        "notice",
+        "changes",
+    )
+    assert load_values(CheckSettings, variables, values={"fail_on": "error"}).fail_on == "error"
+    path = config_file('check-fail-on = "warning"\n')
+    assert load_values(CheckSettings, config_file=path).fail_on == "warning"
+    assert load_values(DiffSettings, config_file=path).fail_on == "never"
+    assert load(CheckSettings, {"MAESH_FAIL_ON": "notice"}).warnings == (
+        "unknown environment variables: MAESH_FAIL_ON",
+    )
 
 
 # --- laws ----------------------------------------------------------------------------------------------------------

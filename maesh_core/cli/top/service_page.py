@@ -23,11 +23,11 @@ from maesh_core.cli.top.services import (
     rate_success,
 )
 from maesh_core.cli.top.spans import Line, Span, Style, lay_out_table, span
-from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic, Window
+from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, Latency, ServerTraffic, ServiceTraffic, Window
 from maesh_core.model.transport import CLEAR, PATHS
 
-_MEASURED = ("RATE", "SUCCESS")
-"""Durations are measured for whole services only."""
+_PERCENTILES = ("p50", "p95", "p99")
+_MEASURED = ("RATE", "SUCCESS", *_PERCENTILES)
 ROWS_LIMIT = 1000
 """Rows of one table; a service with more is read better with --json."""
 
@@ -57,7 +57,7 @@ def _build_summary(service: ServiceTraffic, window: Window) -> list[Line]:
     lines.append([Span(f"rate {render_rate(compute_rate(window))}   success "), success])
     for title, latency in (("whole request", window.total), ("server", window.upstream)):
         if latency.p99 is not None:
-            parts = (f"{name} {render_duration(getattr(latency, name))}" for name in ("p50", "p95", "p99"))
+            parts = (f"{name} {render_duration(getattr(latency, name))}" for name in _PERCENTILES)
             lines.append([Span(f"{title}: {'   '.join(parts)}")])
     for title, counts in (("status", window.codes), ("gRPC status", window.grpc)):
         if counts:
@@ -98,9 +98,10 @@ def _build_counts(counts: Mapping[str, int]) -> list[Span]:
     ]
 
 
-def _build_measured(window: Window) -> tuple[Span, ...]:
+def _build_measured(window: Window, latency: Latency) -> tuple[Span, ...]:
     success = span(render_share(window.success), STYLES[rate_success(window.success)])
-    return span(render_rate(compute_rate(window))), success
+    percentiles = (span(render_duration(getattr(latency, name))) for name in _PERCENTILES)
+    return span(render_rate(compute_rate(window))), success, *percentiles
 
 
 def _build_branches(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
@@ -123,7 +124,7 @@ def _is_unused(service: ServiceTraffic, branch: BranchTraffic) -> bool:
 def _build_branch(branch: BranchTraffic, window: Window, every: int) -> Sequence[Span]:
     share = (window.requests or window.connections) / every if every else None
     names = (span(branch.destination), span(render_weight(branch.weight)), span(render_weight(share)))
-    return *names, *_build_measured(window)
+    return *names, *_build_measured(window, window.total)
 
 
 def _build_servers(servers: Sequence[ServerTraffic], *, is_total: bool) -> list[Line]:
@@ -133,9 +134,12 @@ def _build_servers(servers: Sequence[ServerTraffic], *, is_total: bool) -> list[
     for server in servers[:ROWS_LIMIT]:
         state = span("set aside", "bad") if server.is_set_aside else span("in use", "dim")
         names = (span(server.server), span(server.pod or NOTHING), span(server.node or NOTHING))
-        rows.append((*names, state, *_build_measured(server.total if is_total else server.last)))
-    head = ("SERVER", "POD", "NODE", "STATE", *_MEASURED)
-    return lay_out_table(head, rows, right=range(4, len(head)))
+        window = server.total if is_total else server.last
+        sizes = (span(render_bytes(window.received_bytes)), span(render_bytes(window.sent_bytes)))
+        codes = ", ".join(f"{code} {render_count(count)}" for code, count in sorted(window.codes.items()))
+        rows.append((*names, state, *_build_measured(window, window.upstream), *sizes, span(codes or NOTHING)))
+    head = ("SERVER", "POD", "NODE", "STATE", *_MEASURED, "RECEIVED", "SENT", "STATUS")
+    return lay_out_table(head, rows, right=range(4, len(head) - 1))
 
 
 def _build_callers(callers: Sequence[EdgeTraffic], *, is_total: bool) -> list[Line]:
@@ -148,13 +152,13 @@ def _build_callers(callers: Sequence[EdgeTraffic], *, is_total: bool) -> list[Li
             span(edge.caller),
             span(edge.account or NOTHING),
             span(render_count(len(edge.pods))),
-            span(render_rate(compute_rate(window))),
-            span(render_share(window.success), STYLES[rate_success(window.success)]),
+            *_build_measured(window, window.total),
             span(render_count(window.denied), "warn" if window.denied else ""),
         )
         for edge, window in windows[:ROWS_LIMIT]
     ]
-    return lay_out_table(("CALLER", "ACCOUNT", "PODS", "RATE", "SUCCESS", "DENIED"), rows, right=(2, 3, 4, 5))
+    head = ("CALLER", "ACCOUNT", "PODS", *_MEASURED, "DENIED")
+    return lay_out_table(head, rows, right=range(2, len(head)))
 
 
 def _build_reasons(window: Window) -> list[Line]:

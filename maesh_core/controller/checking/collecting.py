@@ -14,16 +14,19 @@ from maesh_core.controller.checking.catalogue import SERVICE, FindingCatalogue
 from maesh_core.controller.checking.core_kinds import (
     FAILED_CHECKER,
     NO_SERVER,
+    NOTHING_TO_CHECK,
     OTHER_SERVICE_ERROR,
     OTHER_SERVICE_NOTICE,
+    OUTSIDE_SERVICE,
 )
 from maesh_core.controller.checking.finding import SEVERITIES, CheckResult, Finding
 from maesh_core.controller.checking.places import PlaceFinder
 from maesh_core.controller.checking.policy import EnginePolicy
 from maesh_core.controller.checking.rules import check_rules
 from maesh_core.controller.engine import Engine
+from maesh_core.controller.topology.rules import EXTERNAL_NAME, is_ignored
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import Resource
+from maesh_core.model.resources import Resource, Service
 from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding
 from maesh_core.process.printable import show_line
 
@@ -59,11 +62,13 @@ def collect_findings(
     found = chain(
         collector.list_texts(),
         collector.list_unserved(),
+        collector.list_outside(),
         collector.list_policy_findings(check_rules(policy.nodes.values())),
         *(collector.run_checker(checker, policy, describe(checker)) for checker in checkers),
     )
+    all_found = list(found)
     left_out = frozenset(ignored)
-    findings = {each: None for each in found if each.code not in left_out}
+    findings = {each: None for each in (*all_found, *collector.find_nothing(all_found)) if each.code not in left_out}
     return CheckResult(
         findings=tuple(sorted(findings, key=_get_rank)),
         services=len(policy.nodes),
@@ -110,6 +115,21 @@ class _Collector:
                 if port.unserved:
                     text = show_line(f"port {port.port}: {port.unserved}")
                     yield self._finish(NO_SERVER, (SERVICE, report.namespace, report.name), text)
+
+    def list_outside(self) -> Iterator[Finding]:
+        """List the ExternalName Services if no plugin carries them. The mesh ignores them, so nothing else is found."""
+        if self._engine.rules.outside is not None:
+            return
+        for key in self._engine.objects.keys(Service):
+            service = self._engine.objects.get(Service, key)
+            if service is None or service.spec.type != EXTERNAL_NAME or is_ignored(service, self._engine.rules):
+                continue
+            yield self._finish(OUTSIDE_SERVICE, (SERVICE, *key), "it is an ExternalName Service", place="spec.type")
+
+    def find_nothing(self, found: Iterable[Finding]) -> Iterator[Finding]:
+        """Report that nothing was read, unless an error says why: a wrong path must not pass as a good one."""
+        if sum(self._engine.count_objects().values()) == 0 and not any(each.severity == "error" for each in found):
+            yield self._finish(NOTHING_TO_CHECK, ("", "", ""), "the paths contain nothing that the mesh reads")
 
     def run_checker(self, checker: PolicyChecker, policy: EnginePolicy, name: str) -> list[Finding]:
         """List what the checker of a plugin finds, or that it has failed."""

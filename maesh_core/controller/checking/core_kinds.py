@@ -67,7 +67,6 @@ USELESS_FILE = FindingKind(
     patterns=(
         "contains no manifest",
         "contains nothing that the mesh reads: .*",
-        "no file in it ends in .*",
         "none of its files contains anything that the mesh reads.*",
     ),
 )
@@ -104,6 +103,13 @@ FAILED_CHECKER = FindingKind(
     severity="error",
     title="the checker of a plugin failed, so its findings are missing",
     hint="report the error to the authors of the plugin",
+)
+NOTHING_TO_CHECK = FindingKind(
+    code="MSH113",
+    severity="error",
+    title="a folder has no manifest, or all paths together have nothing that the mesh reads",
+    hint="correct the path, or check subfolders too (-R)",
+    patterns=("no file in it ends in .*",),
 )
 OTHER_ERROR = FindingKind(
     code="MSH198", severity="error", title="another error of an object", hint="see the text of the finding"
@@ -263,6 +269,12 @@ FAILED_BUILD = FindingKind(
     ),
     kinds=SERVICE,
 )
+OUTSIDE_SERVICE = FindingKind(
+    code="MSH218",
+    severity="notice",
+    title="the mesh does not route an ExternalName Service, because the plugin egress is off",
+    hint="enable the plugin egress with --egress and egress.allow, if the Service should be part of the mesh",
+)
 OTHER_SERVICE_ERROR = FindingKind(
     code="MSH298",
     severity="error",
@@ -321,10 +333,11 @@ RULE_ERROR = FindingKind(
 
 CORE_KINDS: Final = (
     *(UNREADABLE_FILE, MALFORMED_TEXT, NOT_AN_OBJECT, INVALID_OBJECT, DEFINED_TWICE, UNREAD_OBJECT, USELESS_FILE),
-    *(UNUSABLE_OBJECT, MORE_PROBLEMS, UNREFERENCED, FAILED_CHECK, FAILED_CHECKER, OTHER_ERROR, OTHER_NOTICE),
+    *(UNUSABLE_OBJECT, MORE_PROBLEMS, UNREFERENCED, FAILED_CHECK, FAILED_CHECKER),
+    *(NOTHING_TO_CHECK, OTHER_ERROR, OTHER_NOTICE),
     *(UNKNOWN_TRAFFIC_TYPE, UNKNOWN_ANNOTATION, WRONG_PREFIX, UNKNOWN_PORT, USELESS_ANNOTATION, INVALID_ANNOTATION),
     *(NO_SUITABLE_PORT, NO_ENTRYPOINT, UNKNOWN_APP_PROTOCOL, OTHER_PROTOCOL, WRONG_NAME, UNENCRYPTABLE, NO_SERVER),
-    *(UNUSABLE_ENDPOINT, CLUSTER_ADDRESS, INVALID_PORT, FAILED_BUILD, OTHER_SERVICE_ERROR),
+    *(UNUSABLE_ENDPOINT, CLUSTER_ADDRESS, INVALID_PORT, FAILED_BUILD, OUTSIDE_SERVICE, OTHER_SERVICE_ERROR),
     OTHER_SERVICE_NOTICE,
     *(NEVER_REACHED, REDUNDANT_MATCH, IMPOSSIBLE_MATCH, IDLE_BACKEND, NO_WEIGHT, TINY_SHARE, RULE_ERROR),
 )

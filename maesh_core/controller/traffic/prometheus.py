@@ -1,7 +1,7 @@
 """Measures traffic by asking a Prometheus that scrapes the proxies, for meshes with more proxies than can be asked.
 
 Defines the queries, and turns their results into the same sums as the answers of proxies; what Prometheus answers is
-checked in the same way. Raises TrafficUnavailableError if any query fails.
+checked in the same way. Raises TrafficUnavailableError if a query fails that is not optional.
 """
 
 import asyncio
@@ -14,7 +14,14 @@ import msgspec
 from maesh_core.controller.mesh_proxies.finder import Finder
 from maesh_core.controller.traffic.gathering import Measurement
 from maesh_core.controller.traffic.sums import Counts, TrafficSums
-from maesh_core.controller.traffic.wanted_metrics import COUNTERS, GAUGES, HISTOGRAMS, HTTP_CONNECTIONS, Scope
+from maesh_core.controller.traffic.wanted_metrics import (
+    COUNTERS,
+    FINE_HISTOGRAMS,
+    GAUGES,
+    HISTOGRAMS,
+    HTTP_CONNECTIONS,
+    Scope,
+)
 from maesh_core.controller.turns import work_in_turns
 from maesh_core.errors import TrafficUnavailableError
 from maesh_core.model.messages import NodeReport
@@ -35,12 +42,16 @@ Rows = Sequence[tuple[Mapping[str, str], float]]
 
 
 class Query(msgspec.Struct, frozen=True):
-    """One query, and the metric whose values it returns; `is_recent` is for those of `last`."""
+    """One query, and the metric whose values it returns; `is_recent` is for those of `last`.
+
+    Without the result of one that `is_optional`, the report lacks some percentiles.
+    """
 
     text: str
     metric: str
     labels: tuple[str, ...]
     is_recent: bool = False
+    is_optional: bool = False
 
 
 class PrometheusClient(Protocol):
@@ -60,12 +71,21 @@ def build_queries() -> tuple[Query, ...]:
         queries += _build_pair(name, f"{name}_total", labels)
     for name, labels in HISTOGRAMS.items():
         queries += _build_pair(name, f"{name}_bucket", (*labels, BUCKET_LABEL))
-    return tuple(queries)
+    return tuple(sorted(queries, key=lambda query: query.is_optional))
 
 
 def _build_pair(metric: str, series: str, labels: tuple[str, ...]) -> list[Query]:
-    recent = _render_sum(f"increase({series}[{WINDOW_S:.0f}s])", labels)
-    return [Query(_render_sum(series, labels), metric, labels), Query(recent, metric, labels, is_recent=True)]
+    """Build the queries of a metric's values, and of their growth.
+
+    Those of the histograms of single servers and clients may have very many rows, so they leave out empty buckets.
+    """
+    is_optional = metric in FINE_HISTOGRAMS
+    rest = " > 0" if is_optional else ""
+    texts = (series, f"increase({series}[{WINDOW_S:.0f}s])")
+    return [
+        Query(_render_sum(text, labels) + rest, metric, labels, is_recent=text != series, is_optional=is_optional)
+        for text in texts
+    ]
 
 
 def _render_sum(expression: str, labels: Sequence[str]) -> str:
@@ -93,8 +113,7 @@ class PrometheusSource:
 
         async def ask_some() -> None:
             for query in waiting:
-                rows = await self._client.query(query.text)
-                found[query] = await work_in_turns(build_family(query, rows))
+                found[query] = await work_in_turns(build_family(query, await self._ask(query)))
 
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -112,6 +131,15 @@ class PrometheusSource:
         known = await self._finder.find()
         nodes = sorted(map(_report_node, known.proxies), key=lambda node: node.name)
         return Measurement(sums, tuple(nodes), known.missing)
+
+    async def _ask(self, query: Query) -> Rows:
+        """Return the result of a query; one that is optional has none if it cannot be had."""
+        try:
+            return await self._client.query(query.text)
+        except TrafficUnavailableError:
+            if query.is_optional:
+                return ()
+            raise
 
     async def close(self) -> None:
         """Close the connections to Prometheus."""

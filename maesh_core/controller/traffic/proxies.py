@@ -27,8 +27,9 @@ MEMORY_BYTES = 64 * 1024 * 1024
 """Limit of all answers together that are in memory at once. One of them is decoded at a time, the smallest first."""
 ANSWER_BYTES = 8 * 1024 * 1024
 ANSWER_BYTES_EACH = 4 * 1024
+ANSWER_BYTES_EACH_SERVER = 1024
 """Limit of the answer of one proxy: as much as it needs without services, mostly for clients, and more for each service
-port. The answer of a proxy with 2,000 busy services is 6 MB."""
+port and each server. The answer of a proxy with 2,000 busy services of three servers each is 8 MB."""
 LIMIT_BYTES = 32 * 1024 * 1024
 """No answer is larger, whatever the number of services."""
 SIZE_STEP_BYTES = 1024 * 1024
@@ -68,7 +69,7 @@ class ProxySource:
     async def measure(self, scope: Scope) -> Measurement:
         """Ask all proxies; raises nothing."""
         known = await self._finder.find()
-        limit_bytes = choose_answer_limit(len(scope.services))
+        limit_bytes = choose_answer_limit(len(scope.services), len(scope.servers))
         asked = [each for each in known.proxies if each.is_active]
         first = sorted(asked[:PROXIES_LIMIT], key=lambda each: self._sizes.get(each.name, 0) // SIZE_STEP_BYTES)
         round_ = _Round(self._fetcher, TrafficSums(scope), limit_bytes=limit_bytes)
@@ -156,9 +157,9 @@ def _report_node(proxy: NodeReport, *, error: str = "", connections: int = 0, le
     )
 
 
-def choose_answer_limit(services: int) -> int:
-    """Choose the limit of one answer, in bytes, for so many service ports."""
-    return min(LIMIT_BYTES, ANSWER_BYTES + ANSWER_BYTES_EACH * services)
+def choose_answer_limit(services: int, servers: int) -> int:
+    """Choose the limit of one answer, in bytes, for so many service ports and servers."""
+    return min(LIMIT_BYTES, ANSWER_BYTES + ANSWER_BYTES_EACH * services + ANSWER_BYTES_EACH_SERVER * servers)
 
 
 def choose_concurrency(limit_bytes: int) -> int:

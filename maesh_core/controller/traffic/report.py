@@ -243,6 +243,7 @@ class ReportBuilder:
             node=pod.spec.node_name if pod else "",
             last=build_server_window(self._sums.last, name),
             total=build_server_window(self._sums.total, name),
+            is_set_aside=self._sums.total.count(metrics.ASIDE, name) > 0,
         )
 
     def _build_callers(self, key: str) -> Generator[None, None, tuple[EdgeTraffic, ...]]:

@@ -4,11 +4,11 @@ Takes the answers of proxies one by one; returns counts by metric and label. Ans
 invalid or above a limit does not count, and nothing raises. Does no I/O.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from maesh_core.controller.traffic.latency import BUCKETS, read_buckets, read_count
-from maesh_core.controller.traffic.wanted_metrics import COUNTERS, GAUGES, LABELS_BY_TYPE, LabelCheck, Scope
+from maesh_core.controller.traffic.latency import BOUNDS_S, BUCKETS, read_buckets, read_count
+from maesh_core.controller.traffic.wanted_metrics import COUNTERS, GAUGES, HISTOGRAMS, LABELS_BY_TYPE, LabelCheck, Scope
 from maesh_core.model.metrics import OTHER, Histogram, MetricFamily
 from maesh_core.model.traffic import ProxyTraffic
 
@@ -26,7 +26,7 @@ FREE_SHARE: Final = 50_000
 KNOWN_LIMIT: Final = 500_000
 """Limit of all other sums, whose labels are services, servers, destinations and codes. They take about 100 MB."""
 KNOWN_SHARE: Final = 250_000
-"""One proxy may add this many of them: so many has a proxy of 10,000 services with ten servers each."""
+"""One proxy may add this many of them: so many has a proxy of 10,000 services with two busy servers each."""
 
 STEP: Final = 1_000
 """Samples that are added without a pause, which takes a few milliseconds."""
@@ -34,7 +34,9 @@ STEP: Final = 1_000
 Labels: TypeAlias = tuple[str, ...]
 Sample: TypeAlias = float | Histogram
 CLIENT: Final = "client"
-_FREE_METRICS = frozenset(name for name, labels in COUNTERS.items() if labels[-1] in ("reason", CLIENT))
+_FREE_METRICS = frozenset(
+    name for name, labels in {**COUNTERS, **HISTOGRAMS}.items() if labels[-1] in ("reason", CLIENT)
+)
 """Metrics with a label whose values are counted as `other` above a limit; for others, the sample does not count."""
 _NONE: Final[Mapping[Labels, int]] = {}
 _NO_BUCKETS: Final = (0,) * BUCKETS
@@ -81,7 +83,7 @@ class Counts:
         self.free = 0
         self.known = 0
         self._sums: dict[str, dict[str, dict[Labels, int]]] = {}
-        self._buckets: dict[str, dict[str, list[int]]] = {}
+        self._buckets: dict[str, dict[str, dict[Labels, list[int]]]] = {}
 
     def __repr__(self) -> str:
         return f"<Counts {self.known + self.free} sums in {self.seconds:g} s>"
@@ -94,41 +96,51 @@ class Counts:
         """Return one sum; 0 if nothing was counted."""
         return self.find(metric, first).get(rest, 0)
 
-    def find_buckets(self, metric: str, first: str) -> Sequence[int]:
-        """Return the buckets of a histogram with this label."""
-        return self._buckets.get(metric, {}).get(first, _NO_BUCKETS)
+    def find_buckets(self, metric: str, first: str, *rest: str) -> Sequence[int]:
+        """Return the buckets of a histogram with these labels."""
+        return self._buckets.get(metric, {}).get(first, {}).get(rest, _NO_BUCKETS)
 
     def list_firsts(self, metric: str) -> Sequence[str]:
         """List the first labels of a metric, sorted."""
         return sorted(self._sums.get(metric, {}))
 
     def add(self, metric: str, labels: Labels, number: int, share: Share) -> bool:
-        """Add a number; return False if it is left out.
-
-        Above a limit, or a proxy's share of it, a number with new labels is added to `other` if the metric has that:
-        by class instead of code, so that there are at most nine.
-        """
+        """Add a number; return False if it is left out."""
         group = self._sums.setdefault(metric, {}).setdefault(labels[0], {})
-        rest = labels[1:]
-        if rest not in group:
-            name, is_free = (metric, labels[0]), metric in _FREE_METRICS
-            is_below = len(group) < GROUP_LIMIT and (self.free < FREE_LIMIT if is_free else self.known < KNOWN_LIMIT)
-            if is_below and share.has_room(name, is_free=is_free):
-                self.free += is_free
-                self.known += not is_free
-                share.note(name, is_free=is_free)
-            elif is_free:
-                rest = (*(f"{code[0]}xx" for code in rest[:-1]), OTHER)
-            else:
-                return False
+        rest = self._admit(metric, labels, group, share)
+        if rest is None:
+            return False
         group[rest] = group.get(rest, 0) + number
         return True
 
-    def add_buckets(self, metric: str, label: str, counts: Sequence[int]) -> None:
-        """Add the buckets of a histogram."""
-        sums = self._buckets.setdefault(metric, {}).setdefault(label, [0] * BUCKETS)
+    def add_buckets(self, metric: str, labels: Labels, counts: Sequence[int], share: Share) -> bool:
+        """Add the buckets of a histogram; return False if they are left out."""
+        group = self._buckets.setdefault(metric, {}).setdefault(labels[0], {})
+        rest = self._admit(metric, labels, group, share)
+        if rest is None:
+            return False
+        sums = group.setdefault(rest, [0] * BUCKETS)
         for index, count in enumerate(counts):
             sums[index] += count
+        return True
+
+    def _admit(self, metric: str, labels: Labels, group: Collection[Labels], share: Share) -> Labels | None:
+        """Return the labels by which to add within a group; None if there is no room for new ones.
+
+        Above a limit, or a proxy's share of it, new labels are those of `other` if the metric has that: by class
+        instead of code, so that there are at most nine.
+        """
+        rest = labels[1:]
+        if rest in group:
+            return rest
+        name, is_free = (metric, labels[0]), metric in _FREE_METRICS
+        is_below = len(group) < GROUP_LIMIT and (self.free < FREE_LIMIT if is_free else self.known < KNOWN_LIMIT)
+        if is_below and share.has_room(name, is_free=is_free):
+            self.free += is_free
+            self.known += not is_free
+            share.note(name, is_free=is_free)
+            return rest
+        return (*(f"{code[0]}xx" for code in rest[:-1]), OTHER) if is_free else None
 
 
 class TrafficSums:
@@ -222,12 +234,14 @@ class _Addition:
         buckets = read_buckets(value)
         if buckets is None:
             return False
-        self._total.add_buckets(name, key[0], buckets)
         if last is not None:
             earlier = read_buckets(before) or _NO_BUCKETS
             grown = [now - then for now, then in zip(buckets, earlier, strict=True)]
-            last.add_buckets(name, key[0], buckets if min(grown) < 0 else grown)
-        return True
+            if min(grown) < 0:  # it counts from 0 again after a restart
+                grown = [0] * BUCKETS if CLIENT in HISTOGRAMS[name] else buckets
+            if any(grown):
+                last.add_buckets(name, key, grown, self._last_share)
+        return self._total.add_buckets(name, key, buckets, self._total_share)
 
     def _build_pick(self, wanted: Labels, labels: Labels) -> Callable[[Labels], Labels | None]:
         """Build a function that picks the wanted labels from a sample's, or returns None if one is invalid."""
@@ -267,9 +281,28 @@ def _follow_folded(family: MetricFamily, old: dict[Labels, Sample]) -> Generator
             yield
         if len(labels) != len(family.labels) or labels[index] == OTHER:
             continue
-        left = read_count(now.get(labels)) or 0
-        folded = (read_count(old[labels]) or 0) - left
-        if folded > 0:
-            other = (*labels[:index], OTHER, *labels[index + 1 :])
-            old[labels] = left
-            old[other] = (read_count(old.get(other)) or 0) + folded
+        other = (*labels[:index], OTHER, *labels[index + 1 :])
+        fold = _fold_buckets if family.type == "histogram" else _fold_number
+        folded = fold(old[labels], now.get(labels), old.get(other))
+        if folded is not None:
+            old[labels], old[other] = folded
+
+
+def _fold_number(before: Sample, now: Sample | None, others: Sample | None) -> tuple[Sample, Sample] | None:
+    """Return what a client and the others had counted, as if the client had been counted as now; None if it has grown.
+
+    `now` and `others` are None for what was not counted.
+    """
+    left = read_count(now) or 0
+    folded = (read_count(before) or 0) - left
+    return (left, (read_count(others) or 0) + folded) if folded > 0 else None
+
+
+def _fold_buckets(before: Sample, now: Sample | None, others: Sample | None) -> tuple[Sample, Sample] | None:
+    """Do the same for histograms."""
+    left = read_buckets(now) or _NO_BUCKETS
+    folded = [then - rest for then, rest in zip(read_buckets(before) or _NO_BUCKETS, left, strict=True)]
+    if min(folded) < 0 or not any(folded):
+        return None
+    sums = [one + other for one, other in zip(folded, read_buckets(others) or _NO_BUCKETS, strict=True)]
+    return Histogram(BOUNDS_S, left, 0.0), Histogram(BOUNDS_S, sums, 0.0)

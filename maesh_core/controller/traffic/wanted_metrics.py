@@ -30,10 +30,17 @@ DURATIONS: Final = "maesh_service_request_duration_seconds"
 UPSTREAM_DURATIONS: Final = "maesh_service_upstream_duration_seconds"
 BRANCHES: Final = "maesh_branch_requests"
 BRANCH_FAILURES: Final = "maesh_branch_failures"
+BRANCH_DURATIONS: Final = "maesh_branch_request_duration_seconds"
 ATTEMPTS: Final = "maesh_server_attempts"
+SERVER_RESPONSES: Final = "maesh_server_responses"
+SERVER_DURATIONS: Final = "maesh_server_attempt_duration_seconds"
+SERVER_RECEIVED_BYTES: Final = "maesh_server_request_bytes"
+SERVER_SENT_BYTES: Final = "maesh_server_response_bytes"
+ASIDE: Final = "maesh_server_aside"
 FAILED_RESPONSES: Final = "maesh_server_failed_responses"
 EDGES: Final = "maesh_edge_requests"
 EDGE_FAILURES: Final = "maesh_edge_failures"
+EDGE_DURATIONS: Final = "maesh_edge_request_duration_seconds"
 EDGE_DENIALS: Final = "maesh_edge_denied"
 EDGE_CONNECTIONS: Final = "maesh_edge_connections"
 EDGE_PATHS: Final = "maesh_edge_paths"
@@ -63,7 +70,8 @@ COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     BRANCHES: ("service", "destination", "code"),
     BRANCH_FAILURES: ("service", "destination"),
     ATTEMPTS: ("server", "outcome"),
-    FAILED_RESPONSES: ("server",),
+    SERVER_RESPONSES: ("server", "code"),
+    **dict.fromkeys((FAILED_RESPONSES, SERVER_RECEIVED_BYTES, SERVER_SENT_BYTES), ("server",)),
     EDGES: ("service", "client"),
     EDGE_FAILURES: ("service", "client"),
     EDGE_DENIALS: ("service", "client"),
@@ -93,8 +101,20 @@ COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
 }
 """The counters, and the labels by which they are summed, in the order of the sums' keys."""
-HISTOGRAMS: Final[Mapping[str, tuple[str, ...]]] = {DURATIONS: ("service",), UPSTREAM_DURATIONS: ("service",)}
-GAUGES: Final[Mapping[str, tuple[str, ...]]] = {BREAKERS: ("service",), HTTP_CONNECTIONS: ("side",)}
+HISTOGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    DURATIONS: ("service",),
+    UPSTREAM_DURATIONS: ("service",),
+    BRANCH_DURATIONS: ("service", "destination"),
+    SERVER_DURATIONS: ("server",),
+    EDGE_DURATIONS: ("service", "client"),
+}
+FINE_HISTOGRAMS: Final = frozenset({SERVER_DURATIONS, EDGE_DURATIONS})
+"""Those that proxies may leave out."""
+GAUGES: Final[Mapping[str, tuple[str, ...]]] = {
+    BREAKERS: ("service",),
+    ASIDE: ("server",),
+    HTTP_CONNECTIONS: ("side",),
+}
 
 LABELS_BY_TYPE: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "counter": COUNTERS,

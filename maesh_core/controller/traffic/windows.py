@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from maesh_core.controller.traffic import wanted_metrics as metrics
-from maesh_core.controller.traffic.latency import build_latency
+from maesh_core.controller.traffic.latency import BUCKETS, build_latency
 from maesh_core.controller.traffic.sums import Counts, Labels
 from maesh_core.model.traffic import TunnelCounts, Window
 from maesh_core.model.transport import CLEAR, ENCRYPTED
@@ -96,21 +96,32 @@ def build_branch_window(counts: Counts, key: str, destination: str) -> Window:
     found = counts.find(metrics.BRANCHES, key)
     codes = {code: number for (name, code), number in sorted(found.items()) if name == destination and number}
     failures = counts.count(metrics.BRANCH_FAILURES, key, destination)
-    return build_plain_window(counts.seconds, sum(codes.values()), failures, codes=codes)
+    window = build_plain_window(counts.seconds, sum(codes.values()), failures, codes=codes)
+    total = build_latency(counts.find_buckets(metrics.BRANCH_DURATIONS, key, destination))
+    return msgspec.structs.replace(window, total=total)
 
 
 def build_server_window(counts: Counts, server: str) -> Window:
-    """Build the window of a server: its attempts are the requests. Those without a response have failed too."""
+    """Build the window of a server: its attempts are the requests. Those without a response have failed too.
+
+    Its durations are those until the head of a response. Proxies of earlier versions count no responses by code.
+    """
     outcomes = _sum_by(counts.find(metrics.ATTEMPTS, server), 0)
     failures, errors = outcomes.get("failure", 0), outcomes.get("error", 0)
     failed_later = counts.count(metrics.FAILED_RESPONSES, server)
     reasons = {NO_RESPONSE: failures, FAILED_LATER: failed_later}
-    return build_plain_window(
+    window = build_plain_window(
         counts.seconds,
         sum(outcomes.values()),
         failures + errors + failed_later,
-        codes={"5xx": errors} if errors else {},
+        codes=_sum_by(counts.find(metrics.SERVER_RESPONSES, server), 0) or ({"5xx": errors} if errors else {}),
         reasons={reason: number for reason, number in reasons.items() if number},
+    )
+    return msgspec.structs.replace(
+        window,
+        upstream=build_latency(counts.find_buckets(metrics.SERVER_DURATIONS, server)),
+        received_bytes=counts.count(metrics.SERVER_RECEIVED_BYTES, server),
+        sent_bytes=counts.count(metrics.SERVER_SENT_BYTES, server),
     )
 
 
@@ -118,6 +129,7 @@ def build_edge_window(counts: Counts, service: str, clients: Iterable[str]) -> W
     """Build the window of some clients of a service port."""
     requests = failures = denied = connections = 0
     paths: Counter[str] = Counter()
+    buckets = [0] * BUCKETS
     for client in clients:
         requests += counts.count(metrics.EDGES, service, client)
         failures += counts.count(metrics.EDGE_FAILURES, service, client)
@@ -125,8 +137,10 @@ def build_edge_window(counts: Counts, service: str, clients: Iterable[str]) -> W
         connections += counts.count(metrics.EDGE_CONNECTIONS, service, client)
         for path in (CLEAR, ENCRYPTED):
             paths[path] += counts.count(metrics.EDGE_PATHS, service, client, path)
+        for index, count in enumerate(counts.find_buckets(metrics.EDGE_DURATIONS, service, client)):
+            buckets[index] += count
     window = build_plain_window(counts.seconds, requests, failures, denied=denied, connections=connections)
-    return msgspec.structs.replace(window, paths=dict(+paths)) if any(paths.values()) else window
+    return msgspec.structs.replace(window, paths=dict(+paths), total=build_latency(buckets))
 
 
 def build_tunnel_counts(counts: Counts) -> TunnelCounts:

@@ -23,6 +23,7 @@ from maesh_core.proxy.http.tls import UpstreamTls
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.slots import Slots
+from maesh_core.proxy.network.time_limits import TimeLimits
 from maesh_core.proxy.observers import Observers
 from maesh_core.proxy.transport.paths import Paths
 from maesh_core.settings import CarryingSettings
@@ -102,6 +103,35 @@ class PeerWatch(Protocol):
         """Stop watching all transports."""
 
 
+class LimitedExchange(Protocol):
+    """An exchange with a time-out."""
+
+    def on_exchange_limit(self) -> None:
+        """End because the time-out of the exchange is over."""
+
+
+class LimitedAttempt(Protocol):
+    """An attempt with time-outs: until the head of its response, and until its end."""
+
+    def on_head_limit(self) -> None:
+        """Fail because there is no response head in time."""
+
+    def on_total_limit(self) -> None:
+        """Fail or cut the response, because it is not complete in time."""
+
+
+def _end_exchange(exchange: LimitedExchange) -> None:
+    exchange.on_exchange_limit()
+
+
+def _end_head(attempt: LimitedAttempt) -> None:
+    attempt.on_head_limit()
+
+
+def _end_total(attempt: LimitedAttempt) -> None:
+    attempt.on_total_limit()
+
+
 class Environment:
     """The shared state of one handler. Create it inside a running event loop."""
 
@@ -117,7 +147,9 @@ class Environment:
         "collected",
         "copies",
         "entrypoint_counters",
+        "exchange_limits",
         "failures",
+        "head_limits",
         "head_readers",
         "health",
         "idle_timeout",
@@ -134,6 +166,7 @@ class Environment:
         "settings",
         "slots",
         "tls",
+        "total_limits",
         "tunnels",
         "upstreams",
         "wall_offset_s",
@@ -165,6 +198,9 @@ class Environment:
         self.last_outcome: RecordOutcome | None = None
         """That of the last record: most records have the same one."""
         """Seconds to add to the clock's time to get the Unix time."""
+        self.exchange_limits = TimeLimits(_end_exchange, self.read_time)
+        self.head_limits = TimeLimits(_end_head, self.read_time)
+        self.total_limits = TimeLimits(_end_total, self.read_time)
         self.health = build_passive_health(settings, self.clock)
         self.tls = UpstreamTls(
             root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify, offers_http2=settings.http2
@@ -193,6 +229,10 @@ class Environment:
             f"<Environment clients={len(self.clients)} upstreams={len(self.upstreams)}"
             f" tunnels={len(self.tunnels)} draining={self.is_draining}>"
         )
+
+    def read_time(self) -> float:
+        """Read the time of the event loop, in seconds."""
+        return self.clock_time()
 
     @property
     def requests(self) -> int:

@@ -124,6 +124,7 @@ class Route:
         "rules",
         "service",
         "sides",
+        "skip_count",
         "skips_request",
     )
 
@@ -165,6 +166,7 @@ class Route:
         has_plugin = has_chooser(balancer)
         self.is_chained = bool(chain.depth) or has_plugin
         self.skips_request = chain.skips_request if not has_plugin else None
+        self.skip_count = chain.skip_count if not has_plugin else None
         self.is_plain = not (self.is_chained or self.has_choice)
         self.division = balancer if isinstance(balancer, Division) else None
         self.is_split = bool(branches) or self.division is not None or self.destination != service

@@ -21,6 +21,12 @@ FEW_EVENTS: Final = 8
 arrived by then, and a turn of the loop costs more than a poll."""
 POLLS_IN_A_TURN: Final = 4
 """Polls in one turn of the loop, which limits how long other work waits."""
+MISSES_LIMIT: Final = 16
+"""Further polls without an event, after which a turn has only one poll: few requests are in progress."""
+GAIN: Final = 4
+"""Misses that one further poll with events outweighs."""
+PROBE_TURNS: Final = 16
+"""Turns with one poll before a further one is tried again."""
 
 _logger = logging.getLogger(__name__)
 
@@ -28,7 +34,7 @@ _logger = logging.getLogger(__name__)
 class EdgePoller:
     """Calls watchers when events of their descriptors occur. Create, use and close it in the event loop's thread."""
 
-    __slots__ = ("_epoll", "_finishing", "_forgotten", "_later", "_loop", "_watchers")
+    __slots__ = ("_epoll", "_finishing", "_forgotten", "_later", "_loop", "_misses", "_single_turns", "_watchers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -38,6 +44,9 @@ class EdgePoller:
         self._finishing: list[Callable[[], None]] = []
         self._forgotten: set[int] = set()
         """Descriptors forgotten since the current events were read: their numbers may have been reused."""
+        self._misses = 0
+        self._single_turns = 0
+        """Turns that still have only one poll."""
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def __repr__(self) -> str:
@@ -87,8 +96,12 @@ class EdgePoller:
 
     def _on_ready(self) -> None:
         poll, watchers, forgotten, finishing = self._epoll.poll, self._watchers, self._forgotten, self._finishing
-        for _ in range(POLLS_IN_A_TURN):
+        for number in range(POLLS_IN_A_TURN):
+            if number and not self._is_worth_polling():
+                return
             ready = poll(0, ROUND_LIMIT)
+            if number:
+                self._note_further_poll(has_events=bool(ready))
             if not ready:
                 return
             forgotten.clear()
@@ -103,6 +116,21 @@ class EdgePoller:
                 self._do(finishing.pop())
             if len(ready) > FEW_EVENTS or self._epoll.closed:
                 return
+
+    def _is_worth_polling(self) -> bool:
+        """Whether a further poll in this turn is likely to find events."""
+        if self._single_turns:
+            self._single_turns -= 1
+            return False
+        return True
+
+    def _note_further_poll(self, *, has_events: bool) -> None:
+        if has_events:
+            self._misses = max(0, self._misses - GAIN)
+        elif self._misses < MISSES_LIMIT:
+            self._misses += 1
+        else:
+            self._single_turns = PROBE_TURNS
 
     def _go_on(self) -> None:
         later, self._later = self._later, []

@@ -56,6 +56,8 @@ from maesh_core.proxy.tunnel.limits import (
 )
 from maesh_core.proxy.tunnel.output import Channel
 
+COPIED_READ_BYTES: Final = 4096
+"""Smaller reads are parsed from a copy: indexing and slicing `bytes` is several times faster than a shared buffer."""
 _PING: Final = b"maesh\0\0\0"
 
 _logger = logging.getLogger(__name__)
@@ -222,26 +224,28 @@ class TunnelConnection(ControlFrames):
 
     def _read_frames(self, size: int) -> int:
         """Handle frames; return where the rest starts."""
-        data, view = self.environment.plain, self.environment.plain_view
+        view = self.environment.plain_view
         at, left = self._read_preface(size), TURN_FRAMES
         if at < 0:
             return 0
+        copy = bytes(view[:size]) if size <= COPIED_READ_BYTES else b""
         while size - at >= FRAME_HEADER_BYTES and not self.is_ended:
-            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            start = at + FRAME_HEADER_BYTES
+            head, first = (copy, at) if copy else (bytes(view[at:start]), 0)
+            length = head[first] << 16 | head[first + 1] << 8 | head[first + 2]
             if length > FRAME_LIMIT_BYTES:
                 raise Http2ConnectionError(FRAME_SIZE_ERROR, "a frame is larger than the limit")
-            start = at + FRAME_HEADER_BYTES
             end = start + length
             if end > size or left <= 0:
                 break
-            kind, flags = data[at + 3], data[at + 4]
-            stream_id = (data[at + 5] & 0x7F) << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8]
+            kind, flags = head[first + 3], head[first + 4]
+            stream_id = (head[first + 5] & 0x7F) << 24 | head[first + 6] << 16 | head[first + 7] << 8 | head[first + 8]
             left -= 1
             at = end
             if self._block is not None and (kind != CONTINUATION or stream_id != self._block_stream_id):
                 raise Http2ConnectionError(PROTOCOL_ERROR, "a header block is not followed by its CONTINUATION")
             if kind == DATA and self.has_settings:
-                self._read_data(flags, stream_id, view, start, end)
+                self._read_data(flags, stream_id, copy[start:end] if copy else view[start:end])
             elif not self.has_settings and (kind != SETTINGS or flags & ACK):
                 raise Http2ConnectionError(PROTOCOL_ERROR, "the first frame is not SETTINGS")
             elif kind == WINDOW_UPDATE:
@@ -260,8 +264,8 @@ class TunnelConnection(ControlFrames):
 
     # --- DATA
 
-    def _read_data(self, flags: int, stream_id: int, view: memoryview, start: int, end: int) -> None:
-        flow_bytes = end - start
+    def _read_data(self, flags: int, stream_id: int, data: bytes | memoryview) -> None:
+        flow_bytes = len(data)
         self._receive_window -= flow_bytes
         if self._receive_window < 0:
             raise Http2ConnectionError(FLOW_CONTROL_ERROR, "the connection's window was exceeded")
@@ -271,9 +275,10 @@ class TunnelConnection(ControlFrames):
             self._receive_window += self._owed
             self._owed = 0
         if flags & PADDED:
-            start, end = cut_padding(view, start, end)
+            start, end = cut_padding(data, 0, flow_bytes)
+            data = data[start:end]
         is_end = bool(flags & END_STREAM)
-        if start == end and not is_end:
+        if not data and not is_end:
             self._count_control()
         stream = self.streams.get(stream_id)
         if stream is None:
@@ -282,7 +287,7 @@ class TunnelConnection(ControlFrames):
         if stream.has_ended_remotely:
             raise Http2ConnectionError(STREAM_CLOSED, "a frame of a closed stream")
         try:
-            stream.receive(view[start:end], flow_bytes, is_end=is_end)
+            stream.receive(data, flow_bytes, is_end=is_end)
         except StreamError as error:
             self._fail_stream(stream, error.code)
 

@@ -86,8 +86,8 @@ class OutgoingLink(TunnelLink):
 
     def on_secured(self, tls: TlsSocket) -> TunnelConnection:
         """Check that the other side is the node that is meant, and begin. Raises PeerRefusedError."""
-        check_session(tls.object)
-        check_identity(tls.object, self.peer.identity, self.peer.revoked)
+        certificate = check_session(tls.object)
+        check_identity(certificate, self.peer.identity, self.peer.revoked)
         connection = OutgoingConnection(self.environment, self._owner)
         connection.begin(self)
         return connection

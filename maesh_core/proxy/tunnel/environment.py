@@ -28,11 +28,12 @@ class Flushable(Protocol):
 class Flusher:
     """Sends what connections have written: after the current events of the poller, or at the end of the turn."""
 
-    __slots__ = ("_is_scheduled", "_is_serving", "_loop", "_node", "_waiting")
+    __slots__ = ("_end", "_is_scheduled", "_is_serving", "_loop", "_sockets", "_waiting")
 
     def __init__(self, node: Node, loop: asyncio.AbstractEventLoop) -> None:
-        self._node = node
+        self._sockets = node.sockets
         self._loop = loop
+        self._end = self._end_events
         self._waiting: list[Flushable] = []
         self._is_scheduled = False
         self._is_serving = False
@@ -44,7 +45,7 @@ class Flusher:
         """Send after the poller's current events; every watcher of the poller calls this first."""
         if not self._is_serving:
             self._is_serving = True
-            self._node.sockets.finish(self._end_events)
+            self._sockets.finish(self._end)
 
     def queue(self, connection: Flushable) -> None:
         """Call the connection's `flush` soon; it must not be queued already."""
@@ -68,7 +69,19 @@ class Flusher:
 class TunnelEnvironment:
     """The shared state of one worker's tunnels."""
 
-    __slots__ = ("cipher", "clock", "counters", "flusher", "loop", "node", "plain", "plain_view", "scratch", "sockets")
+    __slots__ = (
+        "cipher",
+        "clock",
+        "counters",
+        "flusher",
+        "loop",
+        "node",
+        "plain",
+        "plain_view",
+        "scratch",
+        "scratch_payload",
+        "sockets",
+    )
 
     def __init__(self, node: Node, loop: asyncio.AbstractEventLoop) -> None:
         self.node = node
@@ -84,6 +97,7 @@ class TunnelEnvironment:
         self.plain_view = memoryview(self.plain)
         self.scratch = memoryview(bytearray(FRAME_HEADER_BYTES + FRAME_LIMIT_BYTES))
         """One frame whose payload is read from a pod's socket."""
+        self.scratch_payload = self.scratch[FRAME_HEADER_BYTES:]
 
     def __repr__(self) -> str:
         return f"<TunnelEnvironment {self.counters!r}>"

@@ -107,7 +107,7 @@ class TunnelLink(Channel):
             if events & _READABLE or tls.unsent_bytes:
                 self._queue_shaking()
         else:
-            if events & (select.EPOLLOUT | GONE) and tls.unsent_bytes:
+            if tls.is_blocked and events & (select.EPOLLOUT | GONE):
                 self._on_writable(tls, self.connection)
             if events & _READABLE:
                 self._read()
@@ -217,7 +217,7 @@ class TunnelLink(Channel):
                 self._barren_bytes = 0
                 connection.received_at = self.environment.clock.now
                 self._process(connection, end)
-            if self._has_ended() or end == start or connection.has_kept_frames():
+            if self._has_ended() or end == start or not tls.has_more or connection.has_kept_frames():
                 break
         if failure:
             self.lose(failure if self.is_established or failure != "tls" else "rejected")

@@ -7,7 +7,6 @@ address, so that connections that never finish one cannot keep nodes out for lon
 import logging
 import socket
 import ssl
-from typing import Any
 
 from maesh_core.proxy.tcp.listener import TcpListener
 from maesh_core.proxy.tunnel.connection import TunnelConnection
@@ -44,9 +43,8 @@ class IncomingLink(TunnelLink):
 
     def on_secured(self, tls: TlsSocket) -> TunnelConnection:
         """Find out which node this is, and begin. Raises PeerRefusedError."""
-        check_session(tls.object)
+        certificate = check_session(tls.object)
         receiver = self._doors.receiver
-        certificate: Any = tls.object.getpeercert()
         try:
             node = receiver.rules.find_identity(certificate, self.address)
         except Exception as error:  # fail closed

@@ -96,7 +96,7 @@ class OutgoingStream(StreamTransport):
         self._opening = None
         opening.on_opened(self)
 
-    def on_data(self, data: memoryview) -> None:
+    def on_data(self, data: bytes | memoryview) -> None:
         """Pass data on; there is none before the answer. Raises StreamError."""
         if self._opening is not None:
             raise StreamError(PROTOCOL_ERROR, "data before the answer")

@@ -125,11 +125,14 @@ class ConnectionOutput(StreamOutput):
 
     def put_data(self, stream: TunnelStream, data: bytes | memoryview, limit: int) -> int:
         """Send data as far as the windows, the limit and the socket allow; return the number of bytes."""
-        total = len(data)
-        size = min(total, stream.send_window, self.send_window, limit)
+        size = len(data)
+        window = stream.send_window if stream.send_window < self.send_window else self.send_window
+        fits = size <= window and size <= limit
+        if not fits:
+            size = min(window, limit)
         if size <= 0 or self.is_write_paused:
             return 0
-        if size == total and size <= self.frame_limit and self._out_bytes + size <= BATCH_BYTES:
+        if fits and size <= self.frame_limit and self._out_bytes + size <= BATCH_BYTES:
             self._out.append(render_frame_header(size, DATA, 0, stream.stream_id))
             self._out.append(data)
             self._out_bytes += size + FRAME_HEADER_BYTES
@@ -155,12 +158,14 @@ class ConnectionOutput(StreamOutput):
 
     def put_scratch(self, stream: TunnelStream, size: int) -> None:
         """Send a frame whose payload is in the environment's scratch buffer, within the windows."""
-        frame = self.environment.scratch[: FRAME_HEADER_BYTES + size]
-        frame[:FRAME_HEADER_BYTES] = render_frame_header(size, DATA, 0, stream.stream_id)
+        header = render_frame_header(size, DATA, 0, stream.stream_id)
         channel = self.channel
         if size < COPIED_BYTES or channel is None:
-            self._out.append(bytes(frame))
+            self._out.append(header)
+            self._out.append(bytes(self.environment.scratch_payload[:size]))
         else:
+            frame = self.environment.scratch[: FRAME_HEADER_BYTES + size]
+            frame[:FRAME_HEADER_BYTES] = header
             self._encrypt(channel)
             channel.write(frame)
         self._out_bytes += size + FRAME_HEADER_BYTES

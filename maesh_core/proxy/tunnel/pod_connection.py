@@ -16,7 +16,7 @@ from typing import Final
 from maesh_core.plugin_system.transports import Delivery, Refusal
 from maesh_core.proxy.http.http2.errors import StreamError
 from maesh_core.proxy.http.http2.fields import Fields
-from maesh_core.proxy.http.http2.frames import CANCEL, FRAME_HEADER_BYTES, NO_ERROR, PROTOCOL_ERROR
+from maesh_core.proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR
 from maesh_core.proxy.network.edges import EDGES, GONE
 from maesh_core.proxy.tunnel.counters import INCOMING
 from maesh_core.proxy.tunnel.limits import CLOSING_PODS_LIMIT, POD_READS, STREAM_WINDOW_BYTES
@@ -147,13 +147,13 @@ class PodStream(TunnelStream):
         sock = self._socket
         if sock is None or not self._is_readable or self.has_ended_locally or self.is_gone:
             return False
-        connection, scratch = self.connection, self._receiver.environment.scratch
+        connection, payload = self.connection, self._receiver.environment.scratch_payload
         for _ in range(POD_READS):
             size = min(self.send_window, connection.send_window, connection.frame_limit, limit)
             if size <= 0 or connection.is_write_paused:
                 break
             try:
-                count = sock.recv_into(scratch[FRAME_HEADER_BYTES : FRAME_HEADER_BYTES + size])
+                count = sock.recv_into(payload, size)
             except BlockingIOError:
                 self._is_readable = False
                 return False
@@ -222,7 +222,7 @@ class PodStream(TunnelStream):
         """Refuse further header lists: a stream of CONNECT has none."""
         raise StreamError(PROTOCOL_ERROR, "a further header list")
 
-    def on_data(self, data: memoryview) -> None:
+    def on_data(self, data: bytes | memoryview) -> None:
         """Write to the pod, and keep what it does not accept. Raises StreamError before the answer."""
         sock = self._socket
         if self._has_failed:

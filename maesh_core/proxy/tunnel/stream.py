@@ -105,7 +105,7 @@ class TunnelStream:
         """Handle a header list after that which opened the stream. Raises StreamError."""
 
     @abstractmethod
-    def on_data(self, data: memoryview) -> None:
+    def on_data(self, data: bytes | memoryview) -> None:
         """Handle data, which is only valid during the call; `credit` it when it has been passed on."""
 
     @abstractmethod
@@ -171,7 +171,7 @@ class TunnelStream:
 
     # --- receiving
 
-    def receive(self, data: memoryview, flow_bytes: int, *, is_end: bool) -> None:
+    def receive(self, data: bytes | memoryview, flow_bytes: int, *, is_end: bool) -> None:
         """Process a DATA frame; `flow_bytes` includes padding. Raises StreamError."""
         if flow_bytes > self.receive_window:
             raise StreamError(FLOW_CONTROL_ERROR, "the stream's window was exceeded")

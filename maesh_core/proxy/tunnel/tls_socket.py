@@ -24,11 +24,15 @@ class TlsSocket:
     __slots__ = (
         "_environment",
         "_incoming",
+        "_is_at_end",
         "_outgoing",
+        "_read_plain",
         "_sent",
         "_unsent",
+        "_write_plain",
         "decrypted_to",
         "has_ended",
+        "has_more",
         "object",
         "sock",
     )
@@ -47,9 +51,14 @@ class TlsSocket:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.object = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, session=session)
+        connection: Any = getattr(self.object, "_sslobj", self.object)  # without the layer of Python between
+        self._read_plain = connection.read
+        self._write_plain = connection.write
         self._unsent: Any = b""
         self._sent = 0
+        self._is_at_end = False
         self.decrypted_to = 0
+        self.has_more = False
         self.has_ended = False
         """Whether the peer has said that it sends no more (close_notify)."""
 
@@ -79,22 +88,27 @@ class TlsSocket:
             self._incoming.write(cipher[:count])
         else:
             self._incoming.write_eof()
+            self._is_at_end = True
         return count
 
     def decrypt(self, start: int) -> int:
         """Decrypt what was fed into the environment's `plain` from `start`; return where it ends.
 
-        Stops when the buffer is full. Sets `has_ended` at the peer's close_notify. If it raises, `decrypted_to` is
-        where the bytes before the error end.
+        Stops when the buffer is full, and `has_more` is set then. Sets `has_ended` at the peer's close_notify. If it
+        raises, `decrypted_to` is where the bytes before the error end.
         """
         self.decrypted_to = at = start
+        self.has_more = False
         view = self._environment.plain_view
         limit = len(view) - RECORD_BYTES
-        read: Any = self.object.read  # with a buffer it returns a number
+        read = self._read_plain  # with a buffer it returns a number
         incoming = self._incoming
         try:
-            while at <= limit and (incoming.pending or incoming.eof):
-                count: int = read(READ_BYTES, view[at:])
+            while incoming.pending or self._is_at_end:
+                if at > limit:
+                    self.has_more = True
+                    break
+                count: int = read(READ_BYTES, view[at:] if at else view)
                 if count == 0:
                     self.has_ended = True
                     break
@@ -106,15 +120,21 @@ class TlsSocket:
     # --- writing
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether the socket has not accepted everything at the last flush."""
+        return len(self._unsent) > 0
+
+    @property
     def unsent_bytes(self) -> int:
         """Encrypted bytes that the socket has not accepted."""
         return len(self._unsent) - self._sent + self._outgoing.pending
 
     def write(self, data: bytes | memoryview) -> None:
         """Encrypt bytes, to be sent by `flush`."""
-        written = self.object.write(data)
+        write = self._write_plain
+        written: int = write(data)
         while written < len(data):
-            written += self.object.write(memoryview(data)[written:])
+            written += write(memoryview(data)[written:])
 
     def flush(self) -> None:
         """Send as much as the socket accepts."""

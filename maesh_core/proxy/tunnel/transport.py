@@ -89,12 +89,13 @@ class StreamTransport(TunnelStream):
         """Refuse further header lists: a stream of CONNECT has none."""
         raise StreamError(PROTOCOL_ERROR, "a further header list")
 
-    def on_data(self, data: memoryview) -> None:
+    def on_data(self, data: bytes | memoryview) -> None:
         """Pass data on, or keep it while reading is paused."""
+        received = data if isinstance(data, bytes) else bytes(data)
         if self._is_reading_paused or self._is_delivering:
-            self._held.append(bytes(data))
+            self._held.append(received)
         else:
-            self._deliver(bytes(data))
+            self._deliver(received)
 
     def on_end(self) -> None:
         """Report the end of what the peer sends, after its data."""

@@ -10,6 +10,7 @@ from maesh_core.plugin import (
     ACCOUNTS,
     MiddlewareBuilder,
     OptionalSection,
+    PolicyChecker,
     ServiceNode,
     SourceKind,
     Stage,
@@ -88,6 +89,13 @@ class ControllerHalf:
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
         """Return the only builder of this plugin."""
         return [ConcurrencyBuilder(self._settings)]
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return what `maesh check` reports about limits."""
+        from maesh_concurrency.policy import ConcurrencyPolicyChecker  # only for this command
+
+        return [ConcurrencyPolicyChecker()]
 
     @hookimpl
     def maesh_optional_sections(self) -> Sequence[OptionalSection]:

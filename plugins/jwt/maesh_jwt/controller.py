@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from maesh_core.plugin import SourceKind, hookimpl
+from maesh_core.plugin import PolicyChecker, SourceKind, hookimpl
 from maesh_jwt import JwtSettings
 
 _match_claim: Final = re.compile(r"[A-Za-z0-9_:/.#-]{1,256}").fullmatch
@@ -26,6 +26,13 @@ class ControllerHalf:
 
     def __init__(self, settings: JwtSettings) -> None:
         self._settings = settings
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return what `maesh check` reports about claims."""
+        from maesh_jwt.policy import ClaimPolicyChecker  # only for this command
+
+        return [ClaimPolicyChecker(self._settings)]
 
     @hookimpl
     def maesh_source_kinds(self) -> Sequence[SourceKind]:

@@ -13,6 +13,7 @@ from maesh_core.plugin import (
     ControllerNode,
     MiddlewareBuilder,
     OptionalSection,
+    PolicyChecker,
     PositiveDuration,
     ServiceNode,
     SourceKind,
@@ -140,11 +141,19 @@ class ControllerHalf:
 
     def __init__(self, settings: RateLimitSettings) -> None:
         self._settings = settings
+        self._builder = RateLimitBuilder(settings)
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
         """Return the only builder of this plugin."""
-        return [RateLimitBuilder(self._settings)]
+        return [self._builder]
+
+    @hookimpl
+    def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:
+        """Return what `maesh check` reports about limits."""
+        from maesh_ratelimit.policy import LimitPolicyChecker  # only for this command
+
+        return [LimitPolicyChecker(self._builder, self._settings)]
 
     @hookimpl
     def maesh_api_pages(self, controller: ControllerNode) -> Sequence[ApiPage]:

@@ -224,6 +224,12 @@ endpoints: [{addresses: [10.0.0.1]}]
     "MSH607": Case(WEB + write_route(f"{{filters: [{{type: Foo}}], backendRefs: [{TO_WEB}]}}"), line=20),
     "MSH608": Case(WEB + write_route(f"{{matches: [{{path: {{value: a}}}}], backendRefs: [{TO_WEB}]}}"), line=20),
     "MSH609": Case(WEB + write_route(f"{{backendRefs: [{TO_WEB}]}}", more="\n  hostnames: [a.example]")),
+    "MSH218": Case(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: out, namespace: shop}\n"
+        "spec: {type: ExternalName, externalName: api.example.com, ports: [{port: 443}]}\n",
+        line=4,
+        subject="Service out@shop",
+    ),
     "MSH701": Case(
         "apiVersion: v1\nkind: Service\nmetadata: {name: out, namespace: shop}\n"
         "spec: {type: ExternalName, externalName: api.example.org, ports: [{port: 443}]}\n",
@@ -246,6 +252,24 @@ endpoints: [{addresses: [api.example.org]}]
 """,
         EGRESS,
         subject="EndpointSlice out-1@shop",
+    ),
+    "MSH801": Case(write_service('maesh.containo.us/ratelimit-period: "1s"'), line=4, subject="Service web@shop"),
+    "MSH802": Case(
+        write_service('maesh.containo.us/ratelimit-average: "5", maesh.containo.us/ratelimit-source: account')
+    ),
+    "MSH803": Case(write_service('maesh.containo.us/ratelimit-average: "5", maesh.containo.us/ratelimit-store: redis')),
+    "MSH804": Case(
+        write_service("maesh.containo.us/ratelimit-limits: 'fast: 10000 burst=100 store=redis'"),
+        subject="Service web@shop",
+    ),
+    "MSH811": Case(write_service('maesh.containo.us/limit-concurrency-source: "ip"'), line=4),
+    "MSH812": Case(
+        write_service(
+            'maesh.containo.us/limit-concurrency: "5", maesh.containo.us/limit-concurrency-source: "claim:sub"'
+        ),
+    ),
+    "MSH821": Case(
+        write_service("maesh.containo.us/ratelimit-limits: 'tenant: 50/s source=ip,claim:tenant'"), ("jwt",), line=4
     ),
     "MSH610": Case(
         WEB + BARE + write_route(f"{{backendRefs: [{TO_WEB}]}}") + write_split("split", "{service: bare, weight: 1}")

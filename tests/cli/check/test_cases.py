@@ -15,7 +15,7 @@ from tests.cli.check.cases import CASES, TEXTS
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "check.md").read_text()
 FALLBACKS = ("MSH198", "MSH199", "MSH298", "MSH299")
-OTHERS = {"MSH101", "MSH112"}
+OTHERS = {"MSH101", "MSH112", "MSH113"}
 """Codes whose cases are tests of their own, here and in tests/controller/checking/test_collecting.py."""
 
 
@@ -73,6 +73,27 @@ def test_a_file_that_cannot_be_read_is_a_finding(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_bytes(b"\xff")
     assert [(each.code, each.text) for each in check([path])] == [("MSH101", "not UTF-8: byte 0xff in line 1")]
+
+
+def test_a_folder_without_manifests_is_an_error(tmp_path):
+    (tmp_path / "readme.md").write_text("x")
+    (found,) = check([tmp_path])
+    assert (found.code, found.severity, found.text) == ("MSH113", "error", "no file in it ends in .json, .yaml, .yml")
+    nested = tmp_path / "nested"
+    nested.mkdir()
+    (nested / "a.yaml").write_text(CASES["MSH205"].manifests)
+    (found,) = check([tmp_path])
+    assert (found.code, found.text.partition("; ")[2]) == ("MSH113", "folders in it have manifests: -R reads them too")
+    assert {each.code for each in check([tmp_path, nested])} == {"MSH113", "MSH205"}
+
+
+def test_paths_without_anything_for_the_mesh_are_an_error(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n")
+    codes = [(each.code, each.severity) for each in check([tmp_path])]
+    assert codes == [("MSH107", "notice"), ("MSH113", "error")]
+    path.write_text(CASES["MSH205"].manifests)
+    assert "MSH113" not in {each.code for each in check([tmp_path])}
 
 
 def test_every_kind_has_a_case_and_its_place_in_the_documentation(catalogue):

@@ -69,7 +69,7 @@ def test_findings_are_sorted_by_file_and_line(check):
 
 
 def test_subfolders_are_read_if_they_are_asked_for(check):
-    assert list_codes(check({"sub/a.yaml": WEB})[1]) == [("MSH107", "")]
+    assert list_codes(check({"sub/a.yaml": WEB})[1]) == [("MSH113", "")]
     status, document = check({"sub/a.yaml": WEB}, "-R")
     assert (status, document["services"]) == (0, 1)
 

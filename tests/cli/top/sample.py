@@ -25,7 +25,7 @@ def build_window(rate=10.0, success=1.0, **changes):
         "requests": requests,
         "rate": rate,
         "success": success,
-        "codes": {"2xx": requests - failed, **({"5xx": failed} if failed else {})},
+        "codes": {code: count for code, count in (("2xx", requests - failed), ("5xx", failed)) if count},
         "total": Latency(p50=0.0021, p95=0.012, p99=0.034),
         "upstream": Latency(p50=0.0019, p95=0.011, p99=0.031),
         "received_bytes": 12_000,

@@ -17,17 +17,19 @@ def test_a_failing_service_shows_where_it_fails():
         "ERRORS",
         "the annotation maesh.io/retry-attempts is not a number: many",
         "",
-        "BRANCH               WEIGHT  SHARE    RATE  SUCCESS",
-        "shop/checkout-v1:80     90%    95%  38.0/s     100%",
-        "shop/checkout-v2:80     10%     5%  2.00/s       0%",
+        "BRANCH               WEIGHT  SHARE    RATE  SUCCESS    p50   p95   p99",
+        "shop/checkout-v1:80     90%    95%  38.0/s     100%  2.1ms  12ms  34ms",
+        "shop/checkout-v2:80     10%     5%  2.00/s       0%  2.1ms  12ms  34ms",
         "",
-        "SERVER       POD              NODE    STATE        RATE  SUCCESS",
-        "10.0.0.1:80  shop/checkout-1  node-1  in use     38.0/s     100%",
-        "10.0.0.2:80  shop/checkout-2  -       set aside  2.00/s       0%",
+        "SERVER       POD              NODE    STATE        RATE  SUCCESS    p50   p95   p99  RECEIVED    SENT  STATUS",
+        "10.0.0.1:80  shop/checkout-1  node-1  in use     38.0/s     100%  1.9ms  11ms  31ms   12.0 kB  3.4 MB"
+        "  2xx 2280",
+        "10.0.0.2:80  shop/checkout-2  -       set aside  2.00/s       0%  1.9ms  11ms  31ms   12.0 kB  3.4 MB"
+        "  5xx 120",
         "",
-        "CALLER               ACCOUNT   PODS    RATE  SUCCESS  DENIED",
-        "Deployment/web@shop  web@shop     0  40.0/s      80%       7",
-        "other                -            0  1.00/s     100%       7",
+        "CALLER               ACCOUNT   PODS    RATE  SUCCESS    p50   p95   p99  DENIED",
+        "Deployment/web@shop  web@shop     0  40.0/s      80%  2.1ms  12ms  34ms       7",
+        "other                -            0  1.00/s     100%  2.1ms  12ms  34ms       7",
         "",
         "COUNT  ANSWER OF THE MESH",
         "  480  no server answered",
@@ -65,4 +67,4 @@ def test_servers_to_which_a_split_sends_nothing_are_no_branch():
 
 def test_a_branch_that_requests_choose_has_no_weight():
     service = build_service("a", branches=(BranchTraffic(destination="shop/b:80", weight=None),))
-    assert any(line.split() == ["shop/b:80", "-", "-", "0/s", "-"] for line in render(service))
+    assert any(line.split() == ["shop/b:80", "-", "-", "0/s", "-", "-", "-", "-"] for line in render(service))

@@ -12,7 +12,9 @@ from maesh_core.errors import MaeshError, SettingsError, StartupError
 from maesh_core.settings import StatusSettings
 
 
-def build_controller(*, name="one", leads=True, ready=True, proxies=(), services=(), ports=(), objects=(), conditions=()):
+def build_controller(
+    *, name="one", leads=True, ready=True, proxies=(), services=(), ports=(), objects=(), conditions=()
+):
     """Build what a controller's API says, by path."""
     report = {"name": name, "ready": ready, "leads": leads, "leader": "one", "revision": "e.1", "problems": {}}
     nodes = [

@@ -35,6 +35,7 @@ class Client:
         self.answers = {CONNECTIONS: [({"side": "client"}, 7.0)]}
         self.asked = []
         self.error = None
+        self.unavailable = frozenset()
         self.gate = asyncio.Event()
         self.gate.set()
         self.running = self.most = 0
@@ -49,6 +50,8 @@ class Client:
             await self.gate.wait()
             if self.error is not None:
                 raise self.error
+            if text in self.unavailable:
+                raise TrafficUnavailableError("its answer is too large")
         finally:
             self.running -= 1
         return self.answers.get(text, [])
@@ -95,6 +98,32 @@ async def test_buckets_become_percentiles(client):
     }
     _, web = await measure(client)
     assert web.total.total.p50 == pytest.approx(0.075)
+
+
+async def test_servers_and_callers_have_percentiles_although_their_empty_buckets_are_left_out(client):
+    rows = [("0.1", 4.0), ("0.3", 10.0), ("1.2", 10.0), ("5.0", 10.0), ("+Inf", 10.0)]
+    edges, servers = ({"service": WEB, "client": "10.9.0.1"}, {"server": "10.0.0.1:8080"})
+    client.answers |= {
+        "sum by (service, client) (maesh_edge_requests_total)": [(edges, 10.0)],
+        "sum by (service, client, le) (maesh_edge_request_duration_seconds_bucket) > 0": [
+            ({**edges, "le": bound}, value) for bound, value in rows
+        ],
+        "sum by (server, le) (maesh_server_attempt_duration_seconds_bucket) > 0": [
+            ({**servers, "le": bound}, value) for bound, value in rows
+        ],
+    }
+    _, web = await measure(client)
+    (caller,), (server,) = web.callers, web.servers
+    assert caller.total.total.p50 == server.total.upstream.p50 == pytest.approx(0.1 + 0.2 / 6)
+
+
+async def test_durations_of_servers_and_callers_are_missing_if_prometheus_cannot_answer_for_them(client):
+    optional = {query.text for query in build_queries() if query.is_optional}
+    client.answers["sum by (service, code) (maesh_service_requests_total)"] = [({"service": WEB, "code": "2xx"}, 9.0)]
+    client.unavailable = optional
+    _, web = await measure(client)
+    assert (web.total.requests, web.servers[0].total.upstream.p50) == (9, None)
+    assert client.asked[-len(optional) - 1 : -1] == [query.text for query in build_queries() if query.is_optional]
 
 
 async def test_all_queries_are_sent_a_few_at_a_time(client):

@@ -164,7 +164,8 @@ async def test_only_one_answer_is_decoded_at_a_time(monkeypatch):
 
 
 def test_all_answers_together_fit_into_the_memory_for_them():
-    limits = [choose_answer_limit(services) for services in (0, 1, 100, 2_000, 10_000, 10**9)]
+    sizes = [(0, 0), (1, 0), (1, 1), (100, 1_000), (2_000, 6_000), (10_000, 30_000), (10**9, 0)]
+    limits = [choose_answer_limit(*size) for size in sizes]
     assert limits == sorted(limits)
     assert limits[-1] == LIMIT_BYTES
     for limit in limits:
@@ -172,16 +173,19 @@ def test_all_answers_together_fit_into_the_memory_for_them():
         assert choose_concurrency(limit) * limit <= MEMORY_BYTES
 
 
-async def test_the_limit_of_an_answer_depends_on_the_number_of_services():
+async def test_the_limit_of_an_answer_depends_on_the_numbers_of_services_and_servers():
     fetcher = Fetcher()
     await measure(Finder("a"), fetcher)
-    assert fetcher.limits == {choose_answer_limit(len(SCOPE.services))}
+    assert fetcher.limits == {choose_answer_limit(len(SCOPE.services), len(SCOPE.servers))}
 
 
 async def test_only_a_few_are_asked_at_the_same_time():
     fetcher = Fetcher()
     requests, _, _ = await measure(Finder(*map(str, range(50))), fetcher)
-    assert (requests, fetcher.most) == (50, choose_concurrency(choose_answer_limit(len(SCOPE.services))))
+    assert (requests, fetcher.most) == (
+        50,
+        choose_concurrency(choose_answer_limit(len(SCOPE.services), len(SCOPE.servers))),
+    )
 
 
 async def test_proxies_above_the_limit_are_reported_and_not_asked(monkeypatch):

@@ -55,6 +55,52 @@ def test_a_client_that_a_proxy_has_added_to_the_others_does_not_call_again() -> 
     assert callers == {"10.0.0.2": 0, "10.0.0.3": 2, "other": 3}
 
 
+def test_durations_of_a_client_that_a_proxy_has_added_to_the_others_are_not_new() -> None:
+    before = {("10.0.0.1", WEB): observe(*[0.2] * 70), ("other", WEB): observe(0.004)}
+    now = {("other", WEB): observe(0.004, 0.03, *[0.2] * 70)}
+    traffic = ProxyTraffic(
+        interval_s=60.0,
+        now=(
+            count(metrics.EDGES, {("other", WEB): 72.0}, "client", "service"),
+            count(metrics.EDGE_DURATIONS, now, "client", "service"),
+        ),
+        before=(count(metrics.EDGE_DURATIONS, before, "client", "service"),),
+    )
+    (caller,) = measure(traffic)(WEB).callers
+    assert caller.last.total.p50 == pytest.approx(0.0375)
+    assert caller.total.total.p50 == pytest.approx(0.2, abs=0.01)
+
+
+def test_durations_of_a_client_that_decreased_do_not_count_again() -> None:
+    before = count(metrics.EDGE_DURATIONS, {("10.0.0.1", WEB): observe(0.2, 0.2, 0.004)}, "client", "service")
+    now = count(metrics.EDGE_DURATIONS, {("10.0.0.1", WEB): observe(0.2)}, "client", "service")
+    sums = TrafficSums(SCOPE)
+    work_at_once(sums.add(ProxyTraffic(interval_s=60.0, now=(now,), before=(before,))))
+    assert not any(sums.last.find_buckets(metrics.EDGE_DURATIONS, WEB, "10.0.0.1"))
+    assert sum(sums.total.find_buckets(metrics.EDGE_DURATIONS, WEB, "10.0.0.1")) == 1
+
+
+@pytest.mark.parametrize("limit", ["GROUP_LIMIT", "GROUP_SHARE", "FREE_LIMIT", "FREE_SHARE"])
+def test_above_a_limit_durations_of_clients_are_those_of_other(monkeypatch: Any, limit: str) -> None:
+    monkeypatch.setattr(module, limit, 3)
+    edges = {(f"10.0.0.{number}", WEB): observe(0.2) for number in range(10)}
+    sums = TrafficSums(SCOPE)
+    assert work_at_once(sums.add(since_start(count(metrics.EDGE_DURATIONS, edges, "client", "service")))) == 0
+    assert sum(sums.total.find_buckets(metrics.EDGE_DURATIONS, WEB, "other")) == 7
+    assert sums.total.free == 3
+
+
+def test_above_the_limit_durations_of_known_names_are_left_out(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "KNOWN_LIMIT", 1)
+    sums = TrafficSums(SCOPE)
+    families = (
+        count(metrics.DURATIONS, {(WEB,): observe(0.2)}),
+        count(metrics.UPSTREAM_DURATIONS, {(WEB,): observe(1)}),
+    )
+    assert work_at_once(sums.add(since_start(*families))) == 1
+    assert sums.total.known == 1
+
+
 def test_a_histogram_that_restarted_counts_whole() -> None:
     before, now = observe(*[0.2] * 8), observe(0.2, 0.2, 0.004)
     traffic = ProxyTraffic(
@@ -205,6 +251,21 @@ def build_families(events: Any) -> list[MetricFamily]:
         count(metrics.REQUESTS, codes, "service", "code"),
         count(metrics.EDGES, clients, "client", "service"),
         count(metrics.DURATIONS, {(WEB,): observe(*(seconds for _, seconds, *_ in events))}),
+        count(
+            metrics.EDGE_DURATIONS,
+            {
+                (client, WEB): observe(*(seconds for _, seconds, caller, *_ in events if caller == client))
+                for client, _ in clients
+            },
+            "client",
+            "service",
+        ),
+        count(metrics.ATTEMPTS, {("10.0.0.1:8080", "response"): len(events)}, "server", "outcome"),
+        count(
+            metrics.SERVER_DURATIONS,
+            {("10.0.0.1:8080",): observe(*(seconds for _, seconds, *_ in events))},
+            "server",
+        ),
     ]
 
 

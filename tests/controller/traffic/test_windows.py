@@ -9,7 +9,21 @@ from maesh_core.controller.traffic.windows import build_tunnel_counts, find_succ
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic import TunnelCounts, TunnelTraffic, Window
 
-from .measured import DB, WEB, build_snapshot, count, measure, observe, since_start, work_at_once
+from .measured import (
+    DB,
+    WEB,
+    build_pod,
+    build_service,
+    build_snapshot,
+    build_split,
+    count,
+    measure,
+    observe,
+    since_start,
+    work_at_once,
+)
+
+WEB_SERVER = "10.0.0.1:8080"
 
 
 def test_success_is_a_share_and_unknown_without_requests() -> None:
@@ -47,6 +61,59 @@ def test_a_window_of_http_has_everything() -> None:
     assert (window.received_bytes, window.sent_bytes) == (100, 200)
     assert window.total.p50 == pytest.approx(0.2)
     assert window.upstream.p99 == pytest.approx(0.0025 + 0.0025 * 0.99)
+
+
+def test_a_window_of_a_server_has_codes_bytes_and_durations_until_its_responses() -> None:
+    (server,) = measure(
+        since_start(
+            count(
+                metrics.ATTEMPTS,
+                {(WEB_SERVER, "response"): 8.0, (WEB_SERVER, "error"): 1.0, (WEB_SERVER, "failure"): 1.0},
+                "server",
+                "outcome",
+            ),
+            count(metrics.SERVER_RESPONSES, {(WEB_SERVER, "2xx"): 8.0, (WEB_SERVER, "5xx"): 1.0}, "server", "code"),
+            count(metrics.SERVER_DURATIONS, {(WEB_SERVER,): observe(*[0.004] * 9)}, "server"),
+            count(metrics.SERVER_RECEIVED_BYTES, {(WEB_SERVER,): 5.0}, "server"),
+            count(metrics.SERVER_SENT_BYTES, {(WEB_SERVER,): 7.0}, "server"),
+        )
+    )(WEB).servers
+    window = server.last
+    assert (window.requests, window.success, window.codes) == (10, 0.8, {"2xx": 8, "5xx": 1})
+    assert (window.received_bytes, window.sent_bytes, window.total.p50) == (5, 7, None)
+    assert window.upstream.p99 == pytest.approx(0.0025 + 0.0025 * 0.99)
+
+
+def test_a_server_of_a_proxy_that_counts_no_codes_has_its_errors() -> None:
+    outcomes = count(metrics.ATTEMPTS, {(WEB_SERVER, "response"): 3.0, (WEB_SERVER, "error"): 2.0}, "server", "outcome")
+    assert measure(since_start(outcomes))(WEB).servers[0].last.codes == {"5xx": 2}
+
+
+def test_branches_have_percentiles_of_their_own_and_parts_of_one_destination_are_merged() -> None:
+    service = build_service("web", 80, branches=(build_split(("v1", 1), ("v2", 1)),))
+    slow, fast = observe(*[0.2] * 4), observe(*[0.0002] * 4)
+    family = count(
+        metrics.BRANCH_DURATIONS,
+        {(WEB, f"{WEB}/split/canary/v1"): slow, (WEB, f"{WEB}/split/canary/v2"): fast, (WEB, "shop/v2:80"): fast},
+        "service",
+        "destination",
+    )
+    branches = measure(since_start(family), services=[service])(WEB).branches
+    found = {branch.destination: branch.last.total.p50 for branch in branches}
+    assert found == {WEB: None, "shop/v1:80": pytest.approx(0.2), "shop/v2:80": pytest.approx(0.00025)}
+
+
+def test_a_caller_has_the_durations_of_all_its_addresses() -> None:
+    pods = [build_pod(f"api-{n}", f"10.9.0.{n}", owner=("StatefulSet", "api")) for n in (1, 2)]
+    clients = {("10.9.0.1", WEB): observe(*[0.0002] * 99), ("10.9.0.2", WEB): observe(0.2)}
+    traffic = since_start(
+        count(metrics.EDGES, {pair: sum(each.counts) for pair, each in clients.items()}, "client", "service"),
+        count(metrics.EDGE_DURATIONS, clients, "client", "service"),
+    )
+    (caller,) = measure(traffic, snapshot=build_snapshot(*pods))(WEB).callers
+    assert caller.last.requests == 100
+    assert caller.last.total.p50 < 0.0005
+    assert measure(traffic, snapshot=build_snapshot(pods[1]))(WEB).callers[-1].last.total.p50 == pytest.approx(0.2)
 
 
 def test_a_window_of_tcp_counts_connections_and_denials_of_access_control() -> None:

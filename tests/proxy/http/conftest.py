@@ -187,6 +187,9 @@ class Peer:
 class World:
     """A handler with one host, its servers, and a clock that stands still."""
 
+    passed = 0.0
+    """Seconds that the fixture `pass_time` has let pass."""
+
     def __init__(
         self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin", balancers=None, scheme="http"
     ):
@@ -196,7 +199,7 @@ class World:
         clock = Clock(asyncio.get_running_loop())
         self.handler = HttpHandler(settings or CarryingSettings(node="node"), clock, balancers=balancers)
         self.peer_watch = self.handler.environment.peer_watch = FakePeerWatch()
-        self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now
+        self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now + self.passed
         self.handler.environment.clock.tick()
         self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)
         self.loop = cast("Any", asyncio.get_running_loop())
@@ -456,18 +459,24 @@ def forwarded():
 
 @pytest.fixture
 async def pass_time(monkeypatch):
-    """Run what the loop was asked to call after so many seconds; nothing of it runs by itself."""
+    """Let seconds pass in the world: runs what its loop was asked to call meanwhile, except sweeps."""
     loop, timers = asyncio.get_running_loop(), []
 
     def call_later(delay_s, callback, *arguments):
-        timers.append((delay_s, asyncio.TimerHandle(loop.time() + delay_s, callback, arguments, loop)))
-        return timers[-1][1]
+        timer = asyncio.TimerHandle(World.passed + delay_s, callback, arguments, loop)
+        if not isinstance(getattr(callback, "__self__", None), Clock):
+            timers.append(timer)
+        return timer
 
     def run(seconds):
-        due = [timer for delay_s, timer in timers if delay_s == seconds and not timer.cancelled()]
-        timers.clear()
-        for timer in due:
-            timer._run()
+        end = World.passed + seconds
+        while due := [timer for timer in timers if timer.when() <= end and not timer.cancelled()]:
+            first = min(due, key=asyncio.TimerHandle.when)
+            timers.remove(first)
+            World.passed = first.when()
+            first._run()
+        World.passed = end
 
+    monkeypatch.setattr(World, "passed", 0.0)
     monkeypatch.setattr(loop, "call_later", call_later)
     return run

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 import uvloop
 
-from maesh_core.proxy.network.edges import FEW_EVENTS, GONE, POLLS_IN_A_TURN, EdgePoller
+from maesh_core.proxy.network.edges import (
+    FEW_EVENTS,
+    GONE,
+    MISSES_LIMIT,
+    POLLS_IN_A_TURN,
+    PROBE_TURNS,
+    EdgePoller,
+)
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -35,6 +42,12 @@ def run(request):
 async def settle():
     for _ in range(10):
         await asyncio.sleep(0.002)
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - sockets take their time
+            await asyncio.sleep(0)
 
 
 def test_a_change_is_told_once(run):
@@ -193,6 +206,44 @@ def test_what_a_few_events_led_to_is_served_in_the_same_round_of_the_loop_but_no
     served = run(act)
     most = max(served.count(number) for number in served)
     assert 2 < most <= 2 * POLLS_IN_A_TURN
+
+
+def test_further_polls_that_find_nothing_are_left_out_until_they_find_something_again(run):
+    async def act(poller, ours, theirs):
+        rounds, served = [0], []
+        theirs.setblocking(False)
+        loop = asyncio.get_running_loop()
+        is_passing_on = False
+
+        def count_rounds():
+            rounds[0] += 1
+            loop.call_soon(count_rounds)
+
+        def pass_on(sock):
+            def on_event(events):
+                served.append(rounds[0])
+                if is_passing_on and len(served) < 4 * PROBE_TURNS:
+                    sock.send(b"x")
+
+            return on_event
+
+        poller.watch(ours.fileno(), pass_on(ours))
+        poller.watch(theirs.fileno(), pass_on(theirs))
+        await settle()
+        served.clear()
+        for number in range(MISSES_LIMIT + 1):  # events that lead to nothing
+            ours.send(b"x")
+            await until(lambda number=number: len(served) > number)
+        is_passing_on = True
+        served.clear()
+        count_rounds()
+        ours.send(b"x")
+        await until(lambda: len(served) >= 4 * PROBE_TURNS)
+        return served
+
+    served = run(act)
+    assert len(set(served[:3])) == 3
+    assert max(served.count(number) for number in served) > 2
 
 
 def test_after_many_events_others_have_their_turn_before_what_these_led_to(run):

@@ -4,7 +4,6 @@ Takes an exchange and a server. Implements the receiver that upstream connection
 and calls the exchange only through the `AttemptUser` protocol below. It does not decide what happens after its outcome.
 """
 
-import asyncio
 from typing import Final, Protocol, final
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, ServerNotTriedError, UpstreamTimeoutError
@@ -19,6 +18,7 @@ from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.messages.syntax import IDEMPOTENT
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, Forwarding, ResponseReceiver, UpstreamStream
+from maesh_core.proxy.network.time_limits import TimeLimitQueue
 from maesh_core.proxy.transport.path_counts import ConnectionPath
 
 
@@ -109,12 +109,12 @@ class Attempt(ResponseReceiver):
 
     __slots__ = (
         "_exchange",
+        "_head_limit",
         "_is_clients_limit",
         "_is_resent",
         "_passed_over",
         "_refusals",
-        "_timer",
-        "_total_timer",
+        "_total_limit",
         "client",
         "has_sent_body",
         "is_head_request",
@@ -127,8 +127,8 @@ class Attempt(ResponseReceiver):
 
     def __init__(self, exchange: AttemptUser, server: HttpServer) -> None:
         self._exchange = exchange
-        self._timer: asyncio.TimerHandle | None = None
-        self._total_timer: asyncio.TimerHandle | None = None
+        self._head_limit: TimeLimitQueue | None = None
+        self._total_limit: TimeLimitQueue | None = None
         self._is_resent = False
         self._refusals = 0
         self._is_clients_limit = False
@@ -160,24 +160,25 @@ class Attempt(ResponseReceiver):
         else:
             self._connect()
 
-    def limit(self, timeout_s: float, client_timeout_s: float) -> None:
-        """Fail the attempt unless a response head arrives in time. The shorter time counts; 0 means none.
+    def limit(self, timeout_s: float, client_timeout_s: float, now: float) -> None:
+        """Fail the attempt unless a response head arrives in time from now on. The shorter time counts; 0 means none.
 
         `client_timeout_s` is the client's. A server that it is too short for is not set aside.
         """
         if client_timeout_s and not 0 < timeout_s <= client_timeout_s:
             self._is_clients_limit = True
-            timeout_s = client_timeout_s
-        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._on_timeout)
+            self._head_limit = self._exchange.client.environment.head_limits.begin_alone(self, client_timeout_s, now)
+        else:
+            self._head_limit = self._exchange.client.environment.head_limits.begin(self, timeout_s, now)
 
-    def limit_total(self, timeout_s: float) -> None:
-        """Fail the attempt unless its response is complete in time."""
-        self._total_timer = asyncio.get_running_loop().call_later(timeout_s, self._on_total_timeout)
+    def limit_total(self, timeout_s: float, now: float) -> None:
+        """Fail the attempt unless its response is complete in time from now on."""
+        self._total_limit = self._exchange.client.environment.total_limits.begin(self, timeout_s, now)
 
     @property
     def has_total_limit(self) -> bool:
         """Whether `limit_total` limits it."""
-        return self._total_timer is not None
+        return self._total_limit is not None
 
     def write_body(self, body: bytes) -> None:
         """Send bytes of the request's body; the attempt must have an upstream."""
@@ -193,7 +194,7 @@ class Attempt(ResponseReceiver):
 
     def abandon(self, code: int = CANCEL) -> None:
         """End the attempt, and close its connection or cancel the connect."""
-        self._stop_timers()
+        self._stop_limits()
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon(code)
@@ -237,8 +238,9 @@ class Attempt(ResponseReceiver):
         if self.has_sent_body:
             exchange.on_stored_sent()
 
-    def _on_timeout(self) -> None:
-        self._stop_timers()
+    def on_head_limit(self) -> None:
+        """Fail, because there is no response head in time."""
+        self._stop_limits()
         if self.upstream is None:  # it is connecting
             if not self._is_clients_limit:
                 self.server.note_failure(self)
@@ -246,23 +248,24 @@ class Attempt(ResponseReceiver):
         else:
             self._exchange.on_attempt_failed(UpstreamTimeoutError(RESPONSE_TIMEOUT))
 
-    def _on_total_timeout(self) -> None:
-        self._total_timer = None
+    def on_total_limit(self) -> None:
+        """Fail, or cut the response, because it is not complete in time."""
+        self._total_limit = None
         if self.response is None:
-            self._on_timeout()
+            self.on_head_limit()
         else:
             self._exchange.on_late(ATTEMPT_TIMEOUT)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_head_limit(self) -> None:
+        if self._head_limit is not None:
+            self._head_limit.end(self)
+            self._head_limit = None
 
-    def _stop_timers(self) -> None:
-        self._stop_timer()
-        if self._total_timer is not None:
-            self._total_timer.cancel()
-            self._total_timer = None
+    def _stop_limits(self) -> None:
+        self._stop_head_limit()
+        if self._total_limit is not None:
+            self._total_limit.end(self)
+            self._total_limit = None
 
     # --- called by the upstream stream (see ResponseReceiver)
 
@@ -346,13 +349,13 @@ class Attempt(ResponseReceiver):
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
         """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
-        self._stop_timers()
+        self._stop_limits()
         self._exchange.on_switching(upstream, response, rest)
 
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
         """Handle the head of the final response."""
-        if self._timer is not None:
-            self._stop_timer()
+        if self._head_limit is not None:
+            self._stop_head_limit()
         self.response = response
         return self._exchange.on_response_head(response, is_whole=is_whole)
 
@@ -368,7 +371,7 @@ class Attempt(ResponseReceiver):
 
     def on_lost(self) -> None:
         """Report that the connection ended in the middle of the response."""
-        self._stop_timers()
+        self._stop_limits()
         self.upstream = None
         response = self.response
         assert response is not None  # noqa: S101 - on_response_head() set it
@@ -376,8 +379,8 @@ class Attempt(ResponseReceiver):
 
     def on_response_complete(self) -> None:
         """End successfully."""
-        if self._total_timer is not None:
-            self._stop_timers()
+        if self._total_limit is not None:
+            self._stop_limits()
         self.upstream = None
         self._exchange.on_response_complete()
 

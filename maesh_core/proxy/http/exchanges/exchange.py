@@ -110,7 +110,7 @@ class Exchange(ReceivingExchange):
             self.attempts = 1
             self.attempt = Attempt(self, server)
             if self.head.grpc_timeout_s:
-                self.attempt.limit(0.0, self.head.grpc_timeout_s)
+                self.attempt.limit(0.0, self.head.grpc_timeout_s, self.started_at)
             self.attempt.begin()
 
     # --- attempts
@@ -136,9 +136,9 @@ class Exchange(ReceivingExchange):
         if self.run is not None and self.run.request_flow is not None:
             self.run.prepare(attempt)
         if timeout_s or self.head.grpc_timeout_s:
-            attempt.limit(timeout_s, self.head.grpc_timeout_s)
+            attempt.limit(timeout_s, self.head.grpc_timeout_s, self.attempted_at)
         if 0 < total_s < math.inf:
-            attempt.limit_total(total_s)
+            attempt.limit_total(total_s, self.attempted_at)
         attempt.begin()
 
     def on_stored_sent(self) -> None:

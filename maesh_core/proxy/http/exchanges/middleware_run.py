@@ -46,6 +46,7 @@ from maesh_core.proxy.http.server_counters import FAILED_STATUS
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
+from maesh_core.proxy.network.time_limits import TimeLimitQueue
 
 DELAY_LIMIT_S: Final = 60.0
 """The longest delay of a request or an attempt that one middleware can set by returning seconds."""
@@ -65,7 +66,7 @@ class MiddlewareRun(BodyRun, Run):
     _depth = 0
     _position = 0
     _timer: asyncio.TimerHandle | None = None
-    _limit_timer: asyncio.TimerHandle | None = None
+    _limit: TimeLimitQueue | None = None
     _task: "asyncio.Future[object] | None" = None
 
     _wanted_copies: tuple[tuple[str, bytes], ...] = ()
@@ -101,8 +102,10 @@ class MiddlewareRun(BodyRun, Run):
                     return
         self._depth = chain.depth
         if 0 < self.timeout_s < math.inf:
-            self.late_at = self._exchange.client.environment.clock_time() + self.timeout_s
-            self._limit_timer = asyncio.get_running_loop().call_later(self.timeout_s, self._on_late)
+            environment = self._exchange.client.environment
+            now = environment.clock_time()
+            self.late_at = now + self.timeout_s
+            self._limit = environment.exchange_limits.begin(self, self.timeout_s, now)
         if self.request_flow is not None:
             self.begin_body()
         else:
@@ -185,9 +188,9 @@ class MiddlewareRun(BodyRun, Run):
         if self._wanted_copies:
             self._send_wanted_copies()
 
-    def _on_late(self) -> None:
+    def on_exchange_limit(self) -> None:
         """End the exchange, whose time-out is over. The attempt in progress has failed; none follows it."""
-        self._limit_timer = None
+        self._limit = None
         self.late_at = NEVER
         exchange = self._exchange
         if exchange.is_finished:
@@ -208,15 +211,15 @@ class MiddlewareRun(BodyRun, Run):
         if attempt is None or attempt.upstream is None or attempt.response is not None or exchange.has_body_left:
             return False
         is_unlimited = math.inf in (self.timeout_s, self.attempt_total_s)
-        if self._limit_timer is None and not attempt.has_total_limit and not is_unlimited:
+        if self._limit is None and not attempt.has_total_limit and not is_unlimited:
             return False
         exchange.client.wait(None)
         return True
 
     def _stop_limit(self) -> None:
-        if self._limit_timer is not None:
-            self._limit_timer.cancel()
-            self._limit_timer = None
+        if self._limit is not None:
+            self._limit.end(self)
+            self._limit = None
 
     def pick_other(self, balancer: Balancer[HttpServer], passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
         """Pick a server that the request may go to, preferably another than these and those of earlier attempts."""

@@ -169,7 +169,7 @@ def _find_prefixes(names: Iterable[bytes]) -> tuple[bytes, ...]:
     alike: dict[bytes, list[bytes]] = {}
     for name in sorted(names):
         alike.setdefault(name[:SHARED_BYTES], []).append(b"\n%b:" % name)
-    return tuple(os.path.commonprefix(found) for found in alike.values())
+    return tuple(os.path.commonprefix(found) or b"" for found in alike.values())  # noqa: RUF071 - these are no paths
 
 
 def split_field(line: bytes) -> tuple[bytes, bytes]:

@@ -302,10 +302,10 @@ async def test_a_timeout_is_forwarded_unchanged_and_ends_with_the_head(open_h2c)
         assert dict(server.take_streams()[0][2])[b"grpc-timeout"] == b"00030000m"
         (exchange,) = [each for client in world.handler.environment.clients for each in client.list_exchanges()]
         attempt = exchange.attempt
-        assert attempt._timer is not None
+        assert attempt._head_limit is not None
         server.send(server.headers(1, HEAD, is_end=False))
         await world.settle()
-        assert attempt._timer is None
+        assert attempt._head_limit is None
         client.peer.lose()
 
 

@@ -135,7 +135,9 @@ def apply_by_methods(headers, changes):
             getattr(headers, action)(name, value)
 
 
-@given(st.lists(st.sampled_from([b"A: x\r\n", b"b:y, 1\r\n", b"Hop: z\r\n", b"ab: 2\r\n"])), st.lists(CHANGES, max_size=3))
+@given(
+    st.lists(st.sampled_from([b"A: x\r\n", b"b:y, 1\r\n", b"Hop: z\r\n", b"ab: 2\r\n"])), st.lists(CHANGES, max_size=3)
+)
 def test_prepared_changes_do_what_the_methods_do(lines, applied):
     head = b"GET / HTTP/1.1\r\n" + b"".join(lines) + b"\r\n"
     prepared = [FieldChanges(changes) for changes in applied]
