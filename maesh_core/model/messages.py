@@ -63,14 +63,16 @@ class _RawClients(msgspec.Struct, kw_only=True):
     sources: dict[str, str] = {}
 
 
-class _Head(msgspec.Struct, kw_only=True):
+class UpdateHead(msgspec.Struct, kw_only=True):
+    """What a document says of itself, beside its sections."""
+
     revision: str
     full: bool
     plugins: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
 
-_HEAD_DECODER = msgspec.json.Decoder(_Head)
+_HEAD_DECODER = msgspec.json.Decoder(UpdateHead)
 _PARTS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SECTION_DECODER = msgspec.json.Decoder(_RawSection)
 _TRANSPORT_DECODER = msgspec.json.Decoder(_RawTransport)

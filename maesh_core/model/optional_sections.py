@@ -9,6 +9,9 @@ from typing import Final
 
 import msgspec
 
+PROTOCOL_NOUNS: Final = ("routers", "services", "middlewares")
+"""The nouns of the section of a protocol."""
+
 
 class SectionForm(msgspec.Struct, frozen=True, kw_only=True):
     """The form of a section: its name in the document, and the nouns of its entries.

@@ -11,16 +11,9 @@ import msgspec
 
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.keys import build_wire_path
-from maesh_core.model.messages import FIXED_FIELDS, RawSections, render_sections
+from maesh_core.model.messages import FIXED_FIELDS, RawSections, UpdateHead, render_sections
 from maesh_core.model.optional_sections import PODS, SECTION_FORMS, SHARED, TRANSPORT
 from maesh_core.proxy.routing.checks import parse_wire_path
-
-
-class _Head(msgspec.Struct, kw_only=True):
-    revision: str
-    full: bool
-    plugins: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
 
 
 class _Objects(msgspec.Struct, kw_only=True):
@@ -34,7 +27,7 @@ class _Placed(msgspec.Struct, rename="camel"):
     own_entrypoint: int = 0
 
 
-_HEAD_DECODER = msgspec.json.Decoder(_Head)
+_HEAD_DECODER = msgspec.json.Decoder(UpdateHead)
 _PARTS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OBJECTS_DECODER = msgspec.json.Decoder(_Objects)
 _OPTIONAL_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
