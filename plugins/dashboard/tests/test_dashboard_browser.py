@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from maesh_core.model.traffic import MissingController, NodeTraffic
+from maesh_core.plugin import MeshCondition
 
 from . import browsing
 from .simulated_controller import MARKUP, Server, Simulation
@@ -285,6 +286,24 @@ def test_would_be_denials_come_with_the_rule_that_would_allow_them(serve, browse
     page.get_by_label("Filter denials").fill("accounts")
     browsing.wait_until(page, "!document.body.innerText.includes('mailer@shop')")
     assert "denied=true" in page.url
+    assert "owned" not in page.title()
+    assert page.troubles == []
+
+
+def test_what_plugins_say_about_the_mesh_is_above_every_page(serve, browser):
+    simulation = Simulation()
+    problem = f"access to {MARKUP} is in audit mode"
+    simulation.conditions = (
+        MeshCondition(id="access-enforced", title="it denies", hint="Enforce it.", problems=(problem,)),
+        MeshCondition(id="limit-stores", title="they answer", hint="Look.", found=("2 proxies",)),
+    )
+    page = browsing.open_page(browser, serve(simulation).url)
+    for place, text in (("", "orders"), ("nodes", "node-1")):
+        go(page, place, text)
+        page.get_by_text(f"Access to {MARKUP} is in audit mode. Enforce it. Audit").wait_for()
+    assert page.get_by_text("Look.").count() == 0
+    page.locator(".banner a", has_text="Audit").click()
+    page.get_by_text("Who would be denied?").wait_for()
     assert "owned" not in page.title()
     assert page.troubles == []
 
