@@ -19,15 +19,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from access import HEADER, LITERAL, THREE, build_acl
-from engine import Engine, build_request
+from engine import SERVICE, Engine, build_request
+from maesh_access_log import AccessLogSettings
+from maesh_access_log.observer import AccessLog
+from maesh_access_log.output import Output
+from maesh_access_log.writer import BatchWriter
+from maesh_otel.proxy import TracingFactory
+from maesh_otel.settings import ServiceTracing
 from policies import build_policies, build_policy_request
 from processes import run_to_end
 
 from maesh_core import engine
 from maesh_core.model.matches import HttpMatch
-from maesh_core.plugin import Exchange, Middleware
+from maesh_core.plugin import Exchange, MetricFamily, Middleware
 
-REQUESTS, WARM_UP = 200, 50
+REQUESTS, WARM_UP = 256, 128
+"""Multiples of the number of records that the access log renders together."""
 INSIDE = "--inside"
 _find_total = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE).search
 
@@ -39,6 +46,20 @@ class Watching(Middleware):
         """See a request."""
 
 
+class Unsent:
+    """Where traces go that nobody sends: exporting happens in another thread."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def submit(self, record: object) -> None:
+        """Drop a trace."""
+
+    def collect_metrics(self) -> list[MetricFamily]:
+        """Return nothing."""
+        return []
+
+
 class Row(NamedTuple):
     """A row of the table: an engine, and its requests, alike and different."""
 
@@ -47,7 +68,20 @@ class Row(NamedTuple):
     loads: Sequence[Sequence[bytes]]
 
 
-def build_rows() -> list[Row]:
+def build_observed(folder: Path) -> dict[str, Engine]:
+    """Build engines whose traffic is observed: by an access log in a folder, and by traces of a share of requests."""
+    log = Engine()
+    writer = BatchWriter(Output(str(folder / "access.log")))
+    log.handler.environment.observers.add(AccessLog(AccessLogSettings(format="json"), writer))
+    shares = {"traces of none": 0.0, "traces of 1 %": 0.01}
+    traced = {
+        name: Engine([TracingFactory(Unsent(), share).build_middleware(ServiceTracing(), SERVICE)])
+        for name, share in shares.items()
+    }
+    return {"JSON access log": log, **traced}
+
+
+def build_rows(folder: Path) -> list[Row]:
     """Build the rows. The requests of policies are larger, so there is a bare route for them, too."""
     engines = {
         "bare": Engine(),
@@ -59,6 +93,7 @@ def build_rows() -> list[Row]:
         "rule": Engine(rules=[HttpMatch()]),
         "rule, path prefix": Engine(rules=[HttpMatch(path_prefix="/items")]),
         "rule, path prefix, header and query parameter": Engine(rules=[THREE, HttpMatch()]),
+        **build_observed(folder),
     }
     policies = {"bare, for policies": Engine()} | {row: Engine([each]) for row, each in build_policies().items()}
     small, large = (
@@ -70,9 +105,9 @@ def build_rows() -> list[Row]:
     ]
 
 
-async def carry_all(names: Sequence[str]) -> None:
+async def carry_all(names: Sequence[str], folder: Path) -> None:
     """Carry the requests of all rows, or of the named ones; called inside valgrind."""
-    for row in build_rows():
+    for row in build_rows(folder):
         for requests in row.loads if not names or row.name in names else ():
             carry = row.engine.connect()
             for request in requests[:WARM_UP]:
@@ -109,7 +144,8 @@ def read_total(path: Path) -> int:
 def main() -> int:
     """Count and print."""
     if sys.argv[1:2] == [INSIDE]:
-        asyncio.run(carry_all(sys.argv[2:]))
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(carry_all(sys.argv[2:], Path(folder)))
         return 0
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("rows", nargs="*", help="rows of the table (default: all)")
