@@ -54,6 +54,7 @@ from maesh_core.model.resources import (
 )
 from maesh_core.model.resources import Service as KubernetesService
 from maesh_core.model.schemes import find_scheme
+from maesh_core.model.skip_count import SkipCount
 from maesh_core.model.token_identity import TokenIdentity
 from maesh_core.model.topology import (
     AnswerNode,
@@ -75,8 +76,10 @@ from maesh_core.model.traffic_record import (
     ENTRYPOINT_CLOSED,
     EVICTED,
     PROXY_ENDED,
+    REFUSED,
     SERVER_REMOVED,
     UDP,
+    UNROUTED,
     UPSTREAM_LOST,
     RecordPlace,
     TrafficRecord,
@@ -211,7 +214,7 @@ from maesh_core.plugin_system.transports import (
     Tunnels,
 )
 from maesh_core.process.tls_credentials import TlsCredentials
-from maesh_core.values.field_rules import find_header_problem
+from maesh_core.values.field_rules import find_header_problem, search_trace_context
 from maesh_core.values.parsing import Duration, PositiveDuration, parse_value
 from maesh_core.values.spelling import suggest
 from maesh_core.values.strict_fields import decode_strictly
@@ -250,8 +253,10 @@ __all__ = [
     "POD_NAMES",
     "PROXY_ENDED",
     "REFERENCES",
+    "REFUSED",
     "SERVER_REMOVED",
     "UDP",
+    "UNROUTED",
     "UPSTREAM_LOST",
     "Addition",
     "Answer",
@@ -401,6 +406,7 @@ __all__ = [
     "Service",
     "ServiceNode",
     "SharedBytes",
+    "SkipCount",
     "SocketWatcher",
     "Source",
     "SourceKind",
@@ -464,6 +470,7 @@ __all__ = [
     "read_filter",
     "read_filter_duration",
     "read_path_change",
+    "search_trace_context",
     "select_annotations",
     "suggest",
     "weigh_pattern",

@@ -6,6 +6,7 @@ StartupError if a setting is wrong or the port cannot be used.
 
 import socket
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 
 from maesh_core.controller.api.browser_guard import BrowserGuard
@@ -45,19 +46,7 @@ class ApiService:
     `is_open` is set, only probes are answered.
     """
 
-    __slots__ = (
-        "_explanations",
-        "_node_client",
-        "_protection",
-        "_report_client",
-        "_server",
-        "_taps",
-        "_traffic",
-        "api",
-        "finder",
-        "is_open",
-        "reports",
-    )
+    __slots__ = ("_protection", "_server", "_stack", "api", "finder", "is_open", "reports")
 
     def __init__(
         self,
@@ -72,40 +61,43 @@ class ApiService:
         prometheus: HttpPrometheusClient | None,
         is_cluster: bool,
     ) -> None:
-        open_files = find_open_files_limit()
-        mesh_pods = MeshPods(engine.objects, namespace=settings.namespace, own_name=socket.gethostname())
-        self.finder = ProxyFinder(nodes, PeerClient(protection.secure_peer), mesh_pods if is_cluster else None)
-        self._node_client = NodeClient(secure=protection.secure_node)
-        self._traffic = TrafficGatherer(engine, _build_traffic_source(self.finder, prometheus, protection))
-        self._report_client = NodeClient(timeout_s=TIMEOUT_S, connections=CONCURRENCY, secure=protection.secure_node)
-        self.reports = ReportGatherer(self.finder, self._report_client)
-        tap_client = HttpTapClient(connections_limit=choose_stream_limit(open_files), secure=protection.secure_node)
-        self._taps = MeshTaps(self.finder, tap_client, engine)
-        self._explanations = Explanations(engine)
         self._protection = protection
         self._server: HttpServer | None = None
+        self._stack = stack = AsyncExitStack()
         self.is_open = False
-        guard = BrowserGuard(settings.api_hosts, namespace=settings.namespace, cluster_domain=settings.cluster_domain)
+        mesh_pods = MeshPods(engine.objects, namespace=settings.namespace, own_name=socket.gethostname())
+        explanations = Explanations(engine)
+        stack.callback(explanations.close)
+        self.finder = ProxyFinder(nodes, PeerClient(protection.secure_peer), mesh_pods if is_cluster else None)
+        stack.push_async_callback(self.finder.close)
+        streams_limit = choose_stream_limit(find_open_files_limit())
+        tap_client = HttpTapClient(connections_limit=streams_limit, secure=protection.secure_node)
+        taps = MeshTaps(self.finder, tap_client, engine)
+        stack.push_async_callback(taps.close)
+        traffic = TrafficGatherer(engine, _build_traffic_source(self.finder, prometheus, protection))
+        stack.push_async_callback(traffic.close)
+        report_client = NodeClient(timeout_s=TIMEOUT_S, connections=CONCURRENCY, secure=protection.secure_node)
+        stack.push_async_callback(report_client.close)
+        self.reports = ReportGatherer(self.finder, report_client)
+        node_client = NodeClient(secure=protection.secure_node)
+        stack.push_async_callback(node_client.close)
         self.api = Api(
             engine,
             nodes,
-            self._node_client,
+            node_client,
             status=status,
-            traffic=self._traffic,
-            taps=self._taps,
-            explanations=self._explanations,
+            traffic=traffic,
+            taps=taps,
+            explanations=explanations,
             metrics=metrics,
-            guard=guard,
+            guard=BrowserGuard(
+                settings.api_hosts, namespace=settings.namespace, cluster_domain=settings.cluster_domain
+            ),
             pages=pages,
             authentication=protection.authentication,
             is_protected=lambda: protection.is_ready,
         )
-        metrics.add(self.api.collect_metrics)
-        if protection.authentication is not None:
-            metrics.add(protection.authentication.collect_metrics)
-        for page in pages.values():
-            if collect := getattr(page, "collect_metrics", None):
-                metrics.add(collect)
+        _add_metrics(metrics, self.api, protection.authentication, *pages.values())
 
     def __repr__(self) -> str:
         return f"<ApiService {self._server!r}>"
@@ -124,6 +116,7 @@ class ApiService:
         except BaseException:  # also when cancelled
             sock.close()
             raise
+        self._stack.push_async_callback(self._server.close, grace_s=STOP_S)
         port: int = sock.getsockname()[1]
         return port
 
@@ -135,14 +128,14 @@ class ApiService:
     async def close(self) -> None:
         """End all answers, and close all connections."""
         self.api.close()
-        if self._server is not None:
-            await self._server.close(grace_s=STOP_S)
-        await self._node_client.close()
-        await self._report_client.close()
-        await self._traffic.close()
-        await self._taps.close()
-        await self.finder.close()
-        self._explanations.close()
+        await self._stack.aclose()
+
+
+def _add_metrics(metrics: MetricsPage, *parts: object) -> None:
+    """Add the metrics of these parts that have some."""
+    for part in parts:
+        if collect := getattr(part, "collect_metrics", None):
+            metrics.add(collect)
 
 
 def _build_traffic_source(

@@ -10,19 +10,11 @@ from typing import Any, TypeAlias
 import msgspec
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.client_namespaces import CLIENT_NOUNS, CLIENTS, SOURCES
 from maesh_core.model.configuration import Middleware, PortStatus, Section, Service
-from maesh_core.model.pod_names import ADDRESSES, POD_NOUNS, PODS
-from maesh_core.model.transport import TRANSPORT, TRANSPORT_NOUNS, ClientEntry, TransportSection
+from maesh_core.model.optional_sections import ADDRESSES, CLIENTS, PODS, SECTION_FORMS, SOURCES, TRANSPORT
+from maesh_core.model.transport import ClientEntry, TransportSection
 
-OPTIONAL_SECTIONS: Mapping[str, tuple[str, ...]] = {
-    TRANSPORT: TRANSPORT_NOUNS,
-    PODS: POD_NOUNS,
-    CLIENTS: CLIENT_NOUNS,
-}
-"""The nouns of the sections that are no protocol's: the document has those that the controller needs."""
-
-FIXED_FIELDS = frozenset({"revision", "full", "plugins", "removed", *OPTIONAL_SECTIONS})
+FIXED_FIELDS = frozenset({"revision", "full", "plugins", "removed", *SECTION_FORMS})
 """Fields of the document that are not a protocol's section."""
 
 RawSections: TypeAlias = dict[str, dict[str, dict[str, msgspec.Raw]]]
@@ -71,14 +63,16 @@ class _RawClients(msgspec.Struct, kw_only=True):
     sources: dict[str, str] = {}
 
 
-class _Head(msgspec.Struct, kw_only=True):
+class UpdateHead(msgspec.Struct, kw_only=True):
+    """What a document says of itself, beside its sections."""
+
     revision: str
     full: bool
     plugins: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
 
-_HEAD_DECODER = msgspec.json.Decoder(_Head)
+_HEAD_DECODER = msgspec.json.Decoder(UpdateHead)
 _PARTS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SECTION_DECODER = msgspec.json.Decoder(_RawSection)
 _TRANSPORT_DECODER = msgspec.json.Decoder(_RawTransport)
@@ -169,7 +163,7 @@ def render_sections(
 ) -> bytes:
     """Encode the same document from sections whose objects may already be encoded; those are copied unchanged.
 
-    The sections may include those of OPTIONAL_SECTIONS.
+    The sections may include those of SECTION_FORMS.
     """
     document: dict[str, Any] = {
         "revision": revision,

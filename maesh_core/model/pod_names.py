@@ -1,15 +1,6 @@
-"""The section `pods` of the configuration: the names of pods, by address.
-
-The section is in the document that proxies pull, only if a plugin of the controller asks for it. Proxies use it to name
-clients in what they write about traffic, and never to decide about traffic. Values only.
-"""
+"""The names of pods in the section `pods` of the configuration: what a name can be, and how many there are at most."""
 
 import re
-
-PODS = "pods"
-"""The name of the section."""
-ADDRESSES = "addresses"
-POD_NOUNS = (ADDRESSES,)
 
 ADDRESSES_LIMIT = 20_000
 """Limit of addresses in the section, about 1 MB. A pod of a cluster with IPv4 and IPv6 has two."""

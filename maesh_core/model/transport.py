@@ -1,8 +1,6 @@
-"""What transports share: the modes of services, the kinds of paths, and the section `transport` of the configuration.
+"""What transports share: the modes of services, the kinds of paths, and the content of the section `transport`.
 
-The section is in the document that proxies pull, only if the controller has a transport. It has the nodes that take
-part, by name, as the transport describes them, and the clients that guards of services refer to, by address. Values
-only.
+Values only.
 """
 
 import re
@@ -27,12 +25,6 @@ CLEAR: Final = "clear"
 ENCRYPTED: Final = "encrypted"
 PATHS: Final = (ENCRYPTED, CLEAR, LOCAL)
 """The kinds of paths to a server, as in the label `path`. `local` is in clear to a server on the proxy's own node."""
-
-TRANSPORT = "transport"
-"""The name of the section."""
-SHARED = "shared"
-"""What the transport tells the parents of all nodes, by the transport's name; workers ignore it."""
-TRANSPORT_NOUNS = ("nodes", "clients", SHARED)
 
 _NODE_NAME_LIMIT = 253
 _match_node_name = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?").fullmatch

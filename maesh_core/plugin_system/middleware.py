@@ -7,6 +7,7 @@ below the class define it for chains. Declares, and does nothing. It is not comp
 from collections.abc import Awaitable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from maesh_core.model.skip_count import SkipCount
 from maesh_core.plugin_system.interfaces import (
     BackendChoice,
     BodyUse,
@@ -53,6 +54,9 @@ class Middleware:
 
     reads_changed_headers: bool = False
     """Whether `judge_changed` also judges requests of which other middlewares have changed header fields."""
+
+    skip_count: SkipCount | None = None
+    """Counts requests that are skipped without a call of `skips_request`; it must be the same object at all times."""
 
     def on_request(self, exchange: Exchange) -> Response | float | Awaitable[Response | float | None] | None:
         """Called when a request has been routed, before anything is sent.
@@ -134,7 +138,8 @@ class Middleware:
         Called before `on_request`, and only if this is the only middleware of the route, if it does not override
         `is_still_allowed`, and if the client offers no upgrade; so `on_request` must work without it, too. If it
         returns True, no other method is called for the request. If it raises, `on_request` is called as usual; the
-        exception is counted, and logged once.
+        exception is counted, and logged once. While `skip_count` is not zero, it is not called for requests without a
+        trace context.
         """
         return False
 

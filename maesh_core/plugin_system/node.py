@@ -144,8 +144,11 @@ class Streams(Protocol[CountersT]):
     def apply_table(self, table: object) -> None:
         """Use this table from now on."""
 
-    def must_encrypt(self, connection: Connection) -> str:
-        """Return the node of a connection's server if its service is strict under the current table; else empty."""
+    def must_encrypt(self, connection: Connection) -> str | None:
+        """Return the node of a connection's server if its service is strict under the current table; else None.
+
+        Empty if the node is not known: the server is on none, or has left the service.
+        """
 
     def may_go_on(self, connection: Connection, route: StreamRoute[CountersT]) -> bool:
         """Return whether a connection that started on `route` may continue under the current table."""

@@ -40,7 +40,7 @@ class Delivery(msgspec.Struct, frozen=True):
     """What the sender asks of the receiving node: a connection to one of its pods.
 
     `service` is the key of the service port, that of the leaf for a split. `client` is the client pod's address; empty
-    if no guard needs it. `protocol` is `http` or `tcp`.
+    if no guard needs it, or if no pod of the node that sends is known to have it. `protocol` is `http` or `tcp`.
     """
 
     address: str

@@ -9,8 +9,8 @@ for all clients.
 from collections.abc import Iterable, Mapping
 
 from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath
-from maesh_core.model.client_namespaces import CLIENTS, SOURCES
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.optional_sections import CLIENTS, SOURCES
 
 
 class ClientNamespaceTable:

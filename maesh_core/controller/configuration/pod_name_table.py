@@ -9,7 +9,8 @@ import logging
 from collections.abc import Mapping
 
 from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath
-from maesh_core.model.pod_names import ADDRESSES, ADDRESSES_LIMIT, PODS, is_pod_name
+from maesh_core.model.optional_sections import ADDRESSES, PODS
+from maesh_core.model.pod_names import ADDRESSES_LIMIT, is_pod_name
 
 _log = logging.getLogger(__name__)
 

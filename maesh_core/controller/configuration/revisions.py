@@ -13,14 +13,12 @@ import msgspec
 
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.keys import ObjectKey, build_wire_path
-from maesh_core.model.messages import OPTIONAL_SECTIONS, RawSections, render_sections
-from maesh_core.model.transport import SHARED
+from maesh_core.model.messages import RawSections, render_sections
+from maesh_core.model.optional_sections import PROTOCOL_NOUNS, SECTION_FORMS
 
 LOG_LIMIT_REVISIONS = 10_000
 LOG_LIMIT_PATHS = 100_000
 """Limit of the change log, some megabytes. A proxy that is further behind gets the whole configuration."""
-
-_NOUNS = ("routers", "services", "middlewares")
 
 
 class ObjectPath(NamedTuple):
@@ -32,7 +30,7 @@ class ObjectPath(NamedTuple):
 
 
 EntryChanges = Mapping[ObjectPath, msgspec.Struct | str | None]
-"""Entries that belong to no service, in sections of OPTIONAL_SECTIONS; None removes one."""
+"""Entries that belong to no service, in sections of SECTION_FORMS; None removes one."""
 
 
 class _Change(NamedTuple):
@@ -179,7 +177,7 @@ def _list_objects(configuration: ServiceConfiguration | None) -> dict[ObjectPath
     return {
         ObjectPath(protocol, noun, key): value
         for protocol, section in configuration.sections.items()
-        for noun in _NOUNS
+        for noun in PROTOCOL_NOUNS
         for key, value in getattr(section, noun).items()
     }
 
@@ -197,7 +195,8 @@ def _is_same(current: _Object, value: Any) -> bool:
 def _build_sections(objects: Iterable[tuple[ObjectPath, msgspec.Raw]]) -> RawSections:
     sections: RawSections = {}
     for path, raw in objects:
-        nouns = OPTIONAL_SECTIONS.get(path.protocol, _NOUNS)
-        section = sections.setdefault(path.protocol, {noun: {} for noun in nouns if noun != SHARED})
+        form = SECTION_FORMS.get(path.protocol)
+        nouns = PROTOCOL_NOUNS if form is None else [noun for noun in form.nouns if noun not in form.rare_nouns]
+        section = sections.setdefault(path.protocol, {noun: {} for noun in nouns})
         section.setdefault(path.noun, {})[path.key] = raw
     return sections

@@ -13,7 +13,8 @@ import msgspec
 
 from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.transport import TRANSPORT, ClientEntry
+from maesh_core.model.optional_sections import NODES, SHARED, TRANSPORT, TRANSPORT_CLIENTS
+from maesh_core.model.transport import ClientEntry
 from maesh_core.plugin_system.transports import MeshNode, TransportRules
 
 _log = logging.getLogger(__name__)
@@ -49,9 +50,9 @@ class TransportTables:
             described = None if node is None else self._describe(node)
             if described is not None:
                 self._described[name] = described
-                changes[ObjectPath(TRANSPORT, "nodes", name)] = described
+                changes[ObjectPath(TRANSPORT, NODES, name)] = described
             elif self._described.pop(name, None) is not None:
-                changes[ObjectPath(TRANSPORT, "nodes", name)] = None
+                changes[ObjectPath(TRANSPORT, NODES, name)] = None
         return changes
 
     @property
@@ -66,7 +67,7 @@ class TransportTables:
             before, described = self._described.get(name), self._describe(node)
             if described == before:
                 continue
-            changes[ObjectPath(TRANSPORT, "nodes", name)] = described
+            changes[ObjectPath(TRANSPORT, NODES, name)] = described
             if described is not None:
                 self._described[name] = described
             else:
@@ -88,7 +89,7 @@ class TransportTables:
         if shared == self._shared:
             return {}
         self._shared = shared
-        return {ObjectPath(TRANSPORT, "shared", rules.name): shared}
+        return {ObjectPath(TRANSPORT, SHARED, rules.name): shared}
 
     def set_clients(self, service: ObjectKey, clients: Mapping[str, ClientEntry]) -> EntryChanges:
         """Replace the clients that a service names."""
@@ -105,7 +106,7 @@ class TransportTables:
                 named[service] = clients[address]
             if not named:
                 del self._entries[address]
-            changes[ObjectPath(TRANSPORT, "clients", address)] = named[min(named)] if named else None
+            changes[ObjectPath(TRANSPORT, TRANSPORT_CLIENTS, address)] = named[min(named)] if named else None
         return changes
 
     def set_accounts(self, accounts: Mapping[str, ClientEntry | None]) -> EntryChanges:

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.pod_names import PODS
+from maesh_core.model.optional_sections import PODS
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.hookspecs.markers import hookspec
 from maesh_core.plugin_system.node import Node
@@ -62,14 +62,14 @@ class ClosingObserver(TrafficObserver, Protocol):
 
 
 class OptionalSection(msgspec.Struct, frozen=True):
-    """A section of the configuration that the controller builds and sends only if a plugin asks for it.
+    """A part of the configuration that the controller builds and sends only if a plugin asks for it.
 
     `POD_NAMES` has the names of pods by address, which `Node.follow_pod_names` returns in proxies. `ACCOUNTS` has their
     service accounts, which the source `account` of `Node.build_source_reader` reads.
     """
 
     name: str
-    """Its name in the document that proxies pull."""
+    """Its name in messages."""
 
 
 POD_NAMES: Final = OptionalSection(PODS)

@@ -59,6 +59,10 @@ class ClientHead(Protocol):
     def client_headers(self) -> ReadableHeaders:
         """The fields."""
 
+    @property
+    def has_trace_context(self) -> bool:
+        """Whether it has a field of a trace context: `traceparent`, `b3` or `X-B3-...`; fast for most heads."""
+
     def matches(self, search: Callable[[bytes], object]) -> bool:
         """Return whether a search of the head's bytes finds something, as `Exchange.head_matches` does."""
 

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+from maesh_core.model.skip_count import SkipCount
 from maesh_core.plugin_system.interfaces import BackendChoice, ClientHead, Connection, Exchange
 from maesh_core.plugin_system.middleware import CALLED_INNERMOST_FIRST, Middleware
 
@@ -36,8 +37,8 @@ class Chain:
     `is_still_allowed` is called for exchanges and tunnels in progress when the route changes. `on_finished` is called
     if the request reached its middleware. `judge_changed` and `judge_copy` have one method for each middleware that
     guards access; without its own, it denies. `judge_headers` are the `judge_changed` of those that read changed header
-    fields. `skips_request` is that of the only middleware, if it has one; if it
-    returns True, the request passes without the chain. `depth` is the number of middlewares, `kept_bytes` the number of
+    fields. `skips_request` and `skip_count` are those of the only middleware, if it has them: the requests that they
+    skip pass without the chain. `depth` is the number of middlewares, `kept_bytes` the number of
     bytes of a request's body to store for another attempt. A chain is never modified after it was compiled. It is a
     class and not a NamedTuple, because compiled code reads the attributes of a class without a lookup.
     """
@@ -57,6 +58,7 @@ class Chain:
         "on_request_body",
         "on_response",
         "on_response_body",
+        "skip_count",
         "skips_request",
     )
 
@@ -76,6 +78,7 @@ class Chain:
         judge_copy: tuple[CopyJudge, ...] = (),
         judge_headers: tuple[ChangeJudge, ...] = (),
         skips_request: Skip | None = None,
+        skip_count: SkipCount | None = None,
         depth: int = 0,
         kept_bytes: int = 0,
     ) -> None:
@@ -92,6 +95,7 @@ class Chain:
         self.judge_copy = judge_copy
         self.judge_headers = judge_headers
         self.skips_request = skips_request
+        self.skip_count = skip_count
         self.depth = depth
         self.kept_bytes = kept_bytes
 
@@ -108,6 +112,8 @@ def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) 
     choosers = _list_calls(middlewares, "choose_backend")
     readers = [guard for guard in guards if getattr(guard, "reads_changed_headers", False) is not False]
     is_skippable = len(middlewares) == 1 and not judges and not choosers
+    skips_request = find_method(middlewares[0], "skips_request") if is_skippable else None
+    skip_count = getattr(middlewares[0], "skip_count", None) if is_skippable else None
     return Chain(
         choose_backend=choosers,
         on_request=_list_steps(middlewares, "on_request"),
@@ -121,7 +127,8 @@ def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) 
         judge_changed=tuple(_find_judge(guard, "judge_changed", _deny_change) for guard in guards),
         judge_copy=tuple(_find_judge(guard, "judge_copy", _deny_copy) for guard in guards),
         judge_headers=tuple(_find_judge(guard, "judge_changed", _deny_change) for guard in readers),
-        skips_request=find_method(middlewares[0], "skips_request") if is_skippable else None,
+        skips_request=skips_request,
+        skip_count=skip_count if skips_request is not None and isinstance(skip_count, SkipCount) else None,
         depth=len(middlewares),
         kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),
     )

@@ -10,19 +10,10 @@ from typing import Any
 import msgspec
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.client_namespaces import CLIENTS
 from maesh_core.model.keys import build_wire_path
-from maesh_core.model.messages import FIXED_FIELDS, OPTIONAL_SECTIONS, RawSections, render_sections
-from maesh_core.model.pod_names import PODS
-from maesh_core.model.transport import TRANSPORT
+from maesh_core.model.messages import FIXED_FIELDS, RawSections, UpdateHead, render_sections
+from maesh_core.model.optional_sections import PODS, SECTION_FORMS, SHARED, TRANSPORT
 from maesh_core.proxy.routing.checks import parse_wire_path
-
-
-class _Head(msgspec.Struct, kw_only=True):
-    revision: str
-    full: bool
-    plugins: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
 
 
 class _Objects(msgspec.Struct, kw_only=True):
@@ -31,35 +22,19 @@ class _Objects(msgspec.Struct, kw_only=True):
     middlewares: dict[str, msgspec.Raw] = {}
 
 
-class _TransportEntries(msgspec.Struct, kw_only=True):
-    nodes: dict[str, msgspec.Raw] = {}
-    clients: dict[str, msgspec.Raw] = {}
-    shared: dict[str, msgspec.Raw] = {}
-
-
-class _PodEntries(msgspec.Struct, kw_only=True):
-    addresses: dict[str, msgspec.Raw] = {}
-
-
-class _ClientEntries(msgspec.Struct, kw_only=True):
-    sources: dict[str, msgspec.Raw] = {}
-
-
-_Part = _Objects | _TransportEntries | _PodEntries | _ClientEntries
-
-
 class _Placed(msgspec.Struct, rename="camel"):
     entrypoint: int
     own_entrypoint: int = 0
 
 
-_HEAD_DECODER = msgspec.json.Decoder(_Head)
+_HEAD_DECODER = msgspec.json.Decoder(UpdateHead)
 _PARTS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OBJECTS_DECODER = msgspec.json.Decoder(_Objects)
 _OPTIONAL_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
-    TRANSPORT: msgspec.json.Decoder(_TransportEntries),
-    PODS: msgspec.json.Decoder(_PodEntries),
-    CLIENTS: msgspec.json.Decoder(_ClientEntries),
+    name: msgspec.json.Decoder(
+        msgspec.defstruct("_Entries", [(noun, dict[str, msgspec.Raw], {}) for noun in form.nouns], kw_only=True)
+    )
+    for name, form in SECTION_FORMS.items()
 }
 
 
@@ -87,10 +62,10 @@ class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         """Return the configuration after an update that was pulled with `since`; raises UpdateRejectedError."""
         try:
             head = _HEAD_DECODER.decode(body)
-            parts: dict[str, _Part] = {
+            parts: dict[str, msgspec.Struct] = {
                 protocol: _OPTIONAL_DECODERS.get(protocol, _OBJECTS_DECODER).decode(raw)
                 for protocol, raw in _PARTS_DECODER.decode(body).items()
-                if protocol not in FIXED_FIELDS or protocol in OPTIONAL_SECTIONS
+                if protocol not in FIXED_FIELDS or protocol in SECTION_FORMS
             }
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpdateRejectedError(f"not a configuration: {error}") from error
@@ -129,7 +104,7 @@ class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
 
     def list_shared(self) -> dict[str, bytes]:
         """List what the controller shares with all nodes, by the name of the transport, as JSON."""
-        shared = self.sections.get(TRANSPORT, {}).get("shared", {})
+        shared = self.sections.get(TRANSPORT, {}).get(SHARED, {})
         return {name: bytes(raw) for name, raw in shared.items()}
 
     def list_names(self) -> frozenset[str]:
@@ -142,7 +117,7 @@ class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             for named in _decode_names(raw)
         )
 
-    def _merge_parts(self, parts: Mapping[str, _Part], removed: tuple[str, ...]) -> RawSections:
+    def _merge_parts(self, parts: Mapping[str, msgspec.Struct], removed: tuple[str, ...]) -> RawSections:
         merged: dict[str, Any] = dict(self.sections)
         fresh: set[tuple[str, str]] = set()
 

@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import msgspec
 from maesh_core import engine
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.plain_http.server import HttpServer, ServerLimits
-from maesh_core.process.interruption import end_echoed_line, tell_wait
+from maesh_core.process.interruption import tell_wait
 from maesh_core.process.open_files import find_open_files_limit, raise_open_files_limit
 from maesh_core.proxy.network.sockets import describe_address, describe_reason, open_sockets
 from maesh_core.proxy.node.admin import AdminPages, ProxyStatus, build_text
@@ -30,14 +31,15 @@ from maesh_core.proxy.node.fetch import Fetcher, find_source_host, parse_endpoin
 from maesh_core.proxy.node.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.node.poller import Poller
 from maesh_core.proxy.node.services import LoadServices, NodeServices
-from maesh_core.proxy.node.shared_reports import SharedReports
+from maesh_core.proxy.node.shared_reports import SharedReports, join_reports
+from maesh_core.proxy.node.shutdown import Shutdown, describe_connections
 from maesh_core.proxy.node.taps import NodeTaps
 from maesh_core.proxy.node.traffic_history import TrafficHistory
 from maesh_core.proxy.worker.memory_settings import settle_memory
 from maesh_core.proxy.worker.parent_watch import follow_parent
 from maesh_core.proxy.workers.link import WorkerLink
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
-from maesh_core.proxy.workers.messages import CollectReport, Failed, Report, Reported
+from maesh_core.proxy.workers.messages import CollectReport
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
 from maesh_core.proxy.workers.spawning import WorkerSpawner
 from maesh_core.settings import ProxySettings
@@ -58,38 +60,6 @@ CACHE_PAUSE_S = 1.0
 """The least time between two writes of the cache."""
 
 logger = logging.getLogger(__name__)
-
-
-class Shutdown:
-    """The request to end the process: `requested` is set by the first signal, `forced` by the second.
-
-    `is_interrupt` means that a user pressed Ctrl-C. Create it in the event loop.
-    """
-
-    __slots__ = ("forced", "is_interrupt", "requested")
-
-    def __init__(self) -> None:
-        self.requested = asyncio.Event()
-        self.forced = asyncio.Event()
-        self.is_interrupt = False
-
-    def __repr__(self) -> str:
-        """Show the state."""
-        return f"<Shutdown requested={self.requested.is_set()} forced={self.forced.is_set()}>"
-
-    def request(self, number: int = signal.SIGTERM) -> None:
-        """Request the end because of a signal; a second call requests to end at once."""
-        end_echoed_line(number)
-        if self.requested.is_set():
-            self.forced.set()
-        self.is_interrupt = self.is_interrupt or number == signal.SIGINT
-        self.requested.set()
-
-    def follow_signals(self) -> None:
-        """Handle SIGTERM and SIGINT as requests."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request, number)
 
 
 class Node:
@@ -181,31 +151,36 @@ class Node:
 
     async def run(self, shutdown: Shutdown) -> int:
         """Run until asked to end; return the exit status. Raises the error of a part that ended unexpectedly."""
-        pooling = _start(self._pool.run())
         following: list[asyncio.Task[None]] = []
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.sleep, 0)  # aborted transports close in the next turn of the loop
+            stack.push_async_callback(self._fetcher.close)
+            stack.push_async_callback(self._admin.close)
+            stack.callback(self._taps.close)
+            stack.callback(self._entrypoints.release)
+            pooling = _start(self._pool.run())
+            stack.push_async_callback(_cancel, [pooling])
+            stack.push_async_callback(self._pool.close)
+            stack.push_async_callback(_cancel, following)
+            stack.callback(self._note_end)
             await self._open_admin_port()
-            following = [
-                _start(self._pull()),
-                _start(self._entrypoints.run()),
-                _start(self._traffic.run(self._collect)),
-                _start(self._services.run()),
-            ]
-            if self._cache is not None:
-                following.append(_start(self._keep_cache(self._cache)))
+            following += [_start(each) for each in self._list_works()]
             settle_memory()
             await _wait_unless_ended(shutdown.requested, [pooling, *following])
-            self._is_ending = True
+            self._note_end()
             await _cancel(following)
             self._entrypoints.release()
             await self._drain(shutdown)
-            return 1 if shutdown.forced.is_set() else 0
-        finally:
-            self._is_ending = True
-            await _cancel(following)
-            await self._pool.close()
-            await _cancel([pooling])
-            await self._close()
+        return 1 if shutdown.forced.is_set() else 0
+
+    def _list_works(self) -> "list[Coroutine[Any, Any, None]]":
+        """List what runs until the end is requested, beside the workers."""
+        works = [self._pull(), self._entrypoints.run(), self._traffic.run(self._collect), self._services.run()]
+        return works if self._cache is None else [*works, self._keep_cache(self._cache)]
+
+    def _note_end(self) -> None:
+        """Be ready no longer."""
+        self._is_ending = True
 
     async def _drain(self, shutdown: Shutdown) -> None:
         """Drain the workers; report what they wait for on the terminal (after Ctrl-C), or in the log."""
@@ -270,13 +245,6 @@ class Node:
         except UpdateRejectedError as error:
             logger.error("ignoring the cached configuration: %s", error)
 
-    async def _close(self) -> None:
-        self._entrypoints.release()
-        self._taps.close()
-        await self._admin.close()
-        await self._fetcher.close()
-        await asyncio.sleep(0)  # aborted transports close in the next turn of the loop
-
     def _build_admin_pages(self) -> AdminPages:
         page = MetricsPage(
             [
@@ -327,26 +295,6 @@ def _choose_admin_clients() -> int:
     """Return the client limit of the admin port: at most a quarter of the descriptors."""
     open_files = find_open_files_limit()
     return ADMIN_CLIENTS if open_files is None else min(ADMIN_CLIENTS, max(1, open_files // 4))
-
-
-def join_reports(answers: Sequence[Report | None]) -> bytes | None:
-    """Join the workers' reports to a document; None if no worker makes such a report.
-
-    An answer is None if the worker did not report in time.
-    """
-    found = [answer.body for answer in answers if isinstance(answer, Reported)]
-    if not found and any(isinstance(answer, Failed) for answer in answers):
-        return None
-    missing = len(answers) - len(found)
-    return msgspec.json.encode({"workers": [msgspec.Raw(body) for body in found], "missing": missing})
-
-
-def describe_connections(counts: Mapping[str, int]) -> str:
-    """Render the number of connections, with the protocols unless all are HTTP."""
-    total = sum(counts.values())
-    noun = "connection" if total == 1 else "connections"
-    kinds = ", ".join(f"{count} {protocol}" for protocol, count in sorted(counts.items()) if count)
-    return f"{total} {noun}" if counts.get("http") == total else f"{total} {noun} ({kinds})"
 
 
 async def run_proxy(

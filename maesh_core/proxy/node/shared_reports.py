@@ -2,12 +2,17 @@
 
 Takes the function that collects a report from the workers. A report may cost a worker, which carries traffic, some
 milliseconds, and any client in the cluster may ask, so each report is collected once at a time and used for `AGE_S`.
+Joins the workers' reports to one document.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
+
+import msgspec
+
+from maesh_core.proxy.workers.messages import Failed, Report, Reported
 
 AGE_S: Final = 0.5
 """How long a report is used."""
@@ -50,3 +55,15 @@ class SharedReports:
             return body
         finally:
             del self._tasks[name]
+
+
+def join_reports(answers: Sequence[Report | None]) -> bytes | None:
+    """Join the workers' reports to a document; None if no worker makes such a report.
+
+    An answer is None if the worker did not report in time.
+    """
+    found = [answer.body for answer in answers if isinstance(answer, Reported)]
+    if not found and any(isinstance(answer, Failed) for answer in answers):
+        return None
+    missing = len(answers) - len(found)
+    return msgspec.json.encode({"workers": [msgspec.Raw(body) for body in found], "missing": missing})

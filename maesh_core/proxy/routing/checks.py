@@ -21,7 +21,8 @@ from maesh_core.model.configuration import (
     list_rule_sets,
 )
 from maesh_core.model.keys import is_label, is_subdomain
-from maesh_core.model.messages import OPTIONAL_SECTIONS, Update
+from maesh_core.model.messages import Update
+from maesh_core.model.optional_sections import PROTOCOL_NOUNS, SECTION_FORMS
 from maesh_core.model.pod_names import is_pod_name
 from maesh_core.model.transport import TransportSection, is_node_name
 
@@ -37,7 +38,6 @@ GRPC_STATUS_LIMIT = 16
 ACCOUNT_LIMIT_CHARACTERS = 512
 """A service account and its namespace have at most 253 and 63 characters."""
 
-NOUNS = frozenset({"routers", "services", "middlewares"})
 
 _match_host = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,255}").fullmatch
 _match_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}").fullmatch
@@ -74,7 +74,8 @@ def parse_wire_path(path: str) -> tuple[str, str, str]:
     """Split the wire path of an object into protocol, noun and key."""
     protocol, _, rest = path.partition("/")
     noun, _, key = rest.partition("/")
-    nouns: Collection[str] = OPTIONAL_SECTIONS.get(protocol, NOUNS)
+    form = SECTION_FORMS.get(protocol)
+    nouns: Collection[str] = PROTOCOL_NOUNS if form is None else form.nouns
     if noun not in nouns or not _match_name(protocol):
         raise UpdateRejectedError(f"{path[:64]!r} is not the path of an object")
     _check_key(path, key)

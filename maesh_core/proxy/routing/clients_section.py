@@ -5,8 +5,8 @@ Takes updates; returns the complete mapping. The protocols whose routes depend o
 
 from collections.abc import Mapping
 
-from maesh_core.model.client_namespaces import CLIENTS
 from maesh_core.model.messages import Update
+from maesh_core.model.optional_sections import CLIENTS
 from maesh_core.proxy.routing.checks import parse_wire_path
 
 

@@ -12,8 +12,9 @@ import msgspec
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import Middleware, Section
 from maesh_core.model.keys import build_wire_path
-from maesh_core.model.messages import OPTIONAL_SECTIONS, Update
+from maesh_core.model.messages import Update
 from maesh_core.model.names import AddressTable
+from maesh_core.model.optional_sections import SECTION_FORMS
 from maesh_core.model.transport import ENCRYPTABLE
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.protocols import ProtocolHandler
@@ -205,7 +206,7 @@ class RoutingConfiguration:
         removed: dict[str, dict[str, list[str]]] = {}
         for path in update.removed:
             protocol, noun, key = parse_wire_path(path)
-            if protocol in OPTIONAL_SECTIONS:
+            if protocol in SECTION_FORMS:
                 continue
             removed.setdefault(protocol, {}).setdefault(noun, []).append(key)
         changes = {}

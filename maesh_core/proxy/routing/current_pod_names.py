@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from maesh_core.model.messages import Update
-from maesh_core.model.pod_names import ADDRESSES_LIMIT, PODS
+from maesh_core.model.optional_sections import PODS
+from maesh_core.model.pod_names import ADDRESSES_LIMIT
 from maesh_core.proxy.routing.checks import check_pod_name, parse_wire_path
 
 FORMER_LIMIT: Final = 4096

@@ -22,6 +22,7 @@ from maesh_core.model.configuration import (
 )
 from maesh_core.model.matching import find_match_problem
 from maesh_core.model.names import AddressTable, fill_service
+from maesh_core.model.optional_sections import PROTOCOL_NOUNS
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.transports import STRICT
 from maesh_core.proxy.balancing.kinds import BalancerKinds
@@ -29,7 +30,6 @@ from maesh_core.proxy.middleware.checks import HTTP_METHODS, STREAM_METHODS, has
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
 from maesh_core.proxy.transport.paths import MODES
 
-NOUNS = ("routers", "services", "middlewares")
 SUPPORTED_SCHEMES = frozenset({"http", "https", "h2c"})
 """The schemes in which HTTP routers can call their servers."""
 
@@ -150,8 +150,8 @@ def narrow_change(current: Section, change: Change) -> Change:
     """
     if not change.is_full:
         return change
-    changed = {noun: _list_differing(getattr(current, noun), getattr(change.section, noun)) for noun in NOUNS}
-    gone = {noun: getattr(current, noun).keys() - getattr(change.section, noun).keys() for noun in NOUNS}
+    changed = {noun: _list_differing(getattr(current, noun), getattr(change.section, noun)) for noun in PROTOCOL_NOUNS}
+    gone = {noun: getattr(current, noun).keys() - getattr(change.section, noun).keys() for noun in PROTOCOL_NOUNS}
     return Change(
         section=Section(**changed), removed={noun: keys for noun, keys in gone.items() if keys}, is_full=False
     )

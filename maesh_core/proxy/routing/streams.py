@@ -74,10 +74,39 @@ class Server:
 AnyStreamBalancer = AnyBalancer[Server] | Division[Server]
 
 
+class StrictServers:
+    """Which servers of a route are reached only over paths: those of its strict services."""
+
+    __slots__ = ("_nodes", "_others")
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self._nodes: dict[tuple[str, int], str] = {}
+        self._others: set[tuple[str, int]] = set()
+        for service in services:
+            for server in service.servers:
+                if service.encryption == STRICT:
+                    self._nodes[server.address, server.port] = server.node
+                else:
+                    self._others.add((server.address, server.port))
+
+    def __repr__(self) -> str:
+        return f"<StrictServers {len(self._nodes)}>"
+
+    def find_node(self, address: tuple[str, int], *, is_of_route: bool) -> str | None:
+        """Return the node of a server that must be reached over a path, empty if it is not known; else None.
+
+        A server that has left the route must be, too.
+        """
+        node = self._nodes.get(address)
+        if node is not None:
+            return node
+        return "" if is_of_route and address not in self._others else None
+
+
 class Route:
     """The route of an entrypoint. Without judges, all clients are allowed.
 
-    `strict_nodes` has the nodes of servers that are reached only over paths, by address.
+    `strict` is None if no service of the route is strict.
     """
 
     __slots__ = (
@@ -90,7 +119,7 @@ class Route:
         "has_guard",
         "key",
         "service",
-        "strict_nodes",
+        "strict",
     )
 
     def __init__(
@@ -104,12 +133,13 @@ class Route:
         middlewares: Sequence[object],
         failures: MiddlewareFailures,
         has_guard: bool = False,
+        strict: StrictServers | None = None,
     ) -> None:
         self.key, self.service = key, service
         self.counters = counters
         self.has_guard = has_guard
         self._servers = tuple(servers)
-        self.strict_nodes = {each.socket_address: each.node for each in self._servers if each.mode == STRICT}
+        self.strict = strict
         self.balancer = balancer
         self._failures = failures
         self._admitting = collect_judges(middlewares, "on_connect")
@@ -189,7 +219,7 @@ class Table:
         self.routes = routes
         self.counters = counters
         self.servers = servers
-        self.has_strict_services = any(route.strict_nodes for route in routes.values())
+        self.has_strict_services = any(route.strict is not None for route in routes.values())
 
     def __repr__(self) -> str:
         return f"<Table {len(self.routes)} entrypoints>"
@@ -248,6 +278,7 @@ class Streams:
                 middlewares=[middlewares[name] for name in router.middlewares],
                 failures=self._failures,
                 has_guard=router.service in guarded,
+                strict=_find_strict(services.values()),
             )
         return Table(routes, counters, servers)
 
@@ -263,11 +294,17 @@ class Streams:
         """Whether the service of any route is strict."""
         return self._table.has_strict_services
 
-    def must_encrypt(self, connection: Connection) -> str:
-        """Return the node of a connection's server if its service is strict now; else empty."""
+    def must_encrypt(self, connection: Connection) -> str | None:
+        """Return the node of a connection's server, empty if it is not known, if its service is strict now; else None.
+
+        If the server has left the service, the node is not known.
+        """
         route = self._table.routes.get(connection.entrypoint)
+        if route is None or route.strict is None:
+            return None
         server = connection.server
-        return route.strict_nodes.get(server, "") if route is not None and server is not None else ""
+        is_of_route = route.service == connection.service
+        return None if server is None else route.strict.find_node(server, is_of_route=is_of_route)
 
     def may_go_on(self, connection: Connection, route: Any) -> bool:
         """Return whether a connection that started on `route` may continue.
@@ -294,6 +331,10 @@ def _list_services(section: Section, key: str) -> dict[str, Service]:
     """Return a service and its parts, by key."""
     service = section.services[key]
     return {key: service, **{part.service: section.services[part.service] for part in service.parts}}
+
+
+def _find_strict(services: Collection[Service]) -> StrictServers | None:
+    return StrictServers(services) if any(each.encryption == STRICT for each in services) else None
 
 
 def _list_usable(services: Mapping[str, Service], servers: Mapping[ServerKey, Server]) -> Iterable[Server]:

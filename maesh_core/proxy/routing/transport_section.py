@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.messages import Update
-from maesh_core.model.transport import TRANSPORT, TRANSPORT_NOUNS, ClientEntry, TransportSection
+from maesh_core.model.optional_sections import NODES, SECTION_FORMS, TRANSPORT, TRANSPORT_CLIENTS
+from maesh_core.model.transport import ClientEntry, TransportSection
 from maesh_core.proxy.routing.checks import parse_wire_path
 
 ValueT = TypeVar("ValueT")
@@ -64,14 +65,14 @@ class CurrentSection:
 
 
 def _merge(current: TransportSection, received: TransportSection, removed: Iterable[str]) -> TransportSection:
-    keys: dict[str, list[str]] = {noun: [] for noun in TRANSPORT_NOUNS}
+    keys: dict[str, list[str]] = {noun: [] for noun in SECTION_FORMS[TRANSPORT].nouns}
     for path in removed:
         protocol, noun, key = parse_wire_path(path)
         if protocol == TRANSPORT:
             keys[noun].append(key)
     return TransportSection(
-        nodes=_merge_entries(current.nodes, received.nodes, keys["nodes"]),
-        clients=_merge_entries(current.clients, received.clients, keys["clients"]),
+        nodes=_merge_entries(current.nodes, received.nodes, keys[NODES]),
+        clients=_merge_entries(current.clients, received.clients, keys[TRANSPORT_CLIENTS]),
     )
 
 

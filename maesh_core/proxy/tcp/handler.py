@@ -82,7 +82,7 @@ class TcpHandler:
         if not relay.is_in_clear:
             return False
         node = self._streams.must_encrypt(relay)
-        return bool(node) and not self.environment.paths.is_local(node)
+        return node is not None and not self.environment.paths.is_local(node)
 
     def _reroute(self, relay: Relay) -> None:
         """Start a connection that has no server yet again, if its entrypoint has a new route."""

@@ -18,6 +18,7 @@ from maesh_core.errors import ServerNotTriedError
 from maesh_core.model.addresses import join_port
 from maesh_core.model.keys import cut_port_key
 from maesh_core.model.traffic_record import CUT, DENIED, NO_SERVER_ACCEPTED, TCP, TrafficRecord, build_record
+from maesh_core.model.transport import LOCAL
 from maesh_core.plugin_system.node import StreamRoute, StreamServer
 from maesh_core.plugin_system.transports import Delivery, OpenFailure
 from maesh_core.proxy.network.edges import EDGES, GONE
@@ -112,8 +113,8 @@ class Relay(TunnelUser):
 
     @property
     def is_in_clear(self) -> bool:
-        """Whether bytes go to the server over a socket."""
-        return self._flows is not None
+        """Whether bytes go to the server over a socket; without encryption, it may be on this node."""
+        return self._flows is not None and (self._choice is None or self._choice.kind != LOCAL)
 
     @property
     def server(self) -> tuple[str, int] | None:
@@ -183,7 +184,7 @@ class Relay(TunnelUser):
         if choice.path is None or client is None:
             return self._open_socket(server)
         address, port = server.socket_address
-        bound = self.client_address if route.has_guard else ""
+        bound = environment.paths.name_client(self.client_address) if route.has_guard else ""
         delivery = Delivery(address, port, route.find_destination(server), bound, "tcp")
         self._wait_for(server)
         tunnel = self._tunnel = TunnelRelay(self, client, environment)

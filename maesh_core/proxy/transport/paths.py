@@ -138,6 +138,15 @@ class Paths:
         """Return a client's node and account; None if its address is not that of pods of one account."""
         return self.clients.get(address.removeprefix(IPV4_MAPPED_PREFIX))
 
+    def name_client(self, address: str) -> str:
+        """Return the address by which a client is named to another node; empty if it is no known pod of this node.
+
+        The other node would refuse a client that is not on this one. Without a name, its guards decide: they deny,
+        unless they let everybody pass, as in audit mode.
+        """
+        entry = self.find_client(address)
+        return address if entry is not None and entry.node == self.node else ""
+
     def is_local(self, node: str) -> bool:
         """Whether a server's node is known to be this proxy's own."""
         return bool(node) and node == self.node

@@ -22,7 +22,8 @@ from maesh_core.process.printable import show_line
 from maesh_core.proxy.network.slots import fit_connection_limit
 from maesh_core.proxy.worker.memory import WorkerMemory
 from maesh_core.proxy.worker.orders import OrderExecutor
-from maesh_core.proxy.worker.runtime import Plugins, WorkerRuntime
+from maesh_core.proxy.worker.parts import Plugins
+from maesh_core.proxy.worker.runtime import WorkerRuntime
 from maesh_core.proxy.workers.channel import Channel
 from maesh_core.proxy.workers.messages import AnyOrder, NotStarted
 from maesh_core.settings import ProxySettings
@@ -63,11 +64,7 @@ async def run_worker(
     except MaeshError as error:
         _report_failure(sock, str(error))
         return 1
-    runtime.loop_watch.start()
-    try:
-        await OrderExecutor(sock, runtime).run()
-    finally:
-        runtime.loop_watch.close()
+    await OrderExecutor(sock, runtime).run()
     return 0
 
 

@@ -79,6 +79,20 @@ def test_the_least_recently_used_entry_is_forgotten_at_the_limit(monkeypatch):
     assert report.forgotten == 1
 
 
+def test_a_client_of_very_many_services_and_paths_pushes_out_no_entry_of_others():
+    log = DenialLog(workers=1000)
+    others = [(f"10.1.0.{client}", f"/{path}") for client in range(9) for path in range(5)]
+    for client, path in others:
+        note(log, client=client, target=path.encode())
+    for number in range(20 * WORKER_ENTRIES):
+        note(log, client="10.9.9.9", service=f"shop/app-{number // 50}:80", target=b"/%d" % number)
+    report = read(log)
+    kept = {(each.key.client, each.key.path) for each in report.denials}
+    assert set(others) <= kept
+    assert len(report.denials) == WORKER_ENTRIES
+    assert report.forgotten == 19 * WORKER_ENTRIES + len(others)
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 300), st.binary(max_size=300), st.sampled_from([b"GET", b"POST", b"X" * 100])),

@@ -53,6 +53,9 @@ class FakeController:
     def find_pods(self, address):
         raise AssertionError(address)
 
+    def list_services(self):
+        raise AssertionError
+
     def render_topology(self):
         raise AssertionError
 

@@ -10,7 +10,7 @@ import pytest
 from maesh_testing import wait_until
 
 from .hostile_relay import HostileRelay
-from .three_nodes import HOST, HTTP_PORT, POD_PORT, TCP_PORT, TUNNEL_PORT
+from .three_nodes import HOST, HTTP_PORT, POD_PORT, TCP_PORT, TUNNEL_PORT, Load
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 BODY = b"0123456789abcdef" * 65536
@@ -137,42 +137,6 @@ def test_recorded_bytes_of_a_sender_open_nothing(mesh, relay):
     assert mesh.read_metric("b", 'maesh_tunnel_opens_total{role="incoming"}') == opened
     assert upstream.count == 1
     assert mesh.get(client).text == "b"
-
-
-class Load:
-    """Sends requests of a pod, one after the other in each of some threads, until it is closed."""
-
-    def __init__(self, mesh, client, threads=3):
-        self.answers = []
-        self._mesh, self._client, self._has_ended = mesh, client, threading.Event()
-        self._threads = [threading.Thread(target=self._send) for _ in range(threads)]
-        for thread in self._threads:
-            thread.start()
-
-    def _send(self):
-        while not self._has_ended.is_set():
-            answer = self._mesh.get(self._client)
-            self.answers.append((answer.status, answer.text))
-
-    def wait_for(self, texts, *, count=30):
-        """Wait until further requests were answered, by exactly these servers; returns from which answer on."""
-        start = len(self.answers)
-
-        def check():
-            nonlocal start
-            found = {text for _, text in self.answers[start:]}
-            if found - texts:
-                start = len(self.answers)
-            return found == texts and len(self.answers) >= start + count
-
-        wait_until(check, f"answers of {texts} only")
-        return start
-
-    def close(self):
-        """End it."""
-        self._has_ended.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def test_a_pod_moves_between_nodes_under_load_without_a_failed_request(mesh, network):

@@ -8,6 +8,9 @@ import json
 import os
 import re
 import signal
+import ssl
+import subprocess
+import threading
 
 import trustme
 
@@ -30,6 +33,10 @@ class ThreeNodes:
         self.tunnel_addresses = {name: node.address for name, node in self.nodes.items()}
         self.encryption = "strict"
         self.servers = {}  # by pod
+        self.others = []
+        """Further objects of the cluster."""
+        self.flags = self.proxy_flags = ()
+        """Further flags of the controller and the proxies, and of the proxies only."""
         self.commands = {}
         self._ended, self._upstreams = [], []
         (folder / "manifests").mkdir(parents=True)
@@ -70,6 +77,7 @@ class ThreeNodes:
         objects = [self._build_proxy(name, self.tunnel_addresses[name]) for name in self.tunnel_addresses]
         for name, traffic_type in (("web", "http"), ("raw", "tcp")):
             objects += self._build_service(name, traffic_type)
+        objects += self.others
         fresh = self.folder / "fresh.json"
         fresh.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         fresh.rename(self.folder / "manifests" / "all.json")
@@ -83,7 +91,12 @@ class ThreeNodes:
     def _build_service(self, name, traffic_type):
         annotations = {"encryption": self.encryption, "traffic-type": traffic_type}
         endpoints = [
-            {"addresses": [pod.address], "nodeName": node, "conditions": {"ready": True}}
+            {
+                "addresses": [pod.address],
+                "nodeName": node,
+                "targetRef": {"kind": "Pod", "name": f"server-{node}", "namespace": "shop"},
+                "conditions": {"ready": True},
+            }
             for pod, node in self.servers.items()
         ]
         return [
@@ -130,6 +143,7 @@ class ThreeNodes:
             *("--api-cert", files["api.crt"], "--api-key", files["api.key"], "--api-tokens", files["api-tokens"]),
             *("--limit-http-port", 5, "--limit-tcp-port", 5, "--port-mapping", self.folder / "ports.json"),
             *("--mtls", "--set", f"mtls.ca={files['ca']}", "--set", f"mtls.tokens={files['tokens']}"),
+            *self.flags,
             *flags,
             self.folder / "manifests",
         )
@@ -145,6 +159,8 @@ class ThreeNodes:
             *("--admin-host", "127.0.0.1"),
             *("--root-ca-controller", self.folder / "api-ca.crt", "--controller-token", self.folder / "api-tokens"),
             *(plugin if has_plugin else ()),
+            *self.flags,
+            *self.proxy_flags,
         )
 
     def _start(self, key, node, *arguments):
@@ -193,6 +209,31 @@ class ThreeNodes:
         text = self.ask(name, "/metrics").text
         return sum(float(value) for value in re.findall(rf"^{pattern}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
 
+    def run_maesh(self, *arguments):
+        """Run a command of the plugin against the controller, on its machine; returns what it prints."""
+        command = (*self.control.wrap(MAESH), "mtls", *arguments)
+        access = (
+            *("--endpoint", f"https://{self.control.address}:{API_PORT}"),
+            *("--root-ca-controller", self.folder / "api-ca.crt", "--controller-token", self.folder / "api-tokens"),
+        )
+        environment = build_environment(self.folder)
+        words = list(map(str, (*command, *access)))
+        done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def ask_controller(self, path):
+        """Ask the API of the controller, from its own machine."""
+        context = ssl.create_default_context(cafile=str(self.folder / "api-ca.crt"))
+        sock = self.control.connect(self.control.address, API_PORT)
+        with context.wrap_socket(sock, server_hostname=self.control.address) as tls:
+            head = f"GET {path} HTTP/1.1\r\nHost: {self.control.address}\r\nAuthorization: Bearer {API_TOKEN}\r\n"
+            tls.sendall(f"{head}Connection: close\r\n\r\n".encode())
+            with tls.makefile("rb") as file:
+                status, _, body = file.read().partition(b"\r\n\r\n")
+        assert status.startswith(b"HTTP/1.1 200 "), status
+        return json.loads(body)
+
     def kill(self, key):
         """Kill a command and everything that it has started, at once."""
         command = self.commands.pop(key)
@@ -214,3 +255,44 @@ class ThreeNodes:
         for upstream in self._upstreams:
             upstream.close()
         assert not complaints, "\n".join(complaints)
+
+
+class Load:
+    """Sends requests of a pod, one after the other in each of some threads, until it is closed."""
+
+    def __init__(self, mesh, client, threads=3):
+        self.answers = []
+        self._mesh, self._client, self._has_ended = mesh, client, threading.Event()
+        self._threads = [threading.Thread(target=self._send) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self):
+        while not self._has_ended.is_set():
+            answer = self._mesh.get(self._client)
+            self.answers.append((answer.status, answer.text))
+
+    def wait_for(self, texts, *, count=30):
+        """Wait until further requests were answered, by exactly these servers; returns from which answer on."""
+        start = len(self.answers)
+
+        def check():
+            nonlocal start
+            found = {text for _, text in self.answers[start:]}
+            if found - texts:
+                start = len(self.answers)
+            return found == texts and len(self.answers) >= start + count
+
+        wait_until(check, f"answers of {texts} only")
+        return start
+
+    @property
+    def failures(self):
+        """The answers that are no 200, with their texts."""
+        return [answer for answer in self.answers if answer[0] != 200]
+
+    def close(self):
+        """End it."""
+        self._has_ended.set()
+        for thread in self._threads:
+            thread.join()

@@ -23,9 +23,6 @@ W3C_FORMAT: Final = 1
 B3_SINGLE_FORMAT: Final = 2
 B3_MULTI_FORMAT: Final = 4
 
-search_context: Final = re.compile(rb"\n[tTbBxX](?:3:|-[bB]3-|[rR][aA][cC][eE][pP][aA][rR][eE][nN][tT]:)").search
-"""Finds a field of a context in a head; most have none. With re.IGNORECASE it would take twice as long."""
-
 _match_traceparent: Final = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 ).fullmatch

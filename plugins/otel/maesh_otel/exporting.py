@@ -76,17 +76,29 @@ class _LastWords(logging.Handler):
 
 
 class EncodedBatch:
-    """Spans as the message that is sent; the SDK's exporters ask only for their number."""
+    """Spans as the message that is sent, in place of an ExportTraceServiceRequest: making one would take 3 us a trace.
 
-    def __init__(self, count: int, request: ExportTraceServiceRequest) -> None:
+    The SDK's exporters ask for the number of spans. That of HTTP then serializes what its encoder returns.
+    """
+
+    def __init__(self, count: int, content: bytes) -> None:
         self._count = count
-        self.request = request
+        self._content = content
 
     def __repr__(self) -> str:
         return f"<EncodedBatch of {self._count} spans>"
 
     def __len__(self) -> int:
         return self._count
+
+    def SerializePartialToString(self) -> bytes:  # noqa: N802
+        """Return the message, as the method of a message of protobuf does."""
+        return self._content
+
+    def build_request(self) -> ExportTraceServiceRequest:
+        """Build the message itself, which gRPC serializes."""
+        request: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(self._content)
+        return request
 
 
 class BatchBuilder:
@@ -115,7 +127,7 @@ class BatchBuilder:
             return spans
         scoped = b"".join((self._scope_head, *(encode_bytes(b"\x12", span) for span in spans)))
         whole = encode_bytes(b"\x0a", b"".join((self._head, encode_bytes(b"\x12", scoped), self._tail)))
-        return EncodedBatch(len(spans), ExportTraceServiceRequest.FromString(whole))
+        return EncodedBatch(len(spans), whole)
 
 
 class CountingExporter(SpanExporter):
@@ -239,13 +251,13 @@ def build_exporter(settings: ExportSettings) -> tuple[SpanExporter, bool]:
     module = import_exporter(settings.protocol)
     is_encoding = hasattr(module, "encode_spans")
     if is_encoding:
-        module.encode_spans = _get_request
+        module.encode_spans = EncodedBatch.build_request if settings.protocol == GRPC else _keep_batch
     return module.OTLPSpanExporter(endpoint=settings.endpoint, headers=headers), is_encoding
 
 
-def _get_request(batch: EncodedBatch) -> ExportTraceServiceRequest:
-    """Replace the SDK's encoder in its exporters, of which nothing else in a worker makes use."""
-    return batch.request
+def _keep_batch(batch: EncodedBatch) -> EncodedBatch:
+    """Replace the SDK's encoder in its exporter for HTTP, of which nothing else in a worker makes use."""
+    return batch
 
 
 def build_resource(settings: ExportSettings, *, node: str, version: str, variables: Mapping[str, str]) -> Resource:

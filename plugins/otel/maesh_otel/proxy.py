@@ -18,6 +18,7 @@ from maesh_core.plugin import (
     PodNames,
     UpstreamNotReachedError,
     UpstreamTimeoutError,
+    search_trace_context,
 )
 from maesh_otel.context import (
     TRACEPARENT,
@@ -26,7 +27,6 @@ from maesh_otel.context import (
     TraceContext,
     read_context,
     render_traceparent,
-    search_context,
     write_context,
 )
 from maesh_otel.sampling import RatioSampler, build_span_id, build_trace_id
@@ -65,6 +65,7 @@ class Tracing(Middleware):
         self._service = service
         self._pods: Any = pods
         self._sampler = RatioSampler(ratio)
+        self.skip_count = None if marks_unsampled else self._sampler.count
         self._sink = sink
         self._marks_unsampled = marks_unsampled
         self._records: dict[Exchange, RequestRecord] = {}
@@ -78,7 +79,7 @@ class Tracing(Middleware):
 
     def skips_request(self, head: ClientHead) -> bool:
         """Let a request pass that has no context, and that is not sampled."""
-        if self._marks_unsampled or head.matches(search_context):
+        if self._marks_unsampled or head.has_trace_context:
             return False
         self._is_chosen = self._is_chosen or self._sampler.choose()
         return not self._is_chosen
@@ -86,7 +87,7 @@ class Tracing(Middleware):
     def on_request(self, exchange: Exchange) -> None:
         """Decide whether the request is sampled; begin its record and its first attempt if it is."""
         try:
-            context = read_context(exchange.client_headers) if exchange.head_matches(search_context) else None
+            context = read_context(exchange.client_headers) if exchange.head_matches(search_trace_context) else None
             if context is None or context.decision != 0:
                 self._begin(exchange, context)
         except Exception as error:  # tracing must not affect traffic

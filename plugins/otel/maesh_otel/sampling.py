@@ -6,34 +6,43 @@ is the one of the process, which Python seeds from the system, so identifiers of
 """
 
 import random
-from math import inf, log
+from math import log
+from typing import Final
+
+from maesh_core.plugin import SkipCount
+
+NEVER: Final = 1 << 60
+"""More requests than there will be."""
 
 
 class RatioSampler:
-    """Chooses a share of all requests, from 0 to 1."""
+    """Chooses a share of all requests, from 0 to 1. `count` is the number of requests before the next chosen one.
+
+    The proxy may count it down, too, for requests that need not be asked about.
+    """
 
     def __init__(self, ratio: float) -> None:
         self.ratio = ratio
-        self._left = self._draw()
+        self.count = SkipCount(self._draw())
 
     def __repr__(self) -> str:
         return f"<RatioSampler {self.ratio:g}>"
 
     def choose(self) -> bool:
         """Whether the next request is chosen."""
-        self._left -= 1.0
-        if self._left > 0.0:
+        if self.count.left > 0:
+            self.count.left -= 1
             return False
-        self._left = self._draw()
+        self.count.left = self._draw()
         return True
 
-    def _draw(self) -> float:
-        """Draw the number of requests up to the next one that is chosen."""
+    def _draw(self) -> int:
+        """Draw the number of requests before the next one that is chosen."""
         if self.ratio <= 0.0:
-            return inf
+            return NEVER
         if self.ratio >= 1.0:
-            return 1.0
-        return float(int(log(1.0 - random.random()) / log(1.0 - self.ratio)) + 1)  # noqa: S311 - not a secret
+            return 0
+        return min(NEVER, int(log(1.0 - random.random()) / log(1.0 - self.ratio)))  # noqa: S311 - not a secret
 
 
 def build_trace_id(ratio: float) -> bytes:
@@ -42,8 +51,8 @@ def build_trace_id(ratio: float) -> bytes:
     Its last 8 bytes are below the ratio's share of their range, as OpenTelemetry's sampler TraceIdRatioBased demands,
     so a participant of the trace that samples by its id and this ratio, or a higher one, decides alike.
     """
-    bound = max(1, int(ratio * (1 << 64)))
-    return b"%016x%016x" % (random.getrandbits(64) or 1, random.randrange(bound) or 1)  # noqa: S311 - not a secret
+    last = (random.getrandbits(64) * int(ratio * (1 << 64))) >> 64
+    return b"%016x%016x" % (random.getrandbits(64) or 1, last or 1)
 
 
 def build_span_id() -> bytes:

@@ -11,13 +11,13 @@ from maesh_otel.context import (
     UNDECIDED,
     W3C_FORMAT,
     read_context,
-    search_context,
     write_context,
 )
 from opentelemetry.propagators.b3 import B3MultiFormat, B3SingleFormat
 from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from maesh_core.plugin import search_trace_context
 from maesh_testing import FakeExchange
 
 TRACE, PARENT, SPAN, OWN = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331", b"00f067aa0ba902b7", b"1" * 16
@@ -127,12 +127,12 @@ def test_b3_fields_may_have_the_decision_alone(sampled, decision):
     "name", ["traceparent", "Traceparent", "TRACEPARENT", "b3", "B3", "x-b3-sampled", "X-B3-Flags"]
 )
 def test_the_search_of_every_head_finds_each_field_in_any_case(name):
-    assert FakeExchange(headers={b"X": b"1", name.encode(): b"1"}).head_matches(search_context)
+    assert FakeExchange(headers={b"X": b"1", name.encode(): b"1"}).head_matches(search_trace_context)
 
 
 @pytest.mark.parametrize("name", ["tracestate", "baggage", "x-traceparent", "b33", "b", "x-b", "x-b4-sampled"])
 def test_the_search_of_every_head_finds_no_other_field(name):
-    assert not FakeExchange(headers={name.encode(): b"b3: traceparent: x-b3-"}).head_matches(search_context)
+    assert not FakeExchange(headers={name.encode(): b"b3: traceparent: x-b3-"}).head_matches(search_trace_context)
 
 
 def test_w3c_wins_over_b3_and_both_are_sent_on():

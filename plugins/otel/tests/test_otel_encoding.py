@@ -46,7 +46,7 @@ def test_spans_are_encoded_as_the_sdk_encodes_them(made):
     batch = ours.join([ours.build(span) for span in spans])
     assert len(batch) == len(spans)
     if spans:
-        assert batch.request == encode_spans(theirs.join([theirs.build(span) for span in spans]))
+        assert batch.build_request() == encode_spans(theirs.join([theirs.build(span) for span in spans]))
 
 
 @pytest.mark.parametrize(

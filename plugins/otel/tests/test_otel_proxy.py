@@ -15,6 +15,7 @@ from maesh_core.plugin import (
     UpstreamNotReachedError,
     UpstreamProtocolError,
     UpstreamTimeoutError,
+    search_trace_context,
 )
 from maesh_testing import FakeExchange, FakeNode
 
@@ -247,6 +248,10 @@ class Head:
 
     def matches(self, search):
         return search(self.head) is not None
+
+    @property
+    def has_trace_context(self):
+        return self.matches(search_trace_context)
 
 
 def test_a_request_without_a_context_is_skipped_unless_it_is_chosen(sink, tracing):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from maesh_core.model.skip_count import SkipCount
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, collect_judges, compile_chain, read_verdict
 
@@ -106,6 +107,8 @@ def test_the_most_that_a_middleware_wants_of_a_body_is_kept():
 
 
 class Skipping(Whole):
+    skip_count = SkipCount(3)
+
     def skips_request(self, head):
         return True
 
@@ -118,5 +121,7 @@ class Judging(Skipping):
 def test_only_one_middleware_alone_that_is_no_judge_can_skip_requests():
     skipping = Skipping()
     assert compile_chain([skipping]).skips_request == skipping.skips_request
+    assert compile_chain([skipping]).skip_count is skipping.skip_count is not None
     for middlewares in ([skipping, skipping], [skipping, Whole()], [Judging()], [Whole()], [Middleware()], []):
-        assert compile_chain(middlewares).skips_request is None
+        chain = compile_chain(middlewares)
+        assert (chain.skips_request, chain.skip_count) == (None, None)

@@ -10,7 +10,8 @@ from typing import Any
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.model.messages import Update, render_update
-from maesh_core.proxy.node.run import Shutdown, run_proxy
+from maesh_core.proxy.node.run import run_proxy
+from maesh_core.proxy.node.shutdown import Shutdown
 from maesh_core.proxy.worker.memory import WorkerMemory
 from maesh_core.proxy.worker.program import run_worker
 from maesh_core.settings import ProxySettings

@@ -13,7 +13,7 @@ from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.metrics import Histogram
 from maesh_core.model.traffic import ProxyTraffic
-from maesh_core.proxy.node.run import join_reports
+from maesh_core.proxy.node.shared_reports import join_reports
 from maesh_core.proxy.workers.messages import Failed, Reported
 
 from .in_process_proxy import FakePlugins, GetPort, World

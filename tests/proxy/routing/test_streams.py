@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from maesh_core.model.configuration import Answer, Part, Section, Server, Service, StreamRouter
@@ -193,7 +194,7 @@ def test_where_the_entrypoint_leads_elsewhere_only_who_needed_no_leave_goes_on(s
 class CountedAddress:
     """A connection that counts how often its server is read."""
 
-    entrypoint = ENTRYPOINT
+    entrypoint, service = ENTRYPOINT, KEY
 
     def __init__(self, *server):
         self._server, self.reads = server, 0
@@ -214,10 +215,28 @@ def build_encrypted(mode, count):
 def test_only_connections_to_servers_of_strict_services_must_be_encrypted(streams, mode, is_strict):
     apply(streams, build_encrypted(mode, 3))
     assert streams.has_strict_services is is_strict
-    assert streams.must_encrypt(CountedAddress("10.0.0.1", 2)) == ("node-2" if is_strict else "")
-    assert streams.must_encrypt(CountedAddress("10.0.0.1", 4)) == ""
+    assert streams.must_encrypt(CountedAddress("10.0.0.1", 2)) == ("node-2" if is_strict else None)
     apply(streams, Section())
     assert not streams.has_strict_services
+    assert streams.must_encrypt(CountedAddress("10.0.0.1", 2)) is None
+
+
+def test_a_server_that_has_left_a_strict_service_is_on_no_known_node(streams):
+    apply(streams, build_encrypted("strict", 3))
+    gone = CountedAddress("10.0.0.1", 4)
+    assert streams.must_encrypt(gone) == ""
+    gone.service = "n/other:80"
+    assert streams.must_encrypt(gone) is None, "the entrypoint has another service now"
+    apply(streams, build_encrypted("permissive", 3))
+    assert streams.must_encrypt(CountedAddress("10.0.0.1", 4)) is None
+
+
+def test_servers_of_a_part_that_is_not_strict_need_no_encryption(streams):
+    section = build_divided({"a": 1, "b": 1}, a=(1,), b=(2,))
+    services = dict(section.services)
+    services["b"] = msgspec.structs.replace(services["b"], encryption="strict")
+    apply(streams, Section(routers=section.routers, services=services))
+    assert streams.must_encrypt(CountedAddress("10.0.0.1", 1)) is None
     assert streams.must_encrypt(CountedAddress("10.0.0.1", 2)) == ""
 
 

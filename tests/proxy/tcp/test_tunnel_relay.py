@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from maesh_core.model.configuration import Middleware, Section, Server, Service, StreamRouter
+from maesh_core.model.transport import ClientEntry
 from maesh_core.plugin_system.transports import OpenFailure, Refusal
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.proxy.tcp.relay import RESET
@@ -297,6 +298,7 @@ async def test_a_server_that_does_not_answer_behind_its_node_is_set_aside(bench,
 
 async def test_only_a_service_with_a_guard_names_its_client(bench, start_server):
     port = await start_server(echo_whole)
+    bench.paths.clients = {"127.0.0.1": ClientEntry("here", "web@n")}
     for kinds, client in (((), ""), (("other",), ""), (("guard",), "127.0.0.1")):
         bench.route(port, kinds=kinds)
         assert await ask(bench.address, b"hi") == b"got hi"
@@ -332,7 +334,9 @@ async def test_a_client_that_leaves_while_its_path_is_opened_leaves_nothing(benc
     await wait_until(lambda: bench.handler.is_drained() and not bench.receiver.connections)
 
 
-@pytest.mark.parametrize(("before", "node", "is_ended"), [("off", "there", True), ("off", "here", False)])
+@pytest.mark.parametrize(
+    ("before", "node", "is_ended"), [("off", "there", True), ("off", "", True), ("off", "here", False)]
+)
 async def test_a_connection_in_clear_ends_a_while_after_its_service_has_become_strict(
     bench, start_server, before, node, is_ended
 ):
@@ -349,6 +353,31 @@ async def test_a_connection_in_clear_ends_a_while_after_its_service_has_become_s
         with pytest.raises(ConnectionResetError):
             await reader.read()
         assert bench.reason == "encryption is required: the connection was opened in clear"
+    writer.transport.abort()
+
+
+async def test_a_connection_in_clear_to_a_server_that_has_left_ends_too(bench, start_server):
+    gone, other = await start_server(echo_whole), await start_server(echo_whole)
+    bench.route(gone, mode="off")
+    _, writer = await asyncio.open_connection(*bench.address)
+    await wait_until(lambda: bench.handler.environment.relays and not bench.handler.environment.connecting)
+    bench.route(other, mode="off")
+    bench.node.pass_time(60)
+    assert len(bench.handler.environment.relays) == 1
+    bench.route(other, mode="strict")
+    bench.node.pass_time(30)
+    assert not bench.handler.environment.relays
+    writer.transport.abort()
+
+
+async def test_a_connection_to_a_server_of_this_node_that_has_left_goes_on(bench, start_server):
+    gone, other = await start_server(echo_whole), await start_server(echo_whole)
+    bench.route(gone, mode="permissive", node="here")
+    _, writer = await asyncio.open_connection(*bench.address)
+    await wait_until(lambda: bench.handler.environment.relays and not bench.handler.environment.connecting)
+    bench.route(other, mode="strict")
+    bench.node.pass_time(60)
+    assert len(bench.handler.environment.relays) == 1
     writer.transport.abort()
 
 

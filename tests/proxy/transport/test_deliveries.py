@@ -7,6 +7,7 @@ import pytest
 import uvloop
 
 from maesh_core.model.configuration import HttpBranch, HttpRouter, Middleware, Part, Section, Server, Service
+from maesh_core.model.transport import ClientEntry
 from maesh_core.plugin_system.transports import ByRequest, Delivery, Refusal
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware
@@ -15,7 +16,7 @@ from maesh_core.proxy.transport import deliveries as module
 from maesh_core.proxy.transport.deliveries import WAITING_LIMIT, WAITING_LIMIT_PER_NODE, Deliveries
 
 from .fake_transport import FakeTransport, Receiver
-from .http_sender import HttpServer, Sender
+from .http_sender import HERE, HttpServer, Sender
 
 DENIED = Refusal(403, "access denied")
 NO_SERVICE = Refusal(404, "the server's node does not know the service")
@@ -198,6 +199,7 @@ def test_two_nodes_agree_about_servers_and_clients():
             world = World(resolved, node="there")
             receiver.judge = world.deliveries.judge
             async with Sender(FakeTransport(there=receiver.address), server.port, mode="strict") as sender:
+                sender.paths.clients = {"127.0.0.1": ClientEntry(HERE, "web@n")}
                 sender.kinds = {"n/a/guard": Middleware(kind="guard")}
                 sender.middlewares = {"n/a/guard": type("Allow", (), {"on_request": lambda *_: None})()}
                 sender.apply()

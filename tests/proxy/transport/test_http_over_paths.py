@@ -519,9 +519,20 @@ def test_connections_over_a_path_belong_to_one_client_if_servers_get_its_account
         async with HttpServer() as server, Receiver() as receiver:
             transport = FakeTransport(there=receiver.address)
             async with Sender(transport, server.port, mode="strict", client_header=True) as sender:
+                sender.paths.clients = {"127.0.0.1": ClientEntry(HERE, "web@n")}
                 assert await sender.ask() == (200, "ok")
                 (delivery,) = receiver.deliveries
                 assert delivery.client == "127.0.0.1"
+
+
+def test_a_client_that_is_no_known_pod_of_this_node_is_not_named():
+    async def scene():
+        async with HttpServer() as server, Receiver() as receiver:
+            transport = FakeTransport(there=receiver.address)
+            async with Sender(transport, server.port, mode="strict", client_header=True) as sender:
+                sender.paths.clients = {"127.0.0.1": ClientEntry(THERE, "web@n")}
+                assert await sender.ask() == (200, "ok")
+                assert [delivery.client for delivery in receiver.deliveries] == [""]
 
     run(scene())
 

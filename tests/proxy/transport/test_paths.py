@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from maesh_core.errors import ServerNotTriedError
+from maesh_core.model.transport import ClientEntry
 from maesh_core.plugin_system.transports import OpenFailure, RemoteServer
 from maesh_core.proxy.transport.paths import Paths, is_about_path, is_about_server
 
@@ -161,6 +162,14 @@ def test_connections_and_bytes_are_counted_by_service_port():
 def test_a_failure_is_about_the_server_or_the_path_or_neither(status, is_servers_fault, server, path):
     failure = OpenFailure("x", status, is_servers_fault)
     assert (is_about_server(failure), is_about_path(failure)) == (server, path)
+
+
+@pytest.mark.parametrize(("node", "is_named"), [("here", True), ("there", False), ("", False), (None, False)])
+def test_only_a_known_pod_of_this_node_is_named_to_others(node, is_named):
+    paths, _ = build()
+    paths.clients = {} if node is None else {"10.0.0.9": ClientEntry(node, "web@n")}
+    for address in ("10.0.0.9", "::ffff:10.0.0.9"):
+        assert paths.name_client(address) == (address if is_named else "")
 
 
 def test_a_transport_with_an_engine_of_its_own_is_told_to_judge_open_connections_again(caplog):

@@ -34,7 +34,7 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
             part = route.part
         is_chained = route.is_chained
         if is_chained and route.skips_request is not None and not request.upgrade:
-            is_chained = not _skips(client, route.skips_request, request)
+            is_chained = not _skips(client, route, route.skips_request, request)
     exchange = Exchange(client, request, route, now)
     if part:
         exchange.part = part
@@ -54,8 +54,12 @@ def _rest(client: ClientStream, matching_s: float) -> None:
         client.rest(min(min(REST_TIMES, others) * matching_s, REST_LIMIT_S))
 
 
-def _skips(client: ClientStream, skip: Skip, request: RequestHead) -> bool:
+def _skips(client: ClientStream, route: Route, skip: Skip, request: RequestHead) -> bool:
     """Whether the route's only middleware lets a request pass."""
+    count = route.skip_count
+    if count is not None and count.left > 0 and not request.has_trace_context:
+        count.left -= 1
+        return True
     try:
         return skip(request) is True
     except Exception as error:  # fail closed: the middleware decides in its other methods

@@ -4,6 +4,7 @@ Stores the field lines, `Name: value`, in the order in which they arrived. A hea
 never split into lines. Framing and hop-by-hop fields are not included and cannot be added.
 """
 
+import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
@@ -165,14 +166,10 @@ class RenderedChanges:
 
 def _find_prefixes(names: Iterable[bytes]) -> tuple[bytes, ...]:
     """Return what to search for names of fields, which are in lower case: one text for names that begin alike."""
-    prefixes: list[bytes] = []
+    alike: dict[bytes, list[bytes]] = {}
     for name in sorted(names):
-        prefix = b"\n%b:" % name
-        if prefixes and prefixes[-1][: SHARED_BYTES + 1] == prefix[: SHARED_BYTES + 1] and len(name) > SHARED_BYTES:
-            last = prefixes.pop()
-            prefix = prefix[: next(at for at, byte in enumerate(prefix) if not last.startswith(prefix[: at + 1]))]
-        prefixes.append(prefix)
-    return tuple(prefixes)
+        alike.setdefault(name[:SHARED_BYTES], []).append(b"\n%b:" % name)
+    return tuple(os.path.commonprefix(found) or b"" for found in alike.values())  # noqa: RUF071 - these are no paths
 
 
 def split_field(line: bytes) -> tuple[bytes, bytes]:

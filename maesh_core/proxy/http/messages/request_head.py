@@ -9,8 +9,9 @@ from typing import ClassVar, Final, final
 
 from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.headers import Headers, split_field, split_fields
+from maesh_core.proxy.http.messages.scanning import UNKNOWN
 from maesh_core.proxy.http.messages.syntax import find_declared_length, parse_host
-from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP
+from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP, search_trace_context
 
 CHUNKED: Final = -1
 """A number of remaining bytes: the body is chunked, and its last chunk has not arrived yet."""
@@ -64,8 +65,17 @@ class RequestHead(Head):
     `is_grpc` means that the request is a gRPC call over HTTP/2, and `grpc_timeout_s` is its time-out; 0 means none.
     """
 
-    # The base has `head`.
-    __slots__ = (*_FIELDS[1:], "_found", "_is_found", "_rewritten", "_search", "chosen", "chosen_by", "matching_s")
+    __slots__ = (  # the base has `head`
+        *_FIELDS[1:],
+        "_found",
+        "_is_found",
+        "_rewritten",
+        "_search",
+        "chosen",
+        "chosen_by",
+        "matching_s",
+        "trace",
+    )
 
     fields: ClassVar[tuple[str, ...]] = _FIELDS
 
@@ -110,6 +120,8 @@ class RequestHead(Head):
         self._search: Callable[[bytes], object] | None = None
         self._is_found = False
         self._found: dict[bytes, tuple[bytes, ...]] | None = None
+        self.trace = UNKNOWN
+        """Whether it has a field of a trace context, as 1 or 0; UNKNOWN if that was not looked at yet."""
         self._rewritten: RequestHead | None = None
         self.chosen_by: object = None
         """What has chosen a rule for this head, and in `chosen` the rule's index, for a head that a client repeats."""
@@ -122,6 +134,13 @@ class RequestHead(Head):
         if self._search is not search:
             self._search, self._is_found = search, search(self.head) is not None
         return self._is_found
+
+    @property
+    def has_trace_context(self) -> bool:
+        """Whether it has a field of a trace context: `traceparent`, `b3` or `X-B3-...`."""
+        if self.trace == UNKNOWN:
+            self.trace = int(search_trace_context(self.head) is not None)
+        return self.trace == 1
 
     @property
     def declared_length(self) -> int:
@@ -142,6 +161,15 @@ class RequestHead(Head):
         if last is None or last.target != target or last.authority != authority:
             last = self._rewritten = self._rewrite(target, authority)
         return last
+
+    def is_rewritten_to(self, target: bytes, authority: bytes) -> bool:
+        """Whether the last result of `rewrite` has this other target, or this other authority: it was checked."""
+        last = self._rewritten
+        if last is None:
+            return False
+        if target:
+            return last.target == target != self.target
+        return last.authority == authority != self.authority
 
     def _rewrite(self, target: bytes, authority: bytes) -> "RequestHead":
         if authority == self.authority:

@@ -129,10 +129,13 @@ def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> Request
     is_keep_alive = found.connection_start < 0 or not head.endswith(CLOSE, 0, found.connection_end)
     method, target = found.first, found.second
     if found.length_start < 0:
-        return RequestHead(head, method, target, authority, host, outgoing, is_keep_alive)
-    length = head[found.length_start : found.length_end]
-    framing = b"Content-Length: %b\r\n" % length
-    return RequestHead(head, method, target, authority, host, outgoing, is_keep_alive, int(length), framing)
+        parsed = RequestHead(head, method, target, authority, host, outgoing, is_keep_alive)
+    else:
+        length = head[found.length_start : found.length_end]
+        framing = b"Content-Length: %b\r\n" % length
+        parsed = RequestHead(head, method, target, authority, host, outgoing, is_keep_alive, int(length), framing)
+    parsed.trace = found.trace
+    return parsed
 
 
 _cache_host: Final = lru_cache(maxsize=CACHED_HOSTS)(parse_host)

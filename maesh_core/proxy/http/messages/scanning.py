@@ -29,7 +29,7 @@ _VALUE: Final = _build_class(b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80
 _HOST: Final = _build_class(b"-._~!$&'()*+,;=" + _ALPHANUMERIC)
 _DIGIT: Final = _build_class(_DIGITS)
 _BLANK: Final = _build_class(b" \t")
-_NOTABLE: Final = _build_class(b"CcEeFfHhKkPpTtUuXx")
+_NOTABLE: Final = _build_class(b"BbCcEeFfHhKkPpTtUuXx")
 """First bytes of the names that are more than ordinary; all other names need no lookup."""
 
 # --- names of fields
@@ -40,6 +40,7 @@ _HOST_FIELD: Final = 2
 _LENGTH_FIELD: Final = 3
 _CONNECTION_FIELD: Final = 4
 _CHUNKED_FIELD: Final = 5
+_TRACE_FIELD: Final = 6
 
 _CONTROL: Final = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te transfer-encoding "
@@ -47,6 +48,7 @@ _CONTROL: Final = frozenset(
 )
 """Names that concern one connection or the framing, in lower case, also spelled as a shadowing name."""
 _CONTROL_OF_REQUESTS: Final = _CONTROL | {b"host", b"expect", b"forwarded"}
+_TRACE_NAMES: Final = frozenset({b"traceparent", b"b3"})
 _LENGTH_NAMES: Final = frozenset({b"Content-Length", b"content-length", b"Content-length", b"content-Length"})
 _CONNECTION_NAMES: Final = frozenset({b"Connection", b"connection"})
 _CHUNKED_NAMES: Final = frozenset(
@@ -66,7 +68,8 @@ def _classify_request_name(name: bytes) -> int:
     if lower not in _CONTROL_OF_REQUESTS:
         start = lower.replace(b"_", b"-")
         is_claim = start.startswith(b"x-forwarded-") or start == b"x-real-ip"
-        kind = _REFUSED if is_claim else _ORDINARY
+        is_trace = lower in _TRACE_NAMES or lower.startswith(b"x-b3-")
+        kind = _REFUSED if is_claim else _TRACE_FIELD if is_trace else _ORDINARY
     elif lower == b"host" and name[1:] == b"ost":
         kind = _HOST_FIELD
     elif name in _LENGTH_NAMES:
@@ -100,12 +103,15 @@ def _cache(kinds: dict[bytes, int], name: bytes, kind: int) -> None:
 
 # --- heads
 
+UNKNOWN: Final = -1
+
 
 class ScannedHead:
     """The parts of an ordinary head; a position of -1 means that the part is absent.
 
     `first` and `second` are method and target, or status line and status. The others are the positions of the
-    authority, of the length's digits and of the whole Connection line.
+    authority, of the length's digits and of the whole Connection line. `trace` says whether a request has a field of a
+    trace context; UNKNOWN if that was not looked at.
     """
 
     __slots__ = (
@@ -118,6 +124,7 @@ class ScannedHead:
         "length_end",
         "length_start",
         "second",
+        "trace",
     )
 
     def __init__(self, first: bytes, second: bytes) -> None:
@@ -127,6 +134,7 @@ class ScannedHead:
         self.length_start = self.length_end = -1
         self.connection_start = self.connection_end = -1
         self.is_chunked = False
+        self.trace = UNKNOWN
 
 
 def scan_request(head: bytes) -> ScannedHead | None:
@@ -145,6 +153,7 @@ def scan_request(head: bytes) -> ScannedHead | None:
     if head[at : at + 11] != b" HTTP/1.1\r\n":
         return None
     found = ScannedHead(method, head[start:at])
+    found.trace = 0
     return found if _scan_fields(head, at + 11, found, is_request=True) else None
 
 
@@ -179,6 +188,8 @@ def _scan_fields(head: bytes, at: int, found: ScannedHead, *, is_request: bool) 
                 kind = known
             else:
                 kind = _classify_request_name(name) if is_request else _classify_response_name(name)
+            if kind == _TRACE_FIELD:
+                found.trace, kind = 1, _ORDINARY
         at += 1
         if kind == _ORDINARY:
             while _VALUE[head[at]]:

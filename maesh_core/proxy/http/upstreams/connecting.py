@@ -203,7 +203,7 @@ class PendingConnection:
         service, client = self._receivers[0].describe_delivery()
         choice = paths.choose(target, key.mode)
         if choice.path is not None:
-            delivery = Delivery(key.address, key.port, service, client if key.is_guarded else "")
+            delivery = Delivery(key.address, key.port, service, paths.name_client(client) if key.is_guarded else "")
             patience_s = environment.settings.connect_timeout * PATH_SHARE
             failure = await open_path(choice.path, delivery, protocol, patience_s=patience_s)
             if failure is None or not is_about_path(failure):

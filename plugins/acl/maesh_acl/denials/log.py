@@ -1,7 +1,7 @@
 """Records denials in a worker of a proxy, for the report that the controller gathers.
 
 Takes the facts of each denial; returns a WorkerReport. Everything that a client can choose is limited: its number of
-paths, their length, and all entries together. At the limit, the entry that was used least recently is forgotten.
+paths, their length, and all entries together. At the limit, the client with the most entries loses its oldest one.
 """
 
 import time
@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from maesh_acl.denials.fair_entries import FairEntries
 from maesh_acl.denials.report import CountedDenial, DenialKey, Mode, Reason, WorkerReport
 
 NODE_ENTRIES: Final = 4000
@@ -39,21 +40,20 @@ class _Entry:
 
 
 class DenialLog:
-    """The denials of one worker since its start. Entries are in the order in which they were used last."""
+    """The denials of one worker since its start."""
 
-    __slots__ = ("_entries", "_forgotten", "_limit", "_paths", "_read_time", "_since")
+    __slots__ = ("_entries", "_paths", "_read_time", "_since")
 
     def __init__(self, workers: int = 1, *, read_time: Callable[[], float] = time.time) -> None:
-        self._limit = max(WORKER_ENTRIES, NODE_ENTRIES // max(1, workers))
         self._read_time = read_time
         self._since = read_time()
-        self._entries: dict[DenialKey, _Entry] = {}
+        limit = max(WORKER_ENTRIES, NODE_ENTRIES // max(1, workers))
+        self._entries: FairEntries[DenialKey, _Entry] = FairEntries(limit)
         self._paths: dict[tuple[str, str], int] = {}
         """How many entries a client and a service have."""
-        self._forgotten = 0
 
     def __repr__(self) -> str:
-        return f"<DenialLog {len(self._entries)} of {self._limit}>"
+        return f"<DenialLog {self._entries!r}>"
 
     def note(
         self,
@@ -85,11 +85,10 @@ class DenialLog:
             traffic_targets=traffic_targets,
         )
         now = self._read_time()
-        entry = self._entries.pop(key, None)
+        entry = self._entries.find(key)
         if entry is None:
             key = self._limit_paths(key)
-            entry = self._entries.pop(key, None) or self._add(key, now)
-        self._entries[key] = entry
+            entry = self._entries.find(key) or self._add(key, now)
         entry.count += 1
         entry.last = now
 
@@ -97,9 +96,10 @@ class DenialLog:
         """Render a WorkerReport as JSON."""
         denials = tuple(
             CountedDenial(key=key, count=entry.count, first=entry.first, last=entry.last)
-            for key, entry in self._entries.items()
+            for key, entry in self._entries
         )
-        return msgspec.json.encode(WorkerReport(since=self._since, forgotten=self._forgotten, denials=denials))
+        forgotten = self._entries.forgotten
+        return msgspec.json.encode(WorkerReport(since=self._since, forgotten=forgotten, denials=denials))
 
     def _limit_paths(self, key: DenialKey) -> DenialKey:
         """Replace the path of a client that has too many of them by an empty one."""
@@ -109,20 +109,16 @@ class DenialLog:
         return msgspec.structs.replace(key, method=method, path="", is_path_cut=True)
 
     def _add(self, key: DenialKey, now: float) -> _Entry:
-        if len(self._entries) >= self._limit:
-            self._forget_oldest()
+        entry = _Entry(now)
+        evicted = self._entries.add(key, entry)
         pair = (key.client, key.service)
         self._paths[pair] = self._paths.get(pair, 0) + 1
-        return _Entry(now)
-
-    def _forget_oldest(self) -> None:
-        oldest = next(iter(self._entries))
-        del self._entries[oldest]
-        self._forgotten += 1
-        pair = (oldest.client, oldest.service)
-        self._paths[pair] -= 1
-        if not self._paths[pair]:
-            del self._paths[pair]
+        if evicted is not None:
+            pair = (evicted.client, evicted.service)
+            self._paths[pair] -= 1
+            if not self._paths[pair]:
+                del self._paths[pair]
+        return entry
 
 
 def _read_path(target: bytes) -> tuple[str, bool]:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from maesh_core.plugin import SkipCount
+
 from .middleware_doubles import GET, OK, Recorder, Retry, ask
 
 
@@ -17,6 +19,14 @@ class Skipping(Recorder):
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+class Counting(Skipping):
+    """Skips as many requests without a call as `skip_count` says."""
+
+    def __init__(self, calls, count):
+        super().__init__(calls, answer=False)
+        self.skip_count = count
 
 
 REQUEST = GET.replace(b"\r\n\r\n", b"\r\nX-A: b\r\n\r\n")
@@ -71,3 +81,35 @@ async def test_an_offer_of_an_upgrade_is_not_skipped(open_world):
         server.send(OK)
         client.expect(OK)
     assert calls == CALLED
+
+
+async def serve(world, *requests):
+    client, server = await ask(world, requests[0])
+    server.send(OK)
+    client.expect(OK)
+    for request in requests[1:]:
+        client.send(request)
+        server.send(OK)
+        client.expect(OK)
+
+
+async def test_as_many_requests_as_are_counted_pass_without_a_call(open_world):
+    calls, count = [], SkipCount(2)
+    async with open_world(middlewares=[Counting(calls, count)]) as world:
+        await serve(world, REQUEST, REQUEST, REQUEST)
+    assert (calls, count.left) == ([ASKED, *CALLED], 0)
+
+
+@pytest.mark.parametrize("field", [b"traceparent: 1", b"B3: 0", b"x-b3-Sampled: 1"])
+async def test_a_request_with_a_trace_context_is_not_counted(open_world, field):
+    calls, count = [], SkipCount(2)
+    async with open_world(middlewares=[Counting(calls, count)]) as world:
+        await serve(world, REQUEST.replace(b"X-A: b", b"X-A: b\r\n" + field))
+    assert (calls, count.left) == ([ASKED, *CALLED], 2)
+
+
+async def test_a_count_that_is_no_count_skips_nothing(open_world):
+    calls = []
+    async with open_world(middlewares=[Counting(calls, 5)]) as world:
+        await serve(world, REQUEST)
+    assert calls == [ASKED, *CALLED]

@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 from maesh_core.proxy.http.messages import scanning
 from maesh_core.proxy.http.messages.ordinary import find_in_request, find_in_response
 from maesh_core.proxy.http.messages.scanning import CACHED_NAME_BYTES, CACHED_NAMES, scan_request, scan_response
+from maesh_core.values.field_rules import search_trace_context
 
 NAMES = [
     b"Host", b"Connection", b"Content-Length", b"Content_Length", b"Transfer-Encoding", b"Transfer_Encoding",
     b"Keep-Alive", b"Proxy-Authenticate", b"Proxy-Authorization", b"Proxy-Connection", b"TE", b"Upgrade", b"Expect",
     b"Forwarded", b"X-Forwarded-For", b"X_Forwarded_For", b"X-Forwarded_", b"X-Forwarded", b"X-Real-Ip", b"x_real_ip",
-    b"X-Real-Ipx", b"Hosts", b"Tea", b"Cookie", b"Accept", b"Z", b"", b"X y", b"\xff",
+    b"X-Real-Ipx",
+    b"traceparent", b"b3", b"X-B3-Sampled", b"X-B3", b"tracestate",
+    b"Hosts", b"Tea", b"Cookie", b"Accept", b"Z", b"", b"X y", b"\xff",
 ]  # fmt: skip
 VALUES = [
     b"", b"a", b" a", b"a.b:80", b"\ta:1 ", b"a:123456", b"a:", b":", b"[::1]", b" close", b" keep-alive", b"close",
@@ -66,7 +69,10 @@ def list_parts(found):
 def test_a_scan_of_a_request_finds_what_the_pattern_finds(head):
     found = list_parts(find_in_request(head))
     event("ordinary" if found else "not ordinary")
-    assert list_parts(scan_request(head)) == found
+    scanned = scan_request(head)
+    assert list_parts(scanned) == found
+    if scanned is not None:
+        assert scanned.trace == int(search_trace_context(head) is not None)
 
 
 @given(heads(STATUS_LINES) | st.binary(max_size=60))

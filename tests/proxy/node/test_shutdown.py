@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from maesh_core.proxy.node.run import describe_connections
+from maesh_core.proxy.node.shutdown import describe_connections
 
 from .in_process_proxy import World
 
