@@ -8,6 +8,7 @@ Servers and client share the other core.
 import argparse
 import http.client
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -41,6 +42,15 @@ from tunnel_stacks import RECEIVER, RunningStack, build_stacks, write_certificat
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE = 3000
+AES128 = """openssl_conf = start
+[start]
+ssl_conf = ssl
+[ssl]
+system_default = defaults
+[defaults]
+Ciphersuites = TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
+"""
+"""A configuration of OpenSSL by which it prefers AES-128, as BoringSSL does."""
 LOADS = [
     replace(case, title=f"small GET, {RATE:,} requests/s offered") if case.is_paced else case
     for name in ("small", "paced", "down-1m", "up-1m")
@@ -98,7 +108,7 @@ class Bench:
         """Measure case after case; within a case every stack in turn, run after run."""
         for stack in self.stacks.values():
             self._measure(CASES[0], stack, 1)
-        for case in LOADS:
+        for case in self._options.loads:
             print(f"\n{case.title} ({case.connections} connections)", flush=True)
             for number in range(self._options.runs):
                 for stack in self.stacks.values():
@@ -206,8 +216,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=3, help="length of one run (default 3)")
     parser.add_argument("--handshakes", type=int, default=300, help="connections of each kind in a run (default 300)")
     parser.add_argument("--only", type=lambda text: text.split(","), help="stacks to measure, separated by commas")
+    parser.add_argument(
+        "--cases", type=lambda text: text.split(","), default=[case.name for case in LOADS], help="loads to measure"
+    )
+    parser.add_argument("--aes128", action="store_true", help="let every OpenSSL prefer AES-128, as BoringSSL does")
     parser.add_argument("--output", type=Path, default=RESULTS / "mtls.json", help="the file of results")
     options = parser.parse_args()
+    options.loads = [case for case in LOADS if case.name in options.cases]
     if missing := [program for program in ("nginx", "wrk", "taskset") if not shutil.which(program)]:
         print(f"Not installed, so there is nothing to measure with: {', '.join(missing)}", file=sys.stderr)
         return 1
@@ -215,12 +230,16 @@ def main() -> int:
     options.output.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="maesh-bench-") as name, ProcessGroup(Path(name)) as group:
         site = Site(group, Path(name))
+        if options.aes128:
+            configuration = site.folder / "openssl.cnf"
+            configuration.write_text(AES128)
+            os.environ["OPENSSL_CONF"] = str(configuration)  # of all processes that are started from here on
         site.start_upstream()
         bench = Bench(site, options)
         bench.start()
         bench.run_all()
     stage = {
-        "cases": [asdict(case) for case in LOADS],
+        "cases": [asdict(case) for case in options.loads],
         "runs": [asdict(run) for run in bench.runs],
         "handshakes": bench.handshakes,
     }

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -214,16 +215,11 @@ class SimulatedMesh:
 
     def measure_tunnels(self) -> None:
         """Send requests to few nodes, then to all; read the number of connections and the memory of the worker."""
-        port, address = self._ports["http"], build_address(0)
         idle = self._read_private_kb(self._sender)
         self._note("connections to other nodes before a request", f"{self._count_tunnels(SENDER, 'outgoing')}")
         for count in (self._options.talked, self._options.tunnels):
-            while self._count_tunnels(SENDER, "outgoing") < count:
-                connection = http.client.HTTPConnection(address, port, timeout=30)
-                connection.request("GET", "/", headers={"Host": HOST, "Connection": "close"})
-                if (status := connection.getresponse().status) != 200:
-                    raise RuntimeError(f"a request was answered with {status}")
-                connection.close()
+            while (missing := count - self._count_tunnels(SENDER, "outgoing")) > 0:
+                self._send(missing)
             self._note(f"connections after requests to {count} nodes", f"{self._count_tunnels(SENDER, 'outgoing')}")
         with_streams = self._read_private_kb(self._sender)
         wait_until(lambda: self._count(SENDER, "maesh_tunnel_streams", "outgoing") == 0, "idle tunnels", timeout_s=90)
@@ -234,6 +230,22 @@ class SimulatedMesh:
             f"{(with_streams - idle) / tunnels:.1f} kB",
         )
         self._note("the same without streams", f"{(without - idle) / tunnels:.1f} kB")
+
+    def _send(self, count: int) -> None:
+        """Send requests side by side, so that the first tunnels do not end before the last ones are open."""
+        address, port = build_address(0), self._ports["http"]
+
+        def ask(_: int) -> int:
+            connection = http.client.HTTPConnection(address, port, timeout=60)
+            connection.request("GET", "/", headers={"Host": HOST, "Connection": "close"})
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            for status in pool.map(ask, range(count)):
+                if status != 200:
+                    raise RuntimeError(f"a request was answered with {status}")
 
     def measure_incoming(self) -> None:
         """Open many connections of one node to the other proxy."""
@@ -326,7 +338,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nodes", type=int, default=1000, help="nodes of the mesh (default 1000)")
     parser.add_argument("--talked", type=int, default=30, help="nodes that a node talks to, at first (default 30)")
-    parser.add_argument("--tunnels", type=int, default=500, help="nodes that it talks to in the end (default 500)")
+    parser.add_argument("--tunnels", type=int, default=998, help="nodes that it talks to in the end (default 998)")
     parser.add_argument("--changes", type=int, default=10, help="nodes that are added one at a time (default 10)")
     parser.add_argument("--output", type=Path, default=RESULTS / "mtls_scale.json", help="the file of results")
     options = parser.parse_args()

@@ -10,8 +10,8 @@ from typing import Any
 from tables import render_ratio, render_rows
 
 OWN = "maesh"
-NOT_COMPARED = ("maesh-clear",)
-"""One hop without TLS, for comparison: it is no peer."""
+NOT_COMPARED = ("maesh-clear", "maesh-judged")
+"""One hop without TLS, and access control that judges each request on both nodes, for comparison: they are no peers."""
 BULK_BYTES = 1024 * 1024
 
 Stage = Mapping[str, Any]
@@ -20,7 +20,8 @@ Run = Mapping[str, Any]
 WORDS = """Two hops, both on one core: the first one takes requests in clear and routes them by host, the second one
 passes them on to two servers. Between them is mutual TLS 1.3 with certificates of ECDSA P-256: HTTP/1.1, HTTP/2 (`h2`)
 or Maesh's tunnel. The CPU time is that of both hops. OpenSSL chooses AES-256; Envoy's BoringSSL chooses AES-128.
-`maesh-clear` is one hop without TLS."""
+With `--aes128`, all of them choose AES-128. `maesh-clear` is one hop without TLS; in `maesh-judged`, access control
+judges each request at both hops."""
 SCALE_WORDS = """One controller, two real proxies, and nodes that consist of a certificate and a listener, all on this
 machine."""
 

@@ -6,7 +6,7 @@ forwarded headers, as in the other benchmarks; the second one passes requests on
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Stack:
     protocol: str = "h2"
 
 
+EMPTY: Mapping[str, str] = {}
 HTTP1_REQUEST = b"GET /nothing HTTP/1.1\r\nHost: bench\r\n\r\n"
 HTTP2_START = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
@@ -92,15 +93,22 @@ def _start_envoy(stack: Stack, site: Site, program: Program) -> RunningStack:
     return _start_peer(stack, site, lambda path: [program, "-c", path, *options], "envoy", "yaml")
 
 
-def _start_maesh(stack: Stack, site: Site, program: Program, *, mode: str) -> RunningStack:
-    """Start a controller and two proxies; with the mode `off`, all requests pass the first one alone."""
+def _start_maesh(
+    stack: Stack, site: Site, program: Program, *, mode: str = "strict", is_judged: bool = False
+) -> RunningStack:
+    """Start a controller and two proxies; with the mode `off`, all requests pass the first one alone.
+
+    `is_judged` enables access control with a rule about each request, so the second one judges them too.
+    """
     port, tls_port, api_port = find_free_port(), find_free_port(), find_free_port()
     folder = site.folder / stack.name
     (folder / "manifests").mkdir(parents=True)
-    (folder / "manifests" / "bench.json").write_text(json.dumps(build_manifests(site.upstream_port, mode)))
+    (folder / "manifests" / "bench.json").write_text(
+        json.dumps(build_manifests(site.upstream_port, mode, build_rules() if is_judged else []))
+    )
     (folder / "tokens").write_text("".join(f"{node} token-of-the-{node}\n" for node in NODES))
     (folder / "tokens").chmod(0o600)
-    shared: Command = ["--mtls", "--set", f"mtls.port={tls_port}"]
+    shared: Command = ["--mtls", "--set", f"mtls.port={tls_port}", *(["--acl"] if is_judged else [])]
     api: Command = ["--api-host", "127.0.0.1", "--api-port", str(api_port), "--http-port", str(port)]
     authority: Command = ["--set", f"mtls.ca={folder / 'ca'}", "--set", f"mtls.tokens={folder / 'tokens'}"]
     command: Command = [program, "controller", *api, *shared, *authority, folder / "manifests"]
@@ -135,16 +143,51 @@ def has_certificate(admin_port: int) -> bool:
     return bool(found.get("services", {}).get("mtls", {}).get("certificate") == "valid")
 
 
-def build_manifests(port: int, mode: str) -> dict[str, object]:
-    """Build the service, whose servers are on the second node, and the proxies of both nodes."""
+def build_pod(
+    name: str, node: str, address: str, *, namespace: str, account: str = "default", labels: Mapping[str, str] = EMPTY
+) -> dict[str, object]:
+    """Build a running pod."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(labels)},
+        "spec": {"nodeName": node, "serviceAccountName": account, "containers": [{"name": "main"}]},
+        "status": {"podIP": address, "podIPs": [{"ip": address}], "phase": "Running"},
+    }
+
+
+def build_rules() -> list[dict[str, object]]:
+    """Build the rule that lets the load's client send its requests, and the pods that it is about."""
+    owner = {"kind": "ServiceAccount", "namespace": "bench"}
+    match = {"name": "all", "pathRegex": "/.*", "methods": ["GET", "POST"]}
+    client = build_pod("client", "sender", "127.0.0.1", namespace="bench", account="client")
+    servers = [
+        build_pod(f"server-{number}", "receiver", address, namespace="bench", account="server")
+        for number, address in enumerate(ADDRESSES)
+    ]
+    group: dict[str, object] = {
+        "apiVersion": "specs.smi-spec.io/v1alpha4",
+        "kind": "HTTPRouteGroup",
+        "metadata": {"name": "routes", "namespace": "bench"},
+        "spec": {"matches": [match]},
+    }
+    target: dict[str, object] = {
+        "apiVersion": "access.smi-spec.io/v1alpha3",
+        "kind": "TrafficTarget",
+        "metadata": {"name": "target", "namespace": "bench"},
+        "spec": {
+            "destination": owner | {"name": "server"},
+            "sources": [owner | {"name": "client"}],
+            "rules": [{"kind": "HTTPRouteGroup", "name": "routes", "matches": ["all"]}],
+        },
+    }
+    return [client, *servers, group, target]
+
+
+def build_manifests(port: int, mode: str, others: Sequence[dict[str, object]] = ()) -> dict[str, object]:
+    """Build the service, whose servers are on the second node, the proxies of both nodes, and add other objects."""
     proxies = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": f"proxy-{node}", "namespace": "maesh", "labels": {"maesh.io/tunnel": "15008"}},
-            "spec": {"nodeName": node, "containers": [{"name": "proxy"}]},
-            "status": {"podIP": address, "phase": "Running"},
-        }
+        build_pod(f"proxy-{node}", node, address, namespace="maesh", labels={"maesh.io/tunnel": "15008"})
         for node, address in NODES.items()
     ]
     service = {
@@ -158,7 +201,13 @@ def build_manifests(port: int, mode: str) -> dict[str, object]:
         "spec": {"ports": [{"name": "web", "port": 80, "targetPort": port}]},
     }
     endpoints = [
-        {"addresses": [address], "nodeName": "receiver", "conditions": {"ready": True}} for address in ADDRESSES
+        {
+            "addresses": [address],
+            "nodeName": "receiver",
+            "conditions": {"ready": True},
+            "targetRef": {"kind": "Pod", "name": f"server-{number}", "namespace": "bench"},
+        }
+        for number, address in enumerate(ADDRESSES)
     ]
     slices = {
         "apiVersion": "discovery.k8s.io/v1",
@@ -168,14 +217,15 @@ def build_manifests(port: int, mode: str) -> dict[str, object]:
         "ports": [{"name": "web", "port": port}],
         "endpoints": endpoints,
     }
-    return {"apiVersion": "v1", "kind": "List", "items": [*proxies, service, slices]}
+    return {"apiVersion": "v1", "kind": "List", "items": [*proxies, service, slices, *others]}
 
 
 def build_stacks() -> list[Stack]:
     """Name all stacks, by what the tables call them."""
     maesh: Callable[[], Program | None] = lambda: MAESH if os.path.exists(MAESH) else None  # noqa: E731
     return [
-        Stack(name="maesh", find=maesh, start=lambda *given: _start_maesh(*given, mode="strict")),
+        Stack(name="maesh", find=maesh, start=_start_maesh),
+        Stack(name="maesh-judged", find=maesh, start=lambda *given: _start_maesh(*given, is_judged=True)),
         Stack(name="maesh-clear", find=maesh, start=lambda *given: _start_maesh(*given, mode="off")),
         Stack(name="nginx", find=find_program("nginx"), start=_start_nginx, protocol="http1"),
         Stack(name="haproxy", find=find_program("haproxy"), start=_start_haproxy, protocol="http1"),

@@ -12,6 +12,7 @@ from maesh_access_log.rendering import build_renderer
 from maesh_access_log.templates import FIELD_LIMIT, FIELDS, LITERAL_LIMIT, check_format
 from maesh_access_log.texts import LINE_LIMIT_BYTES, SHORT_TEXT_LIMIT, TEXT_LIMIT
 from maesh_access_log.writer import QUEUE_LIMIT_BYTES
+from maesh_udp.refusals import NO_SERVER
 from maesh_udp.session import UNREACHABLE
 
 from maesh_core.model import traffic_record
@@ -39,7 +40,7 @@ def test_the_table_of_fields_is_the_plugins():
 def test_every_reason_of_a_record_has_a_row():
     kinds = {traffic_record.HTTP, traffic_record.TUNNEL, traffic_record.TCP, traffic_record.UDP, traffic_record.REFUSED}
     texts = {value for name, value in vars(traffic_record).items() if name.isupper() and isinstance(value, str)}
-    others = {RESPONSE_TIMEOUT, NOT_READ, REVOKED.reason, UNREACHABLE}
+    others = {RESPONSE_TIMEOUT, NOT_READ, REVOKED.reason, UNREACHABLE, NO_SERVER}
     assert {row[0].strip("`") for row in list_rows(PAGE, "Reasons")} == (texts - kinds) | others
 
 

@@ -37,7 +37,13 @@ KINDS = {
         {"redirect-prefix": "/old"},
         {"redirect-status": "308"},
     ],
-    "retry": [{"retry-attempts": "5"}, {"retry-on": "502-504,unavailable"}, {"retry-timeout": "9s"}],
+    "retry": [
+        {"retry-attempts": "5"},
+        {"retry-on": "502-504,unavailable"},
+        {"retry-timeout": "9s"},
+        {"retry-backoff": "9s"},
+        {"retry-budget": "9"},
+    ],
     "rewrite": [{"rewrite-host": "a.example"}, {"rewrite-path": "/new"}, {"rewrite-prefix": "/old"}],
     "session": [
         {"session-cookie": "id"},

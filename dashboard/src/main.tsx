@@ -9,6 +9,7 @@ import { StoreContext, useStore } from "./parts/hooks";
 import { useRoute } from "./parts/route";
 import type { Route } from "./parts/route";
 import { Empty } from "./parts/bits";
+import { Conditions } from "./parts/Conditions";
 import { AuditPage } from "./pages/Audit";
 import { GraphPage } from "./pages/Graph";
 import { NodesPage } from "./pages/Nodes";
@@ -46,6 +47,7 @@ function App() {
       </a>
       <Header path={route.path} />
       <Connection />
+      <Conditions />
       <main id="content" ref={main} tabIndex={-1}>
         <Page route={route} />
       </main>

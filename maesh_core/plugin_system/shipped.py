@@ -65,6 +65,8 @@ ANNOTATIONS: Mapping[str, str] = {
     "retry-attempts": "retry",
     "retry-on": "retry",
     "retry-timeout": "retry",
+    "retry-backoff": "retry",
+    "retry-budget": "retry",
     "rewrite-host": "rewrite",
     "rewrite-path": "rewrite",
     "rewrite-prefix": "rewrite",

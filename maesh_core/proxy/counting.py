@@ -11,7 +11,7 @@ from typing import Final, final
 
 from maesh_core.model.metrics import Exemplar, Histogram
 
-DURATION_BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
+DURATION_BOUNDS_S: Final[tuple[float, ...]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
 """Upper bounds of the buckets, in seconds; they include Traefik's 0.1, 0.3, 1.2 and 5 s."""
 _NO_EXEMPLARS: Final[Mapping[int, Exemplar]] = {}
 

@@ -417,13 +417,22 @@ class Script:
         self.note_stream("TCP", entrypoint, **key, Reason=DENIED, Attempts=0)
 
     def use_denied_udp(self, entrypoint, service):
-        """Send a datagram for which no session may begin, so that there is no record."""
+        """Send a datagram for which no session may begin."""
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
             sock.sendto(b"datagram", ("127.0.0.1", entrypoint))
         key = {"service": service}
         self.count("udp_denied_sessions", **key)
         self.count("acl_denied", reason="client", **key)
         self.count("edge_denied", client="127.0.0.1", **key)
+        self.record(
+            Kind="udp",
+            RequestProtocol="UDP",
+            entryPointName=str(entrypoint),
+            RouterName=service,
+            ServiceName=service,
+            RequestContentSize=8,
+            Reason=DENIED,
+        )
 
     def use_udp(self, entrypoint, server, datagrams=3):
         """Use a session; its socket stays open, so that no later session has the same address."""

@@ -49,5 +49,7 @@ def test_only_what_is_off_has_a_switch():
     assert find_kind_switches({"smi", "gateway"}) == {"TrafficTarget": "plugin acl is off; --acl switches it on"}
     assert find_kind_switches({"acl", "gateway"}) == {"TrafficSplit": "plugin smi is off; --smi switches it on"}
     assert find_kind_switches({"acl", "smi", "gateway"}) == {}
-    assert find_annotation_switches(SHIPPED - {"retry"}).keys() == {"retry-attempts", "retry-on", "retry-timeout"}
+    assert find_annotation_switches(SHIPPED - {"retry"}).keys() == {
+        f"retry-{name}" for name in ("attempts", "on", "timeout", "backoff", "budget")
+    }
     assert find_traffic_type_switches(SHIPPED) == {}

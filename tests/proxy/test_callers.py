@@ -1,6 +1,7 @@
 """Who calls whom: counters are shared, bounded and forgotten, and nothing is counted twice or lost."""
 
 from collections import Counter
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -263,6 +264,7 @@ def test_each_request_of_an_entrypoint_has_a_code_and_a_duration(requests, has_e
         (str(port), str(status) if has_exact_codes else f"{status // 100}xx") for port, status, _ in requests
     )
     assert dict(codes.samples) == wanted
-    assert {labels: sum(each.counts) for labels, each in durations.samples} == Counter(
+    histograms: dict[Any, Any] = dict(durations.samples)
+    assert {labels: sum(each.counts) for labels, each in histograms.items()} == Counter(
         (str(port),) for port, *_ in requests
     )

@@ -139,6 +139,14 @@ export interface ObjectReport {
   notices: string[];
 }
 
+/** Something that should hold for the whole mesh; it does without problems. */
+export interface Condition {
+  id: string;
+  title: string;
+  hint: string;
+  problems?: string[];
+}
+
 export interface TopologyService {
   name: string;
   namespace: string;

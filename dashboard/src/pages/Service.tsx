@@ -3,7 +3,7 @@
 import { describeEncryption, findEncryptedShare, judgePaths, readPaths } from "../logic/encryption";
 import { formatBytes, formatCount, formatRate, formatSeconds, formatShare } from "../logic/format";
 import type { Samples } from "../logic/history";
-import type { ServiceTraffic, TopologyService, TrafficTarget, Window } from "../logic/model";
+import type { Latency, ServiceTraffic, TopologyService, TrafficTarget, Window } from "../logic/model";
 import { splitKey, topologyKey } from "../logic/model";
 import { isIntended } from "../logic/advice";
 import { findConfigured } from "../logic/routes";
@@ -242,7 +242,7 @@ function Branches({ traffic, byKey }: { traffic: ServiceTraffic; byKey: Map<stri
       title="Branches"
       note="weights are configured; shares are measured in the last minute, and include requests that a split or route selects by their content"
     >
-      <Table head={["Destination", "Weight", "Share", "", "Requests/s", "Success"]} label="Branches">
+      <Table head={["Destination", "Weight", "Share", "", ...MEASURED]} label="Branches">
         {branches.map((branch) => {
           const key = findDestination(branch.destination, traffic, byKey);
           const { namespace, name, port } = splitKey(key);
@@ -263,7 +263,7 @@ function Branches({ traffic, byKey }: { traffic: ServiceTraffic; byKey: Map<stri
               <td>
                 <Bar share={share ?? 0} weight={branch.weight} />
               </td>
-              <Measured window={branch.last} />
+              <Measured window={branch.last} latency={branch.last.total} />
             </tr>
           );
         })}
@@ -283,11 +283,19 @@ function Bar({ share, weight }: { share: number; weight: number | null }) {
   );
 }
 
-function Measured({ window }: { window: Window }) {
+const MEASURED = ["Requests/s", "Success", "p50", "p95", "p99"];
+
+/** The cells of MEASURED; a server has the durations until its response, others those of whole requests. */
+function Measured({ window, latency }: { window: Window; latency: Latency }) {
   return (
     <>
       <td class="number">{formatRate(window.rate)}</td>
       <td class={`number text ${toneOfSuccess(window.success)}`}>{formatShare(window.success)}</td>
+      {[latency.p50, latency.p95, latency.p99].map((seconds, index) => (
+        <td key={index} class="number">
+          {formatSeconds(seconds)}
+        </td>
+      ))}
     </>
   );
 }
@@ -296,9 +304,9 @@ function Servers({ traffic, configured }: { traffic: ServiceTraffic | null; conf
   const servers = traffic?.servers ?? [];
   if (!servers.length && !configured) return null;
   return (
-    <Section title="Servers" note="measured in the last minute">
+    <Section title="Servers" note="measured in the last minute; durations are those until the head of a response">
       {servers.length ? (
-        <Table head={["Server", "Pod", "State", "Requests/s", "Success"]} label="Servers">
+        <Table head={["Server", "Pod", "State", ...MEASURED, "Received", "Sent", "Status"]} label="Servers">
           {servers.map((each) => (
             <tr key={each.server}>
               <th scope="row">{each.server}</th>
@@ -308,7 +316,14 @@ function Servers({ traffic, configured }: { traffic: ServiceTraffic | null; conf
               <td>
                 {each.isSetAside ? <span class="text degraded">set aside</span> : <span class="text fine">in use</span>}
               </td>
-              <Measured window={each.last} />
+              <Measured window={each.last} latency={each.last.upstream} />
+              <td class="number">{formatBytes(each.last.receivedBytes)}</td>
+              <td class="number">{formatBytes(each.last.sentBytes)}</td>
+              <td class="number">
+                {sortCounts(each.last.codes)
+                  .map(([code, count]) => `${code} ${formatCount(count)}`)
+                  .join(", ") || "–"}
+              </td>
             </tr>
           ))}
         </Table>
@@ -329,7 +344,7 @@ function Callers({ traffic }: { traffic: ServiceTraffic }) {
     <Section title="Callers" note={callers.length > 100 ? `the first 100 of ${callers.length}` : ""}>
       {callers.length ? (
         <Table
-          head={["Caller", "Account", "Pods or addresses", "Requests/s", "Success", "Denied", "Since start", ""]}
+          head={["Caller", "Account", "Pods or addresses", ...MEASURED, "Denied", "Since start", ""]}
           label="Callers"
         >
           {callers.slice(0, 100).map((each) => {
@@ -346,8 +361,7 @@ function Callers({ traffic }: { traffic: ServiceTraffic }) {
                   {Math.max(each.pods.length, each.addresses.length) > 1 &&
                     ` and ${Math.max(each.pods.length, each.addresses.length) - 1} more`}
                 </td>
-                <td class="number">{formatRate(each.last.rate)}</td>
-                <td class={`number text ${toneOfSuccess(each.last.success)}`}>{formatShare(each.last.success)}</td>
+                <Measured window={each.last} latency={each.last.total} />
                 <td class={`number text ${each.last.denied ? "remarked" : ""}`}>{formatCount(each.last.denied)}</td>
                 <td class="number">{formatCount(each.total.requests || each.total.connections)}</td>
                 <td>

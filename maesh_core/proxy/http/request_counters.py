@@ -4,7 +4,7 @@ Takes finished exchanges and returns metric families. Counters are plain integer
 so counting is cheap.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, final
 
 from maesh_core.model.metrics import Exemplar, MetricFamily
@@ -20,8 +20,8 @@ HTTP_2: Final = "http/2"
 
 
 @final
-class BranchCounters:
-    """The counters of the requests for one destination of a service whose traffic is split."""
+class TargetCounters:
+    """The counters of a part of a service's requests: those for one destination, or those of one rule."""
 
     __slots__ = ("durations", "failures", "statuses")
 
@@ -31,7 +31,12 @@ class BranchCounters:
         self.failures = 0
 
     def __repr__(self) -> str:
-        return f"<BranchCounters {self.statuses!r}>"
+        return f"<TargetCounters {self.statuses!r}>"
+
+    def count(self, status: int, seconds: float) -> None:
+        """Count one finished exchange."""
+        self.statuses.add(status)
+        self.durations.add(seconds)
 
 
 @final
@@ -51,6 +56,7 @@ class RouteCounters:
         "http2_statuses",
         "received_bytes",
         "retries",
+        "rules",
         "sent_bytes",
         "statuses",
         "upstream_durations",
@@ -61,7 +67,8 @@ class RouteCounters:
         self.http2_statuses = StatusCounts()
         self.grpc_statuses: dict[int, int] = {}
         self.answers: dict[tuple[int, str], int] = {}
-        self.branches: dict[str, BranchCounters] = {}
+        self.branches: dict[str, TargetCounters] = {}
+        self.rules: dict[str, TargetCounters] = {}
         self.failures = 0
         self.cuts: dict[str, int] = {}
         self.durations = DurationCounts()
@@ -100,9 +107,7 @@ class RouteCounters:
 
     def count_branch(self, destination: str, status: int, seconds: float) -> None:
         """Count one finished exchange of a service whose traffic is split."""
-        branch = self._find_branch(destination)
-        branch.statuses.add(status)
-        branch.durations.add(seconds)
+        self._find_branch(destination).count(status, seconds)
 
     def count_failure(self, destination: str = "") -> None:
         """Count that an exchange has failed; `destination` is its branch, if the service's traffic is split."""
@@ -114,11 +119,19 @@ class RouteCounters:
         """Count one finished gRPC call, which `count` counts too."""
         self.grpc_statuses[status] = self.grpc_statuses.get(status, 0) + 1
 
-    def _find_branch(self, destination: str) -> BranchCounters:
+    def _find_branch(self, destination: str) -> TargetCounters:
         branch = self.branches.get(destination)
         if branch is None:
-            branch = self.branches[destination] = BranchCounters()
+            branch = self.branches[destination] = TargetCounters()
         return branch
+
+    def find_rule(self, key: str) -> TargetCounters:
+        """Return the counters of a rule, given by the key of its service; create them if there are none."""
+        return self.rules.setdefault(key, TargetCounters())
+
+    def keep_rules(self, keys: Collection[str]) -> None:
+        """Forget the counters of all rules but these."""
+        self.rules = {key: rule for key, rule in self.rules.items() if key in keys}
 
     @property
     def is_used(self) -> bool:
@@ -136,6 +149,7 @@ def collect_counters(counters: Mapping[str, RouteCounters], *, has_exact_codes: 
     return [
         *_collect_statuses(used, name_code),
         *_collect_durations(used),
+        *_collect_rules(used, name_code),
         *_collect_sums(used),
     ]
 
@@ -236,6 +250,42 @@ def _collect_durations(used: _Used) -> Sequence[MetricFamily]:
                 for service, counter in used
                 for destination, branch in sorted(counter.branches.items())
             ],
+        ),
+    ]
+
+
+def _collect_rules(used: _Used, name_code: Callable[[int], str]) -> Sequence[MetricFamily]:
+    rules = [
+        (service, key, rule)
+        for service, counter in used
+        for key, rule in sorted(counter.rules.items())
+        if rule.statuses.is_used
+    ]
+    return [
+        MetricFamily(
+            name="maesh_rule_requests",
+            type="counter",
+            help="Requests of services with rules, by the rule that was chosen and status.",
+            labels=("service", "rule", "code"),
+            samples=sum_counts(
+                ((service, key, name_code(status)), count)
+                for service, key, rule in rules
+                for status, count in rule.statuses.by_status.items()
+            ),
+        ),
+        MetricFamily(
+            name="maesh_rule_failures",
+            type="counter",
+            help="Failed requests of services with rules, by the rule that was chosen.",
+            labels=("service", "rule"),
+            samples=[((service, key), rule.failures) for service, key, rule in rules],
+        ),
+        MetricFamily(
+            name="maesh_rule_request_duration_seconds",
+            type="histogram",
+            help="From a request's head to the end of its response, by the rule that was chosen.",
+            labels=("service", "rule"),
+            samples=[((service, key), rule.durations.build_histogram()) for service, key, rule in rules],
         ),
     ]
 

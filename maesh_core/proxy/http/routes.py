@@ -15,7 +15,7 @@ from maesh_core.proxy.balancing.division import Division
 from maesh_core.proxy.balancing.kinds import ChosenBalancer
 from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, NO_SERVER
 from maesh_core.proxy.http.messages.request_head import RequestHead
-from maesh_core.proxy.http.request_counters import RouteCounters
+from maesh_core.proxy.http.request_counters import RouteCounters, TargetCounters
 from maesh_core.proxy.http.rules import CompiledOrder
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain
@@ -89,7 +89,8 @@ class Route:
 
     `is_split` means that its requests have several destinations. `division` picks one by weight; it is one of `parts`
     if these have middlewares of their own. `answers` has the responses for picked parts without a server, `answer` that
-    of the route. `part` is the key of the part, if the route is the target of one.
+    of the route. `part` is the key of the part, if the route is the target of one. `rule` counts the requests of the
+    rule, if the route is the target of one.
 
     `sides` has the side services, which get copies of requests, by their keys.
 
@@ -121,6 +122,7 @@ class Route:
         "part",
         "parts",
         "router",
+        "rule",
         "rules",
         "service",
         "sides",
@@ -147,6 +149,7 @@ class Route:
         answers: dict[str, Response] | None = None,
         parts: dict[str, "Route"] | None = None,
         part: str = "",
+        rule: TargetCounters | None = None,
         sides: dict[str, Balancer[HttpServer]] | None = None,
         is_delivered: bool = False,
     ) -> None:
@@ -174,6 +177,7 @@ class Route:
         self.answers: dict[str, Response] = answers or {}
         self.parts: dict[str, Route] = parts or {}
         self.part = part
+        self.rule = rule
         self._backends: Backends | None = None
         self.sides: dict[str, Balancer[HttpServer]] = sides or {}
         self.closed = closed

@@ -12,7 +12,7 @@ from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, CLOSED, NO_RULE, NO_SERVER, TOO_LARGE_FOR_RULES
 from maesh_core.proxy.http.compiled_services import CompiledService
-from maesh_core.proxy.http.request_counters import RouteCounters
+from maesh_core.proxy.http.request_counters import RouteCounters, TargetCounters
 from maesh_core.proxy.http.routes import Route, RuleSet
 from maesh_core.proxy.http.rules import compile_order
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
@@ -53,6 +53,8 @@ class RuleCompiler:
         if router.rules is not None:
             rules = self._compile_rules(router.rules, former.rules if former is not None else None)
         known = former.consumers if former is not None else {}
+        # Those of the former router count until the new table is applied, which may not happen.
+        self._counters.keep_rules(_list_rules(router) | (_list_rules(former.router) if former is not None else set()))
         return Route(
             self._key,
             balancer=None,
@@ -71,21 +73,22 @@ class RuleCompiler:
     def _compile_rules(self, rules: HttpRules, former: RuleSet | None) -> RuleSet:
         return RuleSet(
             compile_order(rules, former.order if former is not None else None),
-            tuple(self._compile_target(rule.service, rule.middlewares) for rule in rules.rules),
+            tuple(self._compile_target(rule.service, rule.middlewares, is_rule=True) for rule in rules.rules),
             no_match=self._close(Response(status=rules.status, reason=rules.reason or NO_RULE)),
             ambiguous=self._close(AMBIGUOUS_PATH),
             too_large=self._close(TOO_LARGE_FOR_RULES),
         )
 
-    def _compile_target(self, key: str, middlewares: Sequence[str]) -> Route:
+    def _compile_target(self, key: str, middlewares: Sequence[str], *, is_rule: bool = False) -> Route:
         """Compile the route to a service; without one, a closed route."""
         if not key:
             return self._close(NO_SERVER)
         service = self._services[key]
+        counters = self._counters.find_rule(key) if is_rule else None
         parts: dict[str, Route] = {}
         if any(part.middlewares for part in service.parts):
             parts = {
-                part.service: self._compile_part(key, part.service, part.middlewares or tuple(middlewares))
+                part.service: self._compile_part(key, part.service, part.middlewares or tuple(middlewares), counters)
                 for part in service.parts
             }
         return Route(
@@ -98,10 +101,13 @@ class RuleCompiler:
             answer=service.answer,
             answers={part.service: self._services[part.service].answer for part in service.parts},
             parts=parts,
+            rule=counters,
             sides=self._sides,
         )
 
-    def _compile_part(self, key: str, part: str, middlewares: tuple[str, ...]) -> Route:
+    def _compile_part(
+        self, key: str, part: str, middlewares: tuple[str, ...], counters: TargetCounters | None
+    ) -> Route:
         """Compile the route to a part that has middlewares of its own; access is decided about the whole."""
         service = self._services[part]
         return Route(
@@ -113,6 +119,7 @@ class RuleCompiler:
             destination=key,
             answer=service.answer,
             part=part,
+            rule=counters,
             sides=self._sides,
         )
 
@@ -127,3 +134,9 @@ class RuleCompiler:
             guards = [self._middlewares[key] for key in keys if key in self._judging]
             chain = self._chains[keys] = compile_chain([self._middlewares[key] for key in keys], guards)
         return chain
+
+
+def _list_rules(router: HttpRouter) -> set[str]:
+    """List the keys of the services of a router's rules."""
+    tables = (*(() if router.rules is None else (router.rules,)), *router.consumers.values())
+    return {rule.service for table in tables for rule in table.rules}

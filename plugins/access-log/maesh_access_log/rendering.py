@@ -1,8 +1,8 @@
 """Renders a record as one line that ends with a line feed: as common log format, as JSON, or by a template.
 
 Takes records and returns text. Every text that a client or an object's name could contain is escaped (texts.py), so a
-line has no control character. What repeats is remembered, which makes JSON twice as fast: the time as long as the
-second lasts, texts, and the pieces of JSON about a server and an outcome, by slices of a record's values.
+line has no control character. What repeats is remembered, which makes JSON several times as fast: the time as long as
+the second lasts, texts, and the pieces of JSON about a client, a place and an outcome. JSON is rendered in batches.
 """
 
 import time

@@ -153,9 +153,10 @@ class Compress(Middleware):
 
     def _is_eligible(self, exchange: Exchange) -> bool:
         """Whether the response could be compressed for some client."""
-        length, headers = exchange.response_length, exchange.response_headers
+        length = exchange.response_length
         if (length is not None and length < self._min_bytes) or exchange.is_grpc:
             return False
+        headers = exchange.response_headers
         if exchange.status in (_NO_CONTENT, _PARTIAL, _NOT_MODIFIED) or headers.get(b"Content-Range") is not None:
             return False
         content_type = headers.get(b"Content-Type")

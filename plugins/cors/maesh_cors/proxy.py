@@ -7,7 +7,7 @@ complete: for a request with an Origin, fields of a server that begin with `Acce
 import re
 from typing import Final
 
-from maesh_core.plugin import Exchange, Headers, Middleware, Response
+from maesh_core.plugin import Exchange, FieldChange, FieldChanges, Headers, Middleware, Response
 from maesh_cors.origins import ANY, AllowedOrigins
 from maesh_cors.settings import CorsPolicy
 
@@ -17,8 +17,18 @@ OPTIONS: Final = b"OPTIONS"
 ALLOW_ORIGIN: Final = b"Access-Control-Allow-Origin"
 ALLOW_CREDENTIALS: Final = b"Access-Control-Allow-Credentials"
 EXPOSE: Final = b"Access-Control-Expose-Headers"
-OF_RESPONSES: Final = (ALLOW_ORIGIN, ALLOW_CREDENTIALS, EXPOSE)
 VARY: Final = b"Vary"
+VARIED: Final[FieldChange] = ("list", VARY, b"Origin")
+"""Lets caches keep a response for this origin only."""
+VARYING: Final = FieldChanges((VARIED,))
+REMOVED: Final[tuple[FieldChange, ...]] = (
+    ("remove", ALLOW_ORIGIN, b""),
+    ("remove", ALLOW_CREDENTIALS, b""),
+    ("remove", EXPOSE, b""),
+)
+KEPT_ORIGINS: Final = 64
+KEPT_ORIGIN_BYTES: Final = 128
+"""The changes of responses are kept for so many allowed origins of a policy, up to this size."""
 _find_names: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").findall
 
 _Field = tuple[bytes, bytes]
@@ -36,6 +46,9 @@ class Cors(Middleware):
         self._headers, self._allows_headers = _read(policy.headers)
         self._exposed, self._exposes_all = _read(policy.exposed)
         self._max_age = b"%d" % policy.max_age_s
+        self._lists_exposed = self._exposes_all and self._has_credentials
+        self._refused = FieldChanges(REMOVED if self._is_open else (*REMOVED, VARIED))
+        self._changes: dict[bytes, FieldChanges] = {}
 
     def __repr__(self) -> str:
         return f"<Cors {self._origins!r}>"
@@ -71,19 +84,32 @@ class Cors(Middleware):
         origin = exchange.client_headers.get(b"origin")
         if origin is None:
             if not self._is_open:
-                _vary_by_origin(exchange.response_headers)
+                exchange.response_headers.apply(VARYING)
             return
-        headers = exchange.response_headers
-        for name in OF_RESPONSES:
-            headers.remove(name)
-        if self._origins.allows(origin):
-            for name, value in self._list_common(origin):
-                headers.set(name, value)
-            exposed = self._list_exposed(headers)
+        changes = self._changes.get(origin) or self._prepare(origin)
+        exchange.response_headers.apply(changes)
+        if self._lists_exposed and changes is not self._refused:
+            headers = exchange.response_headers
+            headers.set(EXPOSE, _list_names(headers))
+            headers.apply(VARYING)
+
+    def _prepare(self, origin: bytes) -> FieldChanges:
+        """Prepare the changes of responses for pages of an origin. Those of the last allowed origins are kept."""
+        if not self._origins.allows(origin):
+            return self._refused
+        changes = [*REMOVED, *(("set", name, value) for name, value in self._list_common(origin))]
+        if not self._lists_exposed:
+            exposed = b"*" if self._exposes_all else self._exposed
             if exposed:
-                headers.set(EXPOSE, exposed)
-        if not self._is_open:
-            _vary_by_origin(headers)
+                changes.append(("set", EXPOSE, exposed))
+            if not self._is_open:
+                changes.append(VARIED)
+        if len(self._changes) >= KEPT_ORIGINS:
+            self._changes.clear()
+        prepared = FieldChanges(changes)
+        if len(origin) <= KEPT_ORIGIN_BYTES:
+            self._changes[origin] = prepared
+        return prepared
 
     def _list_common(self, origin: bytes) -> list[_Field]:
         """List the fields about an allowed origin. With credentials, it is never `*`, which browsers then refuse."""
@@ -93,26 +119,16 @@ class Cors(Middleware):
             return [(ALLOW_ORIGIN, origin), (ALLOW_CREDENTIALS, b"true")]
         return [(ALLOW_ORIGIN, origin)]
 
-    def _list_exposed(self, headers: Headers) -> bytes:
-        """List the fields that a page may read. With credentials, `*` would be a name, so all are listed."""
-        if not self._exposes_all:
-            return self._exposed
-        if not self._has_credentials:
-            return b"*"
-        names = {name.lower(): name for name, _ in headers.items()}
-        return b", ".join(names.values())
-
 
 def _read(names: tuple[str, ...]) -> tuple[bytes, bool]:
     """Return a list as the value of a field, and whether it allows everything."""
     return ", ".join(names).encode(), ANY in names
 
 
-def _vary_by_origin(headers: Headers) -> None:
-    """Let caches keep the response for this origin only."""
-    listed = b",".join(headers.get_all(VARY)).lower().replace(b" ", b"").split(b",")
-    if b"origin" not in listed and b"*" not in listed:
-        headers.add(VARY, b"Origin")
+def _list_names(headers: Headers) -> bytes:
+    """List the fields that a page may read. With credentials, `*` would be a name, so all are listed."""
+    names = {name.lower(): name for name, _ in headers.items()}
+    return b", ".join(names.values())
 
 
 class CorsFactory:

@@ -1,9 +1,13 @@
 """Requests of pages in; answers to preflight requests, and fields of responses, out."""
 
 import pytest
-from maesh_cors.proxy import CorsFactory
+from hypothesis import given
+from hypothesis import strategies as st
+from maesh_cors.origins import AllowedOrigins
+from maesh_cors.proxy import KEPT_ORIGINS, CorsFactory
 from maesh_cors.settings import CorsPolicy
 
+from maesh_core.proxy.http.messages.headers import Headers
 from maesh_testing import FakeExchange
 
 ORIGIN = b"https://shop.example"
@@ -138,3 +142,74 @@ def test_the_policy_replaces_what_the_server_says():
 def test_caches_learn_once_that_the_response_depends_on_the_origin(written, expected, origin):
     fields = respond(LISTED, origin=origin, sent=[(b"Vary", value) for value in written])
     assert [value for name, value in fields if name == b"Vary"] == expected
+
+
+# --- what is prepared for an origin
+
+POLICIES = st.builds(
+    CorsPolicy,
+    origins=st.sampled_from([("*",), ("https://a.example",), ("https://*.example", "http://b.example")]),
+    has_credentials=st.booleans(),
+    exposed=st.sampled_from([(), ("X-A", "X-B"), ("*",)]),
+)
+ORIGINS = st.sampled_from([None, b"https://a.example", b"http://b.example", b"https://c.other", b"null"])
+FIELDS = st.lists(
+    st.sampled_from(
+        [
+            (b"Access-Control-Allow-Origin", b"*"),
+            (b"access-control-expose-headers", b"X-C"),
+            (b"Access-Control-Allow-Methods", b"GET"),
+            (b"Vary", b"Accept, origin"),
+            (b"vary", b"*"),
+            (b"X-A", b"1"),
+        ]
+    ),
+    max_size=4,
+)
+
+
+def respond_step_by_step(policy, origin, headers):
+    """Do what a policy means for a response, a field at a time."""
+    any_origin = "*" in policy.origins
+    if origin is not None:
+        for name in (b"Allow-Origin", b"Allow-Credentials", b"Expose-Headers"):
+            headers.remove(b"Access-Control-" + name)
+        if AllowedOrigins(policy.origins).allows(origin):
+            is_open = any_origin and not policy.has_credentials
+            headers.set(b"Access-Control-Allow-Origin", b"*" if is_open else origin)
+            if policy.has_credentials:
+                headers.set(b"Access-Control-Allow-Credentials", b"true")
+            exposed = ", ".join(policy.exposed).encode()
+            if exposed == b"*" and policy.has_credentials:
+                exposed = b", ".join({name.lower(): name for name, _ in headers.items()}.values())
+            if exposed:
+                headers.set(b"Access-Control-Expose-Headers", exposed)
+    if not any_origin or policy.has_credentials:
+        listed = b",".join(headers.get_all(b"Vary")).lower().replace(b" ", b"").split(b",")
+        if b"origin" not in listed and b"*" not in listed:
+            headers.add(b"Vary", b"Origin")
+
+
+@given(POLICIES, st.lists(st.tuples(ORIGINS, FIELDS), max_size=6))
+def test_a_policy_does_to_each_response_what_it_does_step_by_step(policy, responses):
+    cors = CorsFactory().build_middleware(policy, "shop/cart")
+    for origin, fields in responses:
+        exchange, other = (
+            FakeExchange(headers={} if origin is None else {b"Origin": origin}, status=200) for _ in range(2)
+        )
+        head = b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n"
+        exchange.response_headers, other.response_headers = Headers(head), Headers(head)
+        assert cors.on_response(exchange) is None
+        respond_step_by_step(policy, origin, other.response_headers)
+        assert exchange.response_headers.items() == other.response_headers.items()
+
+
+def test_what_is_kept_of_origins_is_bounded():
+    cors = build(origins=("https://*.example",))
+    for number in range(3 * KEPT_ORIGINS):
+        for origin in (b"https://a%d.example" % number, b"https://b%d.other" % number):
+            exchange = FakeExchange(headers={b"Origin": origin}, status=200)
+            cors.on_response(exchange)
+            allowed = exchange.response_headers.get(b"Access-Control-Allow-Origin")
+            assert allowed == (origin if origin.endswith(b".example") else None)
+    assert len(cors._changes) <= KEPT_ORIGINS

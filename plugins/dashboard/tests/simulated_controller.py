@@ -30,7 +30,7 @@ from maesh_core.model.traffic import (
     TrafficReport,
     Window,
 )
-from maesh_core.plugin import PageRequest
+from maesh_core.plugin import MeshCondition, PageRequest
 
 REVISION = "5e1f0c2ab9d34f77.42"
 CALLS = (  # caller, service, requests per second, share of failures
@@ -71,6 +71,7 @@ class Simulation:
         self.paths = {}
         """What was encrypted, by service: none without encryption."""
         self.status = 200
+        self.conditions: tuple[MeshCondition, ...] = ()
         self.calls = list(CALLS)
         self.names = [*NAMES, "catalog-v1", "catalog-v2", "reports"]
         self.names += [f"service-{number:04}" for number in range(services - len(self.names))]
@@ -423,6 +424,7 @@ class Handler(BaseHTTPRequestHandler):
             "/api/status/nodes": simulation.nodes,
             "/api/status/controller": simulation.controller,
             "/api/objects": list,
+            "/api/conditions": lambda: simulation.conditions,
             **({"/api/acl/suggestions": simulation.suggestions} if simulation.has_acl else {}),
             **({"/api/traffic": simulation.traffic} if simulation.has_traffic else {}),
         }.get(path)

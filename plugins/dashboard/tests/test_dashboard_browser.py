@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from maesh_core.model.traffic import MissingController, NodeTraffic
+from maesh_core.plugin import MeshCondition
 
 from . import browsing
 from .simulated_controller import MARKUP, Server, Simulation
@@ -92,6 +93,19 @@ def test_problems_come_first_and_are_one_click_from_what_to_do(serve, browser):
     page.get_by_text("is not a number from 0").first.wait_for()
     page.get_by_text("Correct the annotation").wait_for()
     assert page.title() == "reports – Maesh"
+
+
+def test_branches_servers_and_callers_have_percentiles_and_servers_their_statuses(serve, browser):
+    page = browsing.open_page(browser, serve().url)
+    page.evaluate("() => { location.hash = '#/service/shop/catalog:80'; }")
+    for label, column in (("Branches", 6), ("Servers", 5), ("Callers", 5)):
+        table = page.get_by_role("group", name=label)
+        table.wait_for()
+        assert table.locator("thead th").all_inner_texts()[column : column + 3] == ["p50", "p95", "p99"]
+        cells = table.locator("tbody tr").first.locator("th, td").all_inner_texts()
+        assert all(cell.endswith("ms") for cell in cells[column : column + 3]), cells
+    assert "2xx" in page.get_by_role("group", name="Servers").locator("tbody tr").first.inner_text()
+    assert page.troubles == []
 
 
 def test_proxies_of_other_controllers_and_controllers_that_do_not_answer_are_shown(serve, browser):
@@ -272,6 +286,24 @@ def test_would_be_denials_come_with_the_rule_that_would_allow_them(serve, browse
     page.get_by_label("Filter denials").fill("accounts")
     browsing.wait_until(page, "!document.body.innerText.includes('mailer@shop')")
     assert "denied=true" in page.url
+    assert "owned" not in page.title()
+    assert page.troubles == []
+
+
+def test_what_plugins_say_about_the_mesh_is_above_every_page(serve, browser):
+    simulation = Simulation()
+    problem = f"access to {MARKUP} is in audit mode"
+    simulation.conditions = (
+        MeshCondition(id="access-enforced", title="it denies", hint="Enforce it.", problems=(problem,)),
+        MeshCondition(id="limit-stores", title="they answer", hint="Look.", found=("2 proxies",)),
+    )
+    page = browsing.open_page(browser, serve(simulation).url)
+    for place, text in (("", "orders"), ("nodes", "node-1")):
+        go(page, place, text)
+        page.get_by_text(f"Access to {MARKUP} is in audit mode. Enforce it. Audit").wait_for()
+    assert page.get_by_text("Look.").count() == 0
+    page.locator(".banner a", has_text="Audit").click()
+    page.get_by_text("Who would be denied?").wait_for()
     assert "owned" not in page.title()
     assert page.troubles == []
 

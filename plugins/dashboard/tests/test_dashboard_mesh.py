@@ -54,6 +54,9 @@ def test_every_page_shows_a_real_mesh(start_mesh, start_upstream):
         page.get_by_text("app.test.maesh").first.wait_for()
         page.get_by_text("test/open").wait_for()
         page.get_by_text("20 × in the last minute").wait_for()
+        for label in ("Servers", "Callers"):
+            row = page.get_by_role("group", name=label).locator("tbody tr").first
+            assert row.inner_text().count(" ms") == 3, row.inner_text()
         page.get_by_role("link", name="Why is a request").click()
         for client, text in (("client.test", "✓ Allowed"), ("stranger.test", "✕ Refused with 403")):
             page.get_by_label("Client").fill(client)

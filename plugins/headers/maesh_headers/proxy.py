@@ -4,56 +4,41 @@ The names and values become bytes once, when the middleware is built. The proxy 
 and bytes that would end a field, so that no value can add a field or split a message.
 """
 
-from maesh_core.plugin import Exchange, Headers, Middleware
+from maesh_core.plugin import Exchange, FieldChanges, Middleware
 from maesh_headers.settings import HeaderChange, HeaderChanges
 
 
-class Changes:
-    """Changes of the headers of one message, as bytes."""
-
-    def __init__(self, changes: tuple[HeaderChange, ...]) -> None:
-        self._changes = tuple((each.action, each.name.encode(), each.value.encode()) for each in changes)
-
-    def __repr__(self) -> str:
-        return f"<Changes {self._changes!r}>"
-
-    def apply(self, headers: Headers) -> None:
-        """Change headers."""
-        for action, name, value in self._changes:
-            if action == "set":
-                headers.set(name, value)
-            elif action == "add":
-                headers.add(name, value)
-            else:
-                headers.remove(name)
+def prepare(changes: tuple[HeaderChange, ...]) -> FieldChanges:
+    """Prepare the changes of one kind of messages."""
+    return FieldChanges((each.action, each.name.encode(), each.value.encode()) for each in changes)
 
 
 class RequestChange(Middleware):
     """Changes of requests only. A message that does not change costs nothing."""
 
     def __init__(self, settings: HeaderChanges) -> None:
-        self._request = Changes(settings.request)
+        self._request = prepare(settings.request)
 
     def __repr__(self) -> str:
         return f"<RequestChange {self._request!r}>"
 
     def on_request(self, exchange: Exchange) -> None:
         """Change the request."""
-        self._request.apply(exchange.request_headers)
+        exchange.request_headers.apply(self._request)
 
 
 class ResponseChange(Middleware):
     """Changes of responses only."""
 
     def __init__(self, settings: HeaderChanges) -> None:
-        self._response = Changes(settings.response)
+        self._response = prepare(settings.response)
 
     def __repr__(self) -> str:
         return f"<ResponseChange {self._response!r}>"
 
     def on_response(self, exchange: Exchange) -> None:
         """Change the response."""
-        self._response.apply(exchange.response_headers)
+        exchange.response_headers.apply(self._response)
 
 
 class RequestAndResponseChange(RequestChange):
@@ -61,14 +46,14 @@ class RequestAndResponseChange(RequestChange):
 
     def __init__(self, settings: HeaderChanges) -> None:
         super().__init__(settings)
-        self._response = Changes(settings.response)
+        self._response = prepare(settings.response)
 
     def __repr__(self) -> str:
         return f"<RequestAndResponseChange {self._request!r} {self._response!r}>"
 
     def on_response(self, exchange: Exchange) -> None:
         """Change the response."""
-        self._response.apply(exchange.response_headers)
+        exchange.response_headers.apply(self._response)
 
 
 class HeadersFactory:

@@ -91,6 +91,18 @@ def parse_targets(text: str) -> tuple[Target, ...]:
     return tuple(targets)
 
 
+def parse_shares(text: str | None, count: int) -> tuple[float, ...]:
+    """Parse `mirror-percent`, with one number for all `count` services, or one for each; raises ConfigurationError."""
+    words = ["100"] if text is None else [word.strip() for word in text.split(",")]
+    if len(words) not in (1, count):
+        raise build_annotation_error(PERCENT, text or "", f"has {len(words)} numbers for {count} in {SERVICE}")
+    shares = []
+    for word in words:
+        percent: float | None = read_annotation({PERCENT: word}, PERCENT, Annotated[float, Meta(ge=0, le=100)])
+        shares.append((percent or 0.0) / 100)
+    return tuple(shares) if len(shares) == count else tuple(shares * count)
+
+
 class SideFinder:
     """Finds the side services that annotations name."""
 
@@ -143,22 +155,25 @@ class MirrorBuilder:
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mirrors | None:
         """Read the annotations; None if nothing is copied."""
-        percent = read_annotation(annotations, PERCENT, Annotated[float, Meta(ge=0, le=100)])
         body_limit = self._read_limit(annotations)
-        text = annotations.get(SERVICE)
+        text, percent = annotations.get(SERVICE), annotations.get(PERCENT)
         if text is None:
             if percent is not None:
-                raise build_annotation_error(PERCENT, annotations[PERCENT], f"has no effect without {SERVICE}")
+                raise build_annotation_error(PERCENT, percent, f"has no effect without {SERVICE}")
             return None
-        share = 1.0 if percent is None else percent / 100
+        targets = parse_targets(text)
+        shares = parse_shares(percent, len(targets))
         ports = {build_port_key(service.key, port.number): port for port in service.ports}
         sides = {place: plan_rules(service.key, port).sides for place, port in ports.items()}
         mirrors = tuple(
             Mirror(name=str(target), share=share, keys=keys)
-            for target in parse_targets(text)
-            if (keys := {place: found[target.side_name] for place, found in sides.items() if target.side_name in found})
+            for target, share in zip(targets, shares, strict=True)
+            if share
+            and (
+                keys := {place: found[target.side_name] for place, found in sides.items() if target.side_name in found}
+            )
         )
-        return Mirrors(mirrors=mirrors, body_limit=body_limit) if mirrors and share else None
+        return Mirrors(mirrors=mirrors, body_limit=body_limit) if mirrors else None
 
     def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> Mirrors | None:
         """Combine the filters of one rule; None if none copies anything."""

@@ -70,6 +70,22 @@ def test_a_mirror_gets_all_requests_unless_a_share_is_set():
     assert build({"service": "next.shop:80", "body-limit": "3"}).body_limit == 3
 
 
+def test_each_mirror_can_have_a_share_of_its_own():
+    names = [NAME, "annotation/shop/other/80", "annotation/shop/third/80"]
+    service = build_service(sides=names)
+    text = "next.shop:80, other.shop:80, third.shop:80"
+    found = build({"service": text, "percent": "10, 0,0.5"}, service)
+    assert [(each.name, each.share) for each in found.mirrors] == [("next.shop:80", 0.1), ("third.shop:80", 0.005)]
+    assert [each.share for each in build({"service": text, "percent": "20"}, service).mirrors] == [0.2] * 3
+    assert build({"service": text, "percent": "0,0,0"}, service) is None
+
+
+@pytest.mark.parametrize("percent", ["10, 20, 30", "10,", "10, 101", ",", "10, x"])
+def test_shares_that_do_not_fit_the_services_are_errors(percent):
+    with pytest.raises(ConfigurationError, match="mirror-percent"):
+        build({"service": "next.shop:80, other.shop:80", "percent": percent})
+
+
 def test_each_port_has_a_side_service_of_its_own():
     found = build({"service": "next.shop:80"}, build_service(ports=(80, 81)))
     assert set(found.mirrors[0].keys) == {"shop/web:80", "shop/web:81"}

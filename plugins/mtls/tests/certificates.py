@@ -43,6 +43,16 @@ def make_authority(signer, lifetime=DAY, *, now=None):
     return Authority(lambda: signer, DOMAIN, lifetime, now=now or (lambda: datetime.now(UTC)))
 
 
+class PlainSigner:
+    """Implements `NodeSigner`, without a store."""
+
+    def __init__(self, authority):
+        self._authority = authority
+
+    async def sign(self, csr, node):
+        return self._authority.sign(csr, node)
+
+
 def make_credentials(signer, node, *, at=None, lifetime=DAY):
     """Enrol a node as the controller and the enrolment process do it, at a moment."""
     moment = at or datetime.now(UTC)

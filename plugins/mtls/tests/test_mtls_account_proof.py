@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from maesh_mtls.controller.account_proof import AUDIENCE, AccountProof, ProofChain, ProxyTokens
-from maesh_mtls.controller.admission import BAD_TOKENS_LIMIT, BAD_TOKENS_PERIOD_S
-from maesh_mtls.controller.proof import ProofRefusedError, TokenFile
+from maesh_mtls.controller.node_tokens import NodeTokens, ProofRefusedError
+from maesh_mtls.controller.request_limits import BAD_TOKENS_LIMIT, BAD_TOKENS_PERIOD_S
 
 from maesh_core.plugin import KubernetesError, ObjectKey
 from maesh_testing.api_server import FaultKind
@@ -193,7 +193,7 @@ async def test_the_file_of_tokens_works_beside_it(proof, api_server, tmp_path):
     path = tmp_path / "tokens"
     path.write_text("a token-of-node-a-1\n")
     path.chmod(0o600)
-    chain = ProofChain(TokenFile(path), proof)
+    chain = ProofChain(NodeTokens(path), proof)
     await chain.check("token-of-node-a-1", "a")
     await chain.check(issue(api_server, "b"), "b")
     assert await refuse(chain, "token-of-node-a-1", "b") == (403, "node")

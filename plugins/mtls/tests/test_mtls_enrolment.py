@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from maesh_mtls.controller.node_tokens import NodeTokens
 from maesh_mtls.controller.page import CertificatePage
-from maesh_mtls.controller.proof import TokenFile
 from maesh_mtls.proxy.contexts import build_contexts
 from maesh_mtls.proxy.enrolment import ANSWER_LIMIT_BYTES, FailedError, get_credentials
 from maesh_mtls.proxy.renewal import EnrolmentError, enrol
 from maesh_mtls.wire import CertificateAnswer, Credentials, EnrolmentOrder
 
-from .certificates import make_authority, make_credentials, make_signer
+from .certificates import PlainSigner, make_authority, make_credentials, make_signer
 from .handshakes import shake_hands
 from .signing_server import SigningServer, answer_with_page, build_server_context
 
@@ -37,7 +37,7 @@ def start(tmp_path):
         tokens.write_text("".join(f"{node} {token}\n" for node, token in TOKENS.items()))
         tokens.chmod(0o600)
         page = CertificatePage(
-            make_authority(signer, now=now), TokenFile(tokens), allows_clear=False, clock=time.monotonic
+            PlainSigner(make_authority(signer, now=now)), NodeTokens(tokens), allows_clear=False, clock=time.monotonic
         )
         server = SigningServer(answer or answer_with_page(page), context=context)
         servers.append(server)

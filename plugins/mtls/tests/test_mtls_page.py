@@ -6,17 +6,17 @@ import logging
 
 import pytest
 from cryptography import x509
+from maesh_mtls.controller.node_tokens import NodeTokens
 from maesh_mtls.controller.page import CertificatePage
-from maesh_mtls.controller.proof import TokenFile
 from maesh_mtls.proxy.enrolment import build_request
 
 from maesh_core.plugin import PageRequest, PostRequest
 
-from .certificates import make_authority, make_key, make_signer
+from .certificates import PlainSigner, make_authority, make_key, make_signer
 
 TOKENS = {"a": "token-of-node-a-1", "b": "token-of-node-b-1"}
 CSR = build_request(make_key())
-AUTHORITY = make_authority(make_signer())
+SIGNER = PlainSigner(make_authority(make_signer()))
 
 
 class Clock:
@@ -36,12 +36,12 @@ def proof(tmp_path):
     path = tmp_path / "tokens"
     path.write_text("".join(f"{node} {token}\n" for node, token in TOKENS.items()))
     path.chmod(0o600)
-    return TokenFile(path)
+    return NodeTokens(path)
 
 
 @pytest.fixture
 def page(proof, clock):
-    return CertificatePage(AUTHORITY, proof, allows_clear=False, clock=clock)
+    return CertificatePage(SIGNER, proof, allows_clear=False, clock=clock)
 
 
 def build_body(node="a", token=None, csr=CSR, **more):
@@ -117,7 +117,7 @@ class SlowProof:
 
 async def test_the_number_of_proofs_under_way_is_limited_in_all_and_for_each_address(clock):
     proof = SlowProof()
-    page = CertificatePage(AUTHORITY, proof, allows_clear=True, clock=clock)
+    page = CertificatePage(SIGNER, proof, allows_clear=True, clock=clock)
     senders = [f"10.0.0.{index // 5}" for index in range(20)]
     tasks = [asyncio.create_task(post(page, build_body(token="t" * 16), remote)) for remote in senders]
     await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_the_number_of_proofs_under_way_is_limited_in_all_and_for_each_add
 async def test_strangers_cannot_hold_the_places_of_proxies(clock):
     proof = SlowProof()
     proxies = [f"10.0.1.{index}" for index in range(3)]
-    page = CertificatePage(AUTHORITY, proof, allows_clear=True, clock=clock, is_proxy=proxies.__contains__)
+    page = CertificatePage(SIGNER, proof, allows_clear=True, clock=clock, is_proxy=proxies.__contains__)
     strangers = [f"10.0.0.{index // 4}" for index in range(20)]
     senders = [*strangers, "10.0.1.0", "10.0.1.0", "10.0.1.1", "10.0.1.2"]
     nodes = ["a"] * 20 + ["b", "c", "d", "e"]
@@ -152,12 +152,12 @@ async def test_tokens_in_clear_are_only_accepted_from_this_machine(page, proof, 
         assert (await post(page, build_body(), remote)).status == 403
     assert count_refusals(page)["clear"] == 3
     assert (await post(page, build_body("b"), "10.0.0.1", is_encrypted=True)).status == 200
-    open_page = CertificatePage(AUTHORITY, proof, allows_clear=True, clock=clock)
+    open_page = CertificatePage(SIGNER, proof, allows_clear=True, clock=clock)
     assert (await post(open_page, build_body(), "10.0.0.1")).status == 200
 
 
 async def test_a_controller_without_authority_or_tokens_signs_nothing(proof, clock):
-    for authority, checker, setting in ((None, proof, b"mtls.ca"), (AUTHORITY, None, b"mtls.tokens")):
+    for authority, checker, setting in ((None, proof, b"mtls.ca"), (SIGNER, None, b"mtls.tokens")):
         page = CertificatePage(authority, checker, allows_clear=False, clock=clock)
         response = await post(page, build_body())
         assert response.status == 503

@@ -21,8 +21,9 @@ LIMIT = {"ratelimit-average": "1", "ratelimit-burst": "12", "ratelimit-period": 
 class Proxy:
     """A proxy on an address of its own."""
 
-    def __init__(self, command, address, port, admin_port):
+    def __init__(self, command, address, port, admin_port, api_port):
         self.command, self._address, self._port, self._admin_port = command, address, port, admin_port
+        self._api_port = api_port
 
     def count_admitted(self, requests):
         """Send requests, and count those that are answered."""
@@ -47,6 +48,11 @@ class Proxy:
         report = send_request(self._admin_port, path="/reports/ratelimit").json
         (state,) = report["workers"][0]["stores"]
         return state["state"], state["nodes"]
+
+    def read_problems(self):
+        """Return what the controller says about the store."""
+        conditions = send_request(self._api_port, path="/api/conditions").json
+        return next(each.get("problems", []) for each in conditions if each["id"] == "limit-stores")
 
     def wait_for(self, line, value):
         """Wait until a metric has a value."""
@@ -80,7 +86,7 @@ def start_proxies(start_maesh, start_upstream, manifests):
             *flags,
         )
         wait_until(lambda: is_ready(admin_port), "the proxy")
-        return Proxy(command, address, port, admin_port)
+        return Proxy(command, address, port, admin_port, api_port)
 
     return start
 
@@ -103,9 +109,11 @@ def test_proxies_share_a_limit_and_each_has_its_part_of_it_while_redis_is_killed
             assert proxy.count_admitted(10) == 6
             assert "is away" in proxy.command.stderr
             assert proxy.read_state() == ("away", 2)
+        wait_until(lambda: any(" is away: " in each for each in first.read_problems()), "a warning of the controller")
         redis.start()
         for proxy in (first, second):
             proxy.wait_for(AWAY, 0)
+        wait_until(lambda: not first.read_problems(), "no warning of the controller")
         assert first.count_admitted(20) + second.count_admitted(20) == 12
 
 

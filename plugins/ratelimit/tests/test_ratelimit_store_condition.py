@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 from maesh_ratelimit import RateLimitSettings
 from maesh_ratelimit.store_condition import StoreCondition
 
-from maesh_core.plugin import MeshCondition, ProxyReport
+from maesh_core.plugin import MeshCondition, ObjectKey, ProxyReport, ServiceNode
 
 REDIS = RateLimitSettings(redis_url="redis://redis.example:6379/0")
 
@@ -16,6 +17,10 @@ class FakeReports:
     def __init__(self, *reports: ProxyReport, is_complete: bool = True) -> None:
         self._reports, self._is_complete = reports, is_complete
         self.calls = 0
+        self.annotations: dict[str, str] = {}
+
+    def list_services(self) -> list[ServiceNode]:
+        return [ServiceNode(key=ObjectKey("shop", "web"), traffic_type="http", annotations=self.annotations)]
 
     async def gather_reports(self, name: str, add: Callable[[ProxyReport], None]) -> bool:
         self.calls += 1
@@ -60,3 +65,17 @@ async def test_without_a_store_no_proxy_is_asked() -> None:
     reports = FakeReports(build_report("node-1", "away"))
     assert await StoreCondition(reports, RateLimitSettings()).check_conditions() == ()
     assert reports.calls == 0
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        ("maesh.containo.us/ratelimit-store", "redis"),
+        ("maesh.containo.us/api.ratelimit-limits", "login: 5/1m store=redis"),
+    ],
+)
+async def test_a_service_with_a_limit_in_redis_is_enough(annotation: tuple[str, str]) -> None:
+    reports = FakeReports(build_report("node-1", "away"))
+    reports.annotations = dict([annotation])
+    (condition,) = await StoreCondition(reports, RateLimitSettings()).check_conditions()
+    assert len(condition.problems) == 1

@@ -40,9 +40,13 @@ class Locator:
             if changed is None:
                 return None
             new_target = changed
+        new_host = self._host or host
+        is_same = self._is_of_service and new_host == host and new_target == target
+        if is_same and not self._scheme and not self._port:
+            return None
         old_scheme, old_port = find_origin(service_port, headers)
-        scheme, new_host, port = self._scheme or old_scheme, self._host or host, self._port or old_port
-        if self._is_of_service and (scheme, new_host, port, new_target) == (old_scheme, host, old_port, target):
+        scheme, port = self._scheme or old_scheme, self._port or old_port
+        if is_same and scheme == old_scheme and port == old_port:
             return None
         if not new_target.startswith(b"/"):  # `OPTIONS *` has no path
             new_target = b"/"

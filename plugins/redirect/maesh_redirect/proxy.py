@@ -16,6 +16,8 @@ class Redirection(Middleware):
     def __init__(self, settings: Redirect) -> None:
         self._locator = Locator(settings)
         self._status: int = settings.status
+        self._service, self._port = "", b""
+        """The service of the last request, and its port."""
 
     def __repr__(self) -> str:
         return f"<Redirection {self._status} {self._locator!r}>"
@@ -25,8 +27,10 @@ class Redirection(Middleware):
         target = exchange.target
         if self._locator.refuses(target):
             return AMBIGUOUS
-        port = exchange.service.rpartition(":")[2].encode()
-        location = self._locator.find(target, exchange.host, port, exchange.client_headers)
+        service = exchange.service
+        if service != self._service:
+            self._service, self._port = service, service.rpartition(":")[2].encode()
+        location = self._locator.find(target, exchange.host, self._port, exchange.client_headers)
         if location is None:
             return None
         return Response(status=self._status, reason=REASON, headers=((b"Location", location),))

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from maesh_core.plugin import (
     ConfigurationError,
+    Duration,
     FilterRequest,
     MiddlewareBuilder,
     PositiveDuration,
@@ -26,6 +27,7 @@ from maesh_retry import RetrySettings
 from maesh_retry.settings import ServiceRetry
 
 ATTEMPTS, RETRY_ON, TIMEOUT = "retry-attempts", "retry-on", "retry-timeout"
+BACKOFF, BUDGET = "retry-backoff", "retry-budget"
 ERRORS = ("connect-failure", "reset", "timeout")
 GRPC_STATUSES = {"cancelled": 1, "deadline-exceeded": 4, "resource-exhausted": 8, "internal": 13, "unavailable": 14}
 """The statuses of gRPC calls that can be named, as in Envoy's `retry_on`."""
@@ -52,7 +54,7 @@ class RetryBuilder:
 
     kind = "retry"
     stage = Stage.DELIVER
-    annotations: tuple[str, ...] = (ATTEMPTS, RETRY_ON, TIMEOUT)
+    annotations: tuple[str, ...] = (ATTEMPTS, RETRY_ON, TIMEOUT, BACKOFF, BUDGET)
     filters: tuple[str, ...] = ("retry",)
     is_single = True
 
@@ -65,6 +67,8 @@ class RetryBuilder:
             return None
         attempts = read_annotation(annotations, ATTEMPTS, Annotated[int, Meta(ge=1, le=_MOST_ATTEMPTS)])
         timeout_s = read_annotation(annotations, TIMEOUT, PositiveDuration)
+        backoff_s = read_annotation(annotations, BACKOFF, Duration)
+        budget = read_annotation(annotations, BUDGET, Annotated[float, Meta(ge=0, le=100)])
         errors, statuses, grpc_statuses = parse_conditions(annotations.get(RETRY_ON))
         return ServiceRetry(
             attempts=_DEFAULT_ATTEMPTS if attempts is None else attempts,
@@ -73,9 +77,9 @@ class RetryBuilder:
             grpc_statuses=grpc_statuses,
             timeout_s=timeout_s or 0.0,
             body_limit=self._settings.body_limit,
-            backoff_s=self._settings.backoff,
-            backoff_limit_s=self._settings.backoff_limit,
-            budget=self._settings.budget / 100,
+            backoff_s=self._settings.backoff if backoff_s is None else backoff_s,
+            backoff_limit_s=max(self._settings.backoff_limit, backoff_s or 0.0),
+            budget=(self._settings.budget if budget is None else budget) / 100,
         )
 
     def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> ServiceRetry:

@@ -68,6 +68,22 @@ def test_the_plugins_settings_go_along():
     assert (found.body_limit, found.backoff_s, found.backoff_limit_s, found.budget) == (5, 0.1, 2.0, 0.2)
 
 
+def test_a_service_has_its_own_pauses_and_budget_in_place_of_the_settings():
+    settings = {"backoff": 0.1, "backoff_limit": 1.0, "budget": 20.0}
+    found = build({"backoff": "250ms", "budget": "5"}, **settings)
+    assert (found.attempts, found.backoff_s, found.backoff_limit_s, found.budget) == (2, 0.25, 1.0, 0.05)
+    assert build({"backoff": "3s"}, **settings).backoff_limit_s == 3
+    found = build({"backoff": "0s", "budget": "0"}, **settings)
+    assert (found.backoff_s, found.backoff_limit_s, found.budget) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("wrong", [{"backoff": "soon"}, {"backoff": "-1s"}, {"budget": "-1"}, {"budget": "101"}])
+def test_pauses_and_budgets_that_are_none_are_errors(wrong):
+    ((name, text),) = wrong.items()
+    with pytest.raises(ConfigurationError, match=f"retry-{name}.*{text}"):
+        build(wrong)
+
+
 @pytest.mark.parametrize(
     ("text", "meant"),
     [

@@ -33,6 +33,8 @@ class PathRewriting(Middleware):
         self._changer = changer
         self._is_prefix: bool = changer.is_prefix
         self._host = host.encode()
+        self._last_target = self._last_changed = b""
+        """A client often repeats a target, which is changed once."""
 
     def __repr__(self) -> str:
         return f"<PathRewriting {self._host!r} {self._changer!r}>"
@@ -45,13 +47,15 @@ class PathRewriting(Middleware):
         if self._host:
             exchange.new_host = self._host
         target = exchange.target
-        if self._is_prefix and is_ambiguous(target):
-            return AMBIGUOUS
-        changed = self._changer.change(target)
-        if changed is None or not target.startswith(b"/"):  # `OPTIONS *` has no path
-            return None
+        if target != self._last_target:
+            if self._is_prefix and is_ambiguous(target):
+                return AMBIGUOUS
+            changed = self._changer.change(target)
+            if changed is None or not target.startswith(b"/"):  # `OPTIONS *` has no path
+                return None
+            self._last_target, self._last_changed = target, changed
         try:
-            exchange.new_target = changed
+            exchange.new_target = self._last_changed
         except ValueError:  # its parts are checked, so only their length can be wrong
             return TOO_LONG
         return None

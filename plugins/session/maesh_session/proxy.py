@@ -10,7 +10,7 @@ from time import time
 from typing import Final
 
 from maesh_core.plugin import BackendChoice, ClientHead, Exchange, Middleware, ReadableHeaders
-from maesh_session.session_values import SessionValue, SessionValues
+from maesh_session.session_values import Readings, SessionValue, SessionValues
 from maesh_session.settings import ServiceSession
 
 ROUTES: Final = 16
@@ -27,8 +27,10 @@ Index = dict[bytes, BackendChoice]
 class Session(Middleware):
     """The sessions of one service or rule."""
 
-    def __init__(self, settings: ServiceSession) -> None:
+    def __init__(self, settings: ServiceSession, readings: Readings | None = None, number: int = 0) -> None:
         self._settings = settings
+        self._readings = Readings() if readings is None else readings
+        self._number = number
         self._cookie = settings.cookie.encode()
         self._header = settings.header.encode()
         self._lifetime_s = settings.lifetime_s
@@ -48,11 +50,11 @@ class Session(Middleware):
         if not values:
             return None
         index = self._get_index(backends)
-        now = int(time())
+        now = int(time()) if self._has_times else 0
         for value in values:
-            found = self._read(value, now)
-            if found is not None and found.token in index:
-                return index[found.token]
+            choice = index.get(value.token)
+            if choice is not None and not (self._has_times and self._is_over(value, now)):
+                return choice
         return None
 
     def on_response(self, exchange: Exchange) -> None:
@@ -61,13 +63,17 @@ class Session(Middleware):
         if server is None or exchange.status >= FAILED_STATUS:
             return
         token = self._values.build_token(exchange.part, server)
-        now = started = int(time())
-        for value in self._list_values(exchange.client_headers):
-            found = self._read(value, now)
-            if found is not None and found.token == token:
-                if not self._idle_s or now - found.used < self._idle_s / REFRESHES:
+        values = self._list_values(exchange.client_headers)
+        if not self._has_times:
+            for value in values:
+                if value.token == token:
                     return
-                started = found.started
+        now = started = int(time())
+        for value in values:
+            if value.token == token and not self._is_over(value, now):
+                if not self._idle_s or now - value.used < self._idle_s / REFRESHES:
+                    return
+                started = value.started
         self._send(exchange, self._values.build(token, started, now), int(started + self._lifetime_s - now))
 
     def _send(self, exchange: Exchange, value: bytes, left_s: int) -> None:
@@ -80,24 +86,36 @@ class Session(Middleware):
                 cookie += b"; Max-Age=%d" % left_s
             headers.add(b"Set-Cookie", cookie + b"; HttpOnly")
 
-    def _list_values(self, headers: ReadableHeaders) -> Sequence[bytes]:
-        """List the values of a request, those of the header first; usually there is none or one."""
-        values: list[bytes] = []
-        if self._header:
-            values += headers.get_all(self._header)
-        if self._cookie:
-            for field in headers.get_all(b"Cookie"):
-                values += self._find(field)
-        return values[:VALUES_OF_REQUEST]
+    def _list_values(self, headers: ReadableHeaders) -> Sequence[SessionValue]:
+        """List the values of a request that this key has signed, those of the header first; usually none or one."""
+        fields = headers.get_all(b"Cookie") if self._cookie else ()
+        if not self._header:
+            if not fields:
+                return ()
+            if len(fields) == 1:
+                known = self._readings.get(self._number, fields[0])
+                return self._read_field(fields[0]) if known is None else known
+        values = [*headers.get_all(self._header)] if self._header else []
+        for field in fields:
+            values += self._find(field)
+        return self._verify(values)
 
-    def _read(self, value: bytes, now: int) -> SessionValue | None:
-        """Read a value; None if it is not valid, or not any more."""
-        found = self._values.read(value)
-        if found is None or not self._has_times:
-            return found
-        if self._lifetime_s and now - found.started >= self._lifetime_s:
-            return None
-        return None if self._idle_s and now - found.used >= self._idle_s else found
+    def _read_field(self, field: bytes) -> Sequence[SessionValue]:
+        """Read the values of the field Cookie, and keep them for the client's next request."""
+        values = self._verify(self._find(field))
+        self._readings.keep(self._number, field, values)
+        return values
+
+    def _verify(self, values: Sequence[bytes]) -> tuple[SessionValue, ...]:
+        """Read values, without those that this key has not signed."""
+        found = [self._values.read(value) for value in values[:VALUES_OF_REQUEST]]
+        return tuple(value for value in found if value is not None)
+
+    def _is_over(self, value: SessionValue, now: int) -> bool:
+        """Whether the lifetime or the idle time-out of a value is over."""
+        if self._lifetime_s and now - value.started >= self._lifetime_s:
+            return True
+        return bool(self._idle_s) and now - value.used >= self._idle_s
 
     def _get_index(self, backends: Sequence[BackendChoice]) -> Index:
         """Return the servers of a route by their tokens. The sequence is kept, so its identity stays its own."""
@@ -116,6 +134,11 @@ class SessionFactory:
     kind = "session"
     settings_type = ServiceSession
 
+    def __init__(self) -> None:
+        self._readings = Readings()
+        self._built = 0
+
     def build_middleware(self, settings: ServiceSession, service: str) -> Session:
         """Build the middleware of one service or rule."""
-        return Session(settings)
+        self._built += 1
+        return Session(settings, self._readings, self._built)

@@ -15,6 +15,9 @@ TIMES_BYTES: Final = 8
 SIGNATURE_BYTES: Final = 10
 """All are multiples of three in sum, so that base64 has no padding and each value one form."""
 CACHED_TOKENS: Final = 4096
+KEPT_FIELDS: Final = 4096
+KEPT_FIELD_BYTES: Final = 256
+KEPT_VALUES: Final = 2
 
 _match_value: Final = re.compile(rb"[A-Za-z0-9_-]{24}(?:[A-Za-z0-9_-]{24})?").fullmatch
 
@@ -25,6 +28,34 @@ class SessionValue(NamedTuple):
     token: bytes
     started: int
     used: int
+
+
+class Readings:
+    """What was read of the fields Cookie of clients, for their next requests; all sessions of a worker share it.
+
+    Holds up to `KEPT_FIELDS` short fields with at most `KEPT_VALUES` values each, a few megabytes. `session` is a
+    number for the key and the cookie: what was read for one is not valid for another.
+    """
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, bytes], tuple[SessionValue, ...]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Readings of {len(self._found)} fields>"
+
+    def get(self, session: int, field: bytes) -> tuple[SessionValue, ...] | None:
+        """Return the values of a field; None if they are not known."""
+        return self._found.get((session, field))
+
+    def keep(self, session: int, field: bytes, values: tuple[SessionValue, ...]) -> None:
+        """Keep the values of a field, unless it is large. If there is no room, all others are forgotten."""
+        if len(field) > KEPT_FIELD_BYTES or len(values) > KEPT_VALUES:
+            return
+        if len(self._found) >= KEPT_FIELDS:
+            self._found.clear()
+        self._found[session, field] = values
 
 
 class SessionValues:

@@ -167,3 +167,35 @@ def test_whatever_cookies_a_client_sends_it_has_no_session_or_one_that_was_begun
     pair, _ = read_cookie(answer(session, BACKENDS[0]))
     assert choose(session, {b"Cookie": ";".join(texts).strip().encode()}) is None
     assert choose(session, {b"Cookie": b"; ".join((b"a=b", pair))}) == BACKENDS[0]
+
+
+# --- what is kept of fields
+
+
+@given(st.data())
+def test_what_was_read_before_is_read_in_the_same_way_again(data):
+    """Each request also goes to a session that has read nothing yet."""
+    settings = data.draw(st.sampled_from([{}, {"lifetime_s": 60.0}, {"idle_s": 60.0, "lifetime_s": 100.0}]))
+    now = [1_000_000.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proxy, "time", lambda: now[0])
+        kept, pairs = build(**settings), [b"shop=", b"shop=" + b"A" * 24, b"other=1"]
+        for backend in data.draw(st.lists(st.sampled_from(BACKENDS), max_size=8)):
+            now[0] += data.draw(st.sampled_from([0.0, 30.0, 70.0]))
+            cookie = b"; ".join(data.draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=4)))
+            fresh = build(**settings)
+            assert choose(kept, {b"Cookie": cookie}) == choose(fresh, {b"Cookie": cookie})
+            fields = answer(kept, backend, {b"Cookie": cookie})
+            assert fields == answer(fresh, backend, {b"Cookie": cookie})
+            pairs += [read_cookie(fields)[0]] if fields else []
+
+
+def test_services_with_other_keys_do_not_share_what_was_read(clock):
+    factory = SessionFactory()
+    one, other = (
+        factory.build_middleware(ServiceSession(key=key * 32, cookie="shop", lifetime_s=60.0), "shop/cart")
+        for key in ("ab", "cd")
+    )
+    pair, _ = read_cookie(answer(one, BACKENDS[0]))
+    assert choose(one, {b"Cookie": pair}) == BACKENDS[0]
+    assert choose(other, {b"Cookie": pair}) is None

@@ -5,7 +5,14 @@ from base64 import urlsafe_b64encode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maesh_session.session_values import SessionValues
+from maesh_session.session_values import (
+    KEPT_FIELD_BYTES,
+    KEPT_FIELDS,
+    KEPT_VALUES,
+    Readings,
+    SessionValue,
+    SessionValues,
+)
 
 SERVER = ("10.0.1.1", 80)
 TIMES = st.integers(0, 2**32 - 1)
@@ -61,3 +68,15 @@ def test_a_value_with_a_changed_character_is_not_read(position, shift):
 def test_a_value_of_another_key_is_not_read():
     other = build(key=b"l" * 32)
     assert build().read(other.build(other.build_token("", SERVER), 1, 1)) is None
+
+
+def test_what_is_kept_of_fields_is_bounded():
+    readings, value = Readings(), SessionValue(b"t", 0, 0)
+    readings.keep(1, b"a" * KEPT_FIELD_BYTES + b"a", (value,))
+    readings.keep(1, b"b", (value,) * (KEPT_VALUES + 1))
+    assert readings.get(1, b"a" * KEPT_FIELD_BYTES + b"a") is readings.get(1, b"b") is None
+    for number in range(2 * KEPT_FIELDS):
+        readings.keep(number % 2, b"%d" % number, (value,))
+        assert readings.get(number % 2, b"%d" % number) == (value,)
+        assert readings.get(2, b"%d" % number) is None
+    assert len(readings._found) <= KEPT_FIELDS

@@ -14,6 +14,7 @@ from maesh_core.plugin import (
     DENIED,
     PROXY_ENDED,
     SERVER_REMOVED,
+    UNROUTED,
     Listener,
     MetricFamily,
     Middleware,
@@ -27,6 +28,7 @@ from maesh_udp.answers import Answers
 from maesh_udp.batches import Inbox
 from maesh_udp.counters import METRICS, Counters
 from maesh_udp.listener import ListenerHandler, UdpListener
+from maesh_udp.refusals import NO_SERVER, Refusals
 from maesh_udp.session import Session, SessionHandler
 from maesh_udp.session_lifetime import LiveSessions
 from maesh_udp.trial import Trial, TrialHandler
@@ -58,6 +60,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         self.kept_bytes = 0
         self.inbox, self.answers = Inbox(), Answers(node.sockets.finish)
         self._unrouted = 0
+        self._refusals = Refusals(node)
         self._swept_at = node.clock.now
         node.clock.add_sweep(self._sweep)
 
@@ -100,11 +103,13 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         route = self._streams.routes.get(listener.entrypoint)
         if route is None:
             self._unrouted += 1
+            self._refusals.report(listener.layout.read_address(mark), listener.entrypoint, UNROUTED, size=len(data))
             return False
         asker = Session(self, listener, route, mark)
         if not route.admits(asker):
             route.counters.denied += 1
             self.node.count_denial(asker.client_address, route.service)
+            self._refuse(asker, data, DENIED)
             return False
         self.sessions.make_room()
         allowed, aside = asker.allowed_servers, list[StreamServer]()
@@ -120,7 +125,19 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
             if (is_carried := self._begin_with(server, asker, data, tried)) is not None:
                 return is_carried
         route.counters.refused += 1
+        self._refuse(asker, data, NO_SERVER)
         return False
+
+    def _refuse(self, asker: Session, data: memoryview | bytes, reason: str) -> None:
+        """Report a datagram of a client that gets no session."""
+        route = asker.route
+        destination = route.find_destination(None)
+        self._refusals.report(
+            *(asker.client_address, asker.entrypoint, reason),
+            size=len(data),
+            service=route.service,
+            destination=destination,
+        )
 
     def _begin_with(
         self, server: StreamServer, asker: Session, data: memoryview | bytes, tried: Sequence[StreamServer]
@@ -241,11 +258,16 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
             )
             for attribute, (name, text) in METRICS.items()
         ]
-        text = "Datagrams to entrypoints that lead nowhere."
-        unrouted = (((), float(self._unrouted)),)
+        others = (
+            ("unrouted_datagrams", "Datagrams to entrypoints that lead nowhere.", self._unrouted),
+            ("unrecorded_datagrams", "Refused datagrams without a record: too many.", self._refusals.unrecorded),
+        )
         return [
             *families,
-            MetricFamily(name="maesh_udp_unrouted_datagrams", type="counter", help=text, samples=unrouted),
+            *(
+                MetricFamily(name=f"maesh_udp_{name}", type="counter", help=text, samples=(((), float(count)),))
+                for name, text, count in others
+            ),
         ]
 
     def _sweep(self, now: float) -> None:
@@ -253,6 +275,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         if now - self._swept_at < SWEEP_S:
             return
         self._swept_at = now
+        self._refusals.refill()
         self.sessions.end_idle(now)
         for trial in list(self.trials.values()):
             trial.on_time(now)

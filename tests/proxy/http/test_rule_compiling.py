@@ -162,6 +162,41 @@ async def test_a_part_with_middlewares_uses_these_and_is_counted_as_itself(open_
     assert {key: each.durations.total for key, each in route.counters.branches.items()} == {"r/a": 2, "r/b": 2}
 
 
+def read_rules(world, noun="requests"):
+    families = [each for each in world.handler.collect_metrics() if each.name == f"maesh_rule_{noun}"]
+    return {labels[1:]: value for family in families for labels, value in family.samples}
+
+
+async def test_requests_are_counted_by_rule_also_if_rules_share_a_backend(open_world):
+    async with open_world() as world:
+        parts = (Part(service="r/b", weight=1, middlewares=()),)
+        services = {"r1": Service(parts=parts), "r2": Service(parts=parts), "r/b": build_service(1), "r3": Service()}
+        rules = build_rules(*((f"/{key}", HttpRule(service=key)) for key in ("r1", "r2", "r3")))
+        apply(world, services, rules=rules)
+        for path in ("/r1", "/r2", "/r2"):
+            await serve(world, send(world, path))
+        await world.settle()
+        assert get_status(send(world, "/r3")) == 503
+        assert get_status(send(world, "/none")) == 404
+        assert read_rules(world) == {("r1", "2xx"): 1, ("r2", "2xx"): 2, ("r3", "5xx"): 1}
+        assert read_rules(world, "failures") == {("r1",): 0, ("r2",): 0, ("r3",): 1}
+        counted = {key: sum(each.counts) for key, each in read_rules(world, "request_duration_seconds").items()}
+        assert counted == {("r1",): 1, ("r2",): 2, ("r3",): 1}
+
+
+async def test_a_rule_keeps_its_counts_while_it_exists(open_world):
+    async with open_world() as world:
+        services = {"r1": build_service(1), "r2": build_service(2)}
+        both = build_rules(*((f"/{key}", HttpRule(service=key)) for key in services))
+        apply(world, services, rules=both)
+        await serve(world, send(world, "/r1"))
+        await serve(world, send(world, "/r2"))
+        only = build_rules(("/r2", HttpRule(service="r2")))
+        for _ in range(2):  # the counts of the former rules are kept until the next change
+            apply(world, services, rules=only)
+        assert read_rules(world) == {("r2", "2xx"): 1}
+
+
 async def test_clients_of_a_namespace_use_its_rules_and_others_the_fallback(open_world):
     async with open_world() as world:
         apply(

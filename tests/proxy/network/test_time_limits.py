@@ -1,6 +1,7 @@
 """Queues of time limits: what is late expires in order, what ends in time does not, and one timer serves a queue."""
 
 import asyncio
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,9 @@ class World:
             raise ValueError(waiting)
 
     def call_later(self, delay_s, callback):
-        self.timers.append(asyncio.TimerHandle(self.now + delay_s, callback, (), self))
+        self.timers.append(
+            asyncio.TimerHandle(self.now + delay_s, callback, (), cast("asyncio.AbstractEventLoop", self))
+        )
         return self.timers[-1]
 
     def call_exception_handler(self, context):
@@ -94,8 +97,14 @@ def test_a_limit_of_its_own_has_a_timer_that_ends_with_it(build_world):
 
 def test_what_begins_while_others_expire_waits_for_its_own_end(build_world):
     world = build_world()
-    again = TimeLimits(lambda waiting: (world.expire(waiting), again.begin(waiting, 5.0, world.now)), lambda: world.now)
-    again.begin("a", 5.0, world.now)
+    expire = world.expire
+
+    def begin_again(waiting):
+        expire(waiting)
+        world.limits.begin(waiting, 5.0, world.now)
+
+    world.limits = TimeLimits(begin_again, lambda: world.now)
+    world.limits.begin("a", 5.0, world.now)
     world.pass_time(11)
     assert world.expired == [("a", 105.0), ("a", 110.0)]
     assert len(world.timers) == 1

@@ -147,6 +147,9 @@ class CountedExchange(AttemptUser):
         counters.sent_bytes += self.sent_bytes
         if route.is_split:
             counters.count_branch(self.part or route.destination, status, seconds)
+        rule = route.rule
+        if rule is not None:
+            rule.count(status, seconds)
         counter = caller.counter
         if counter is None or counter.service != route.label:
             counter = self.client.environment.callers.switch(caller, route.label)
@@ -163,6 +166,8 @@ class CountedExchange(AttemptUser):
         if status >= FAILED_STATUS or self.has_failed:
             counters.count_failure(self.part or route.destination if route.is_split else "")
             counter.failures += 1
+            if rule is not None:
+                rule.failures += 1
             self._count_server_failure()
 
     def _count_path(self, path: ConnectionPath, route: Route, counter: CallCounter) -> None:

@@ -219,8 +219,10 @@ class ExchangeView:
 
     @new_target.setter
     def new_target(self, target: bytes) -> None:
-        if target and (
-            not is_path_and_query(target) or len(target) > self._exchange.client.environment.settings.head_limit
+        exchange = self._exchange
+        is_checked = not target or exchange.head.is_rewritten_to(target, b"")
+        if not is_checked and (
+            not is_path_and_query(target) or len(target) > exchange.client.environment.settings.head_limit
         ):
             raise ValueError(f"not a path and query: {target[:80]!r}")
         self._new_target = target
@@ -233,7 +235,7 @@ class ExchangeView:
 
     @new_host.setter
     def new_host(self, host: bytes) -> None:
-        if not is_authority(host) or host.startswith(b":"):
+        if not self._exchange.head.is_rewritten_to(b"", host) and (not is_authority(host) or host.startswith(b":")):
             raise ValueError(f"not a host: {host[:80]!r}")
         self._new_host = host
         self._rewrite()

@@ -334,7 +334,9 @@ class MiddlewareRun(BodyRun, Run):
         """Whether the guards allow the request as it is sent; if not, it is answered."""
         exchange = self._exchange
         rewritten, judged = exchange.rewritten, self._judged or exchange.head
-        if rewritten is not None and (rewritten.target, rewritten.authority) != (judged.target, judged.authority):
+        if rewritten is not None and not (
+            rewritten.target == judged.target and rewritten.authority == judged.authority
+        ):
             judges = self.chain.judge_changed
             self._judged = rewritten
         elif exchange.changed_headers is not None:

@@ -162,6 +162,15 @@ class RequestHead(Head):
             last = self._rewritten = self._rewrite(target, authority)
         return last
 
+    def is_rewritten_to(self, target: bytes, authority: bytes) -> bool:
+        """Whether the last result of `rewrite` has this other target, or this other authority: it was checked."""
+        last = self._rewritten
+        if last is None:
+            return False
+        if target:
+            return last.target == target != self.target
+        return last.authority == authority != self.authority
+
     def _rewrite(self, target: bytes, authority: bytes) -> "RequestHead":
         if authority == self.authority:
             fields = self.outgoing[self.outgoing.index(b"\r\n") + 2 :]

@@ -8,11 +8,13 @@ What cannot be checked is refused.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 from maesh_core.plugin import ClusterApi, ControllerNode, KubernetesError, ObjectKey, Pod, TokenIdentity
-from maesh_mtls.controller.admission import BadTokens
-from maesh_mtls.controller.proof import LONGEST_TOKEN, Proof, ProofRefusedError
+from maesh_mtls import MtlsSettings
+from maesh_mtls.controller.node_tokens import LONGEST_TOKEN, NodeTokens, Proof, ProofRefusedError
+from maesh_mtls.controller.request_limits import BadTokens
 from maesh_mtls.controller.token_claims import may_be_valid
 
 AUDIENCE: Final = "maesh-ca"
@@ -163,3 +165,24 @@ class ProofChain:
             else:
                 return
         raise max(refusals, key=lambda error: error.status)
+
+
+def build_proof(controller: ControllerNode, settings: MtlsSettings) -> Proof | None:
+    """Build what nodes prove themselves by: a file of tokens, their accounts in a cluster, or both.
+
+    None if neither is there. Raises ConfigurationError.
+    """
+    proofs: list[Proof] = []
+    if settings.tokens:
+        tokens = NodeTokens(Path(settings.tokens))
+        tokens.load()
+        proofs.append(tokens)
+    if controller.cluster is not None:
+        proofs.append(AccountProof(controller.cluster, build_proxy_tokens(controller, settings)))
+    return ProofChain(*proofs) if len(proofs) > 1 else next(iter(proofs), None)
+
+
+def build_proxy_tokens(controller: ControllerNode, settings: MtlsSettings) -> ProxyTokens:
+    """Build what finds the node of a proxy's token of Kubernetes."""
+    namespace, _, name = settings.proxy_account.rpartition("/")
+    return ProxyTokens(controller, ObjectKey(namespace or controller.settings.namespace, name))

@@ -32,6 +32,9 @@ RENEWED_AT: Final = 0.5
 JITTER: Final = 0.1
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})?(\.[a-z0-9_][a-z0-9_-]{0,62})*")
 
+FindTokenNode = Callable[[TokenIdentity], Awaitable[str | None]]
+"""Returns the node of the proxy that owns a token; None if its owner is no proxy."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +62,7 @@ class MtlsCertifier:
         lifetime_s: float,
         *,
         is_revoked: Callable[[str, str], bool] = lambda node, serial: False,
-        find_token_node: Callable[[TokenIdentity], Awaitable[str | None]] | None = None,
+        find_token_node: FindTokenNode | None = None,
         timing: Timing | None = None,
     ) -> None:
         self._get_signer = get_signer

@@ -6,20 +6,20 @@ Takes the body of a request and how it came; returns a certificate, or a refusal
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
 from maesh_core.plugin import MetricFamily, PageRequest, PageResponse, PostRequest, RefusalLog
-from maesh_mtls.controller.admission import Admission, BusyError
-from maesh_mtls.controller.authority import Authority, AuthorityEndedError, RequestRefusedError
+from maesh_mtls.controller.authority import AuthorityEndedError, RequestRefusedError
 from maesh_mtls.controller.keeper import AuthorityUnavailableError
-from maesh_mtls.controller.proof import Proof, ProofRefusedError
+from maesh_mtls.controller.node_tokens import Proof, ProofRefusedError
+from maesh_mtls.controller.request_limits import BusyError, RequestLimits
 from maesh_mtls.controller.signing import NodeRevokedError
 from maesh_mtls.identity import is_node_name
 from maesh_mtls.loopback import is_loopback
-from maesh_mtls.wire import PAGE_PATH, CertificateRequest
+from maesh_mtls.wire import PAGE_PATH, CertificateAnswer, CertificateRequest
 
 BODY_LIMIT_BYTES: Final = 16 * 1024
 RETRY_AFTER_S: Final = 10
@@ -38,10 +38,20 @@ class _RefusedError(Exception):
         self.logged = logged or text
 
 
+class NodeSigner(Protocol):
+    """Signs for nodes."""
+
+    async def sign(self, csr: str, node: str) -> CertificateAnswer:
+        """Sign a certificate for a node that has proven who it is.
+
+        Raises NodeRevokedError, AuthorityUnavailableError, RequestRefusedError and AuthorityEndedError.
+        """
+
+
 class CertificatePage:
     """Signs certificates for nodes that prove who they are.
 
-    `refresh` is awaited before each signature. `is_proxy`: whether an address is that of a proxy of the mesh.
+    `is_proxy`: whether an address is that of a proxy of the mesh.
     """
 
     path = PAGE_PATH
@@ -50,19 +60,17 @@ class CertificatePage:
 
     def __init__(
         self,
-        authority: Authority | None,
+        signer: NodeSigner | None,
         proof: Proof | None,
         *,
-        refresh: Callable[[str], Awaitable[object]] | None = None,
         allows_clear: bool,
         clock: Callable[[], float],
         is_proxy: Callable[[str], bool] = lambda address: False,
     ) -> None:
-        self._authority = authority
+        self._signer = signer
         self._proof = proof
-        self._refresh = refresh
         self._allows_clear = allows_clear
-        self._admission = Admission(clock, is_proxy)
+        self._limits = RequestLimits(clock, is_proxy)
         self._refusals = RefusalLog(clock)
         self._signed = 0
 
@@ -120,16 +128,14 @@ class CertificatePage:
         return request
 
     async def _sign(self, request: CertificateRequest, remote: str) -> bytes:
-        if self._authority is None or self._proof is None:
-            setting = "ca" if self._authority is None else "tokens"
+        if self._signer is None or self._proof is None:
+            setting = "ca" if self._signer is None else "tokens"
             raise _RefusedError(503, "not-configured", f"the controller has no setting mtls.{setting}")
         try:
-            with self._admission.hold(remote):
+            with self._limits.hold(remote):
                 await self._proof.check(request.token, request.node, remote)
-            self._admission.note_request(request.node)
-            if self._refresh is not None:
-                await self._refresh(request.node)
-            return msgspec.json.encode(self._authority.sign(request.csr, request.node))
+            self._limits.note_request(request.node)
+            return msgspec.json.encode(await self._signer.sign(request.csr, request.node))
         except BusyError:
             raise _RefusedError(429, "busy", "too many requests; try again later") from None
         except ProofRefusedError as error:

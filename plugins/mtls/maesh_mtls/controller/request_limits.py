@@ -28,7 +28,7 @@ class BusyError(Exception):
     """There are too many requests."""
 
 
-class Admission:
+class RequestLimits:
     """Admits requests within the limits."""
 
     __slots__ = ("_clock", "_in_flight", "_is_proxy", "_last", "_reserved")
@@ -42,7 +42,7 @@ class Admission:
         """When each node sent its last request, the oldest first."""
 
     def __repr__(self) -> str:
-        return f"<Admission {self._in_flight.total()} in flight>"
+        return f"<RequestLimits {self._in_flight.total()} in flight>"
 
     @contextmanager
     def hold(self, address: str) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """A file of tokens, and which node each token proves."""
 
 import pytest
-from maesh_mtls.controller.proof import ProofRefusedError, TokenFile, parse_tokens
+from maesh_mtls.controller.node_tokens import NodeTokens, ProofRefusedError, parse_tokens
 
 from maesh_core.plugin import ConfigurationError
 
@@ -28,26 +28,26 @@ async def refuse(tokens, token, node):
 
 
 async def test_a_token_proves_its_node(write):
-    tokens = TokenFile(write(f"# nodes\n\na {A}\n  b\t{B}\na {C}\n"))
+    tokens = NodeTokens(write(f"# nodes\n\na {A}\n  b\t{B}\na {C}\n"))
     await tokens.check(A, "a")
     await tokens.check(C, "a")
     await tokens.check(B, "b")
 
 
 async def test_a_token_of_another_node_is_refused(write):
-    assert await refuse(TokenFile(write(f"a {A}\nb {B}\n")), B, "a") == (403, "node")
+    assert await refuse(NodeTokens(write(f"a {A}\nb {B}\n")), B, "a") == (403, "node")
 
 
 @pytest.mark.parametrize("token", ["", "x", A[:-1], f"{A} ", A.upper(), "\ud800"])
 async def test_an_unknown_token_is_refused(write, token):
-    tokens = TokenFile(write(f"a {A}\n"))
+    tokens = NodeTokens(write(f"a {A}\n"))
     with pytest.raises(ProofRefusedError) as caught:
         await tokens.check(token, "a")
     assert (caught.value.status, caught.value.reason) == (401, "token")
 
 
 async def test_a_removed_token_is_refused_at_once(write):
-    tokens = TokenFile(write(f"a {A}\n"))
+    tokens = NodeTokens(write(f"a {A}\n"))
     await tokens.check(A, "a")
     write(f"a {C}\n")
     assert await refuse(tokens, A, "a") == (401, "token")
@@ -56,7 +56,7 @@ async def test_a_removed_token_is_refused_at_once(write):
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 async def test_a_file_that_others_can_use_proves_nothing(write, mode):
-    tokens = TokenFile(write(f"a {A}\n"))
+    tokens = NodeTokens(write(f"a {A}\n"))
     await tokens.check(A, "a")
     path = write(f"a {A}\n", mode)
     assert await refuse(tokens, A, "a") == (503, "tokens")
@@ -68,7 +68,7 @@ async def test_a_file_that_others_can_use_proves_nothing(write, mode):
 
 async def test_a_missing_file_proves_nothing(write):
     path = write(f"a {A}\n")
-    tokens = TokenFile(path)
+    tokens = NodeTokens(path)
     await tokens.check(A, "a")
     path.unlink()
     assert await refuse(tokens, A, "a") == (503, "tokens")
@@ -85,7 +85,7 @@ async def test_a_missing_file_proves_nothing(write):
     ],
 )
 async def test_a_wrong_line_is_named_without_its_token(write, text, problem):
-    tokens = TokenFile(write(text))
+    tokens = NodeTokens(write(text))
     with pytest.raises(ConfigurationError, match=problem) as caught:
         tokens.load()
     assert A not in str(caught.value)

@@ -48,7 +48,7 @@ class _Version(NamedTuple):
     mode: int
 
 
-class TokenFile:
+class NodeTokens:
     """The tokens of a file. Implements `Proof`."""
 
     __slots__ = ("_nodes", "_path", "_version")
@@ -59,7 +59,7 @@ class TokenFile:
         self._nodes: dict[bytes, str] = {}
 
     def __repr__(self) -> str:
-        return f"<TokenFile {self._path}>"
+        return f"<NodeTokens {self._path}>"
 
     async def check(self, token: str, node: str, source: str = "") -> None:
         """Compare a token with all tokens, each in constant time."""
