@@ -53,7 +53,7 @@ class GrantBuilder:
         settings = finder.build_settings()
         return Addition(
             value=settings,
-            pods=finder.list_sources(),
+            pods=finder.sources.list_pods(),
             sections={"serviceTrafficTargets": finder.shown},
             objects=finder.list_objects(),
             notices=tuple(dict.fromkeys(finder.notices)),
