@@ -53,19 +53,31 @@ class TimeLimitQueue:
 
     def _on_timer(self) -> None:
         waiting, now = self._waiting, self._read_time()
-        while waiting:
-            oldest = next(iter(waiting))
-            left_s = waiting[oldest] - now
-            if left_s > EARLY_S:
-                self._timer = asyncio.get_running_loop().call_later(left_s, self._on_timer)
-                return
-            del waiting[oldest]
-            try:
-                self._expire(oldest)
-            except Exception as error:  # one that fails must not keep the others from their end
-                problem = {"message": f"the end of a time limit failed: {oldest!r}", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(problem)
+        while late := self._list_late(now):
+            for each, ends in late:
+                if waiting.get(each) == ends:  # the end of another one may have ended it
+                    del waiting[each]
+                    self._expire_one(each)
         self._timer = None
+        for ends in waiting.values():
+            self._timer = asyncio.get_running_loop().call_later(ends - now, self._on_timer)
+            return
+
+    def _list_late(self, now: float) -> list[tuple[object, float]]:
+        """List the oldest ones that are late. Asking for the oldest after each removal would pass all removed ones."""
+        late: list[tuple[object, float]] = []
+        for each, ends in self._waiting.items():
+            if ends - now > EARLY_S:
+                break
+            late.append((each, ends))
+        return late
+
+    def _expire_one(self, late: object) -> None:
+        try:
+            self._expire(late)
+        except Exception as error:  # one that fails must not keep the others from their end
+            problem = {"message": f"the end of a time limit failed: {late!r}", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(problem)
 
 
 class TimeLimits:

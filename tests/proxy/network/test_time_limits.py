@@ -169,3 +169,22 @@ def test_what_expires_is_what_a_timer_for_each_would_end(steps):
                 begin = world.limits.begin if verb == "begin" else world.limits.begin_alone
                 waiting[name] = (world.now + seconds, begin(name, seconds, world.now))
         assert sorted(world.expired) == sorted(expected)
+
+
+def test_what_another_one_has_ended_at_its_own_end_never_expires(build_world):
+    world, ended = build_world(), []
+    queues = {}
+
+    def expire(waiting):
+        ended.append((waiting, world.now))
+        if waiting == "a":
+            queues["b"].end("b")
+            queues["c"].end("c")
+            limits.begin("c", 5.0, world.now)
+
+    limits = TimeLimits(expire, lambda: world.now)
+    for waiting in "abcd":
+        queues[waiting] = limits.begin(waiting, 5.0, world.now)
+    world.pass_time(20)
+    assert ended == [("a", 105.0), ("d", 105.0), ("c", 110.0)]
+    assert world.timers == []
