@@ -15,6 +15,10 @@ from maesh_core.controller.discovery.documents.yaml_scalars import resolve_scala
 MAX_LEVELS = 64
 """Deeper documents are left to the parser, which has the limit of all documents."""
 
+_WIDE = " " * 200
+"""Documents with so many spaces in a row are left to the parser: to find that a line does not match takes a time that
+grows with the square of its spaces."""
+
 _KEY = r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,250}"
 _QUOTED = r"'[^'\n]*'|\"[^\"\\\n]*\""
 _PLAIN = r"(?:[A-Za-z0-9_./~]|[-+](?=[0-9.]))[^ :#\n]*(?:(?::(?=[^ \n])|#| +(?=[^ #\n]))[^ :#\n]*)*"
@@ -57,7 +61,7 @@ class BlockDocument(NamedTuple):
 
 def read_block_document(chunk: str) -> BlockDocument | None:
     """Read a document, which may begin with its separator; None if it is not in plain block style."""
-    if not chunk.isascii() or _find_unusual(chunk) is not None:
+    if not chunk.isascii() or _WIDE in chunk or _find_unusual(chunk) is not None:
         return None
     first = 0
     if chunk.startswith("---"):

@@ -219,3 +219,11 @@ def test_infinite_and_undefined_numbers_are_read() -> None:
     assert found is not None
     assert found.value["a"] == math.inf
     assert math.isnan(found.value["b"])
+
+
+@pytest.mark.parametrize("start", ["", "-", "a:", "a: [", "a: {", "a: b", "a: [b,", "- a"])
+def test_many_spaces_in_a_row_are_left_to_the_parser_because_they_take_long_to_match(start: str) -> None:
+    assert read_block_document(f"x: 1\n{start}{' ' * 200}@\n") is None
+    assert read_block_document(f"x: 1{' ' * 199}# comment\n") is not None
+    assert read_block_document(f"x: 1{' ' * 200}# comment\n") is None
+    compare(f"x: 1{' ' * 199}# comment\n")
