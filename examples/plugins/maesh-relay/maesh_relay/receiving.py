@@ -102,19 +102,23 @@ class Receiver:
     def review(self) -> None:
         """Judge every open connection again. A client that is denied is cut off at once, others end after a while."""
         for each in self.accepted:
-            verdict = self._judge_again(each)
-            if isinstance(verdict, Refusal) and verdict.status == 403:
+            refusal = self.refuse_again(each.node, each.delivery, is_judged=each.is_judged)
+            if refusal is not None and refusal.status == 403:
                 reset(each.transport)
-            elif isinstance(verdict, Refusal) or (isinstance(verdict, ByRequest) and not each.is_judged):
+            elif refusal is not None:
                 each.deadline = self.clock.now + GRACE_S if each.deadline is None else each.deadline
             else:
                 each.deadline = None
 
-    def _judge_again(self, accepted: Accepted) -> DeliveryVerdict:
+    def refuse_again(self, node: str, delivery: Delivery, *, is_judged: bool) -> Refusal | None:
+        """Return why a connection that was allowed is not allowed now; `is_judged`: each request is judged."""
         try:
-            return self.rules.judge_again(accepted.node, accepted.delivery)
+            verdict = self.rules.judge_again(node, delivery)
         except Exception:  # fail closed, but not at once: the next configuration may repair it
             return FAILED
+        if isinstance(verdict, Refusal):
+            return verdict
+        return FAILED if isinstance(verdict, ByRequest) and not is_judged else None
 
     def abort(self) -> None:
         """Reset every connection."""
@@ -162,7 +166,7 @@ class Door(LineProtocol):
             self._task.cancel()
 
     async def _serve(self, question: Question) -> None:
-        receiver, delivery = self._receiver, question.delivery
+        receiver, delivery, is_judged = self._receiver, question.delivery, False
         try:
             verdict = await receiver.rules.judge(question.node, delivery) if receiver.has_room else NO_ROOM
             if isinstance(verdict, Refusal):
@@ -170,10 +174,15 @@ class Door(LineProtocol):
             elif verdict is None:
                 target = await self._connect(delivery)
             else:
+                is_judged = True
                 target = await receiver.open_delivery(delivery)
         except Exception:  # fail closed
             target = FAILED
         receiver.deciding.discard(self)
+        refusal = receiver.refuse_again(question.node, delivery, is_judged=is_judged)
+        if refusal is not None and not isinstance(target, Refusal):  # the configuration has changed meanwhile
+            _discard(target)
+            target = refusal
         transport = self.transport
         if self._has_ended or transport is None:
             _discard(target)
@@ -183,7 +192,7 @@ class Door(LineProtocol):
             transport.close()
         else:
             self._answer(transport, question, Answer(200))
-            receiver.accepted.add(Accepted(transport, question, is_judged=isinstance(verdict, ByRequest)))
+            receiver.accepted.add(Accepted(transport, question, is_judged=is_judged))
             self._join(target)
 
     def _answer(self, transport: asyncio.Transport, question: Question, answer: Answer) -> None:

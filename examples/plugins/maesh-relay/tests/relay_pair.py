@@ -51,15 +51,18 @@ class Recorder:
 
 
 class Node(FakeNode):
-    """A node that counts what must be judged by request, and serves it with `served`."""
+    """A node that counts what must be judged by request, and serves it with `served` after `while_opening`."""
 
     def __init__(self, name):
         super().__init__(settings=ProxySettings(node=name))
         self.served = None
         self.opened = []
+        self.while_opening = None
 
     async def open_delivery(self, delivery):
         self.opened.append(delivery)
+        if self.while_opening is not None:
+            self.while_opening()
         return self.served or await super().open_delivery(delivery)
 
 

@@ -116,6 +116,16 @@ async def test_a_connection_that_is_denied_after_a_change_is_reset_at_once():
         assert isinstance(end.lost[0], ConnectionResetError)
 
 
+async def test_a_connection_that_is_denied_while_it_is_opened_is_refused():
+    async with Server() as server, Pair() as pair:
+        engine = Recorder()
+        pair.demand_judging(engine)
+        pair.nodes["b"].while_opening = lambda: pair.refuse(Refusal(403, "denied"))
+        assert (await pair.connect(server.port)).failure == fail("denied", 403)
+        assert engine.transport is None
+        assert not pair.receiver.count_under_way()
+
+
 @pytest.mark.parametrize("verdict", [Refusal(404, "gone"), ByRequest()])
 async def test_a_connection_whose_server_has_left_may_finish_for_a_while(verdict):
     async with Server() as server, Pair() as pair:
