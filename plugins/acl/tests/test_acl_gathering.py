@@ -112,6 +112,7 @@ def test_an_address_whose_pod_started_after_the_first_denial_names_no_client():
         ProxyReport(name="a", workers=(msgspec.Raw(bytes(build_body(count("10.0.0.1"))).replace(b"GET", b"\xff")),)),
         ProxyReport(name="a", workers=(build_body(since=1e300),)),
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", number=0)),)),
+        ProxyReport(name="a", workers=(build_body(count("10.0.0.1", number=2**53 + 1)),)),
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", last=NOW + 1e6)),)),
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", path="/" * 2000)),)),
         ProxyReport(name="a", workers=(build_body(count("10.0.0.1", traffic_targets=("t" * 2000,))),)),

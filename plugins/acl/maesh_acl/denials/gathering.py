@@ -32,6 +32,8 @@ ENTRIES_LIMIT: Final = 20_000
 TEXT_LIMIT: Final = 1024
 """Characters of any text of an entry."""
 DESTINATIONS_LIMIT: Final = 64
+COUNT_LIMIT: Final = 2**53
+"""Limit of the count of an entry. JSON numbers are exact up to here, and no worker counts this far."""
 CLOCK_SKEW_S: Final = 3600.0
 """Entries of a proxy whose clock is further ahead are left out."""
 ANSWER_S: Final = 1.0
@@ -211,7 +213,7 @@ def _is_valid(found: CountedDenial, now: float) -> bool:
         return False
     if len(key.destinations) > DESTINATIONS_LIMIT or len(key.traffic_targets) > TARGETS_LIMIT:
         return False
-    return found.count > 0 and 0 <= found.first <= found.last <= now + CLOCK_SKEW_S
+    return 0 < found.count <= COUNT_LIMIT and 0 <= found.first <= found.last <= now + CLOCK_SKEW_S
 
 
 def _build_denial(client: ClientAccount | str, key: DenialKey, total: _Sum) -> Denial:
