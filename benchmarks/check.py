@@ -2,8 +2,8 @@
 
 Every tenth service has a mistake, so that findings are classified and their lines looked for. Prints the median wall
 time and CPU time of whole commands, and the number of findings: of the command as it is, and in turns with all YAML
-read by libyaml, because block_documents.py reads most of it otherwise. Modules have byte code, as pip installs them: a
-first run, which is not counted, writes it into a temporary folder.
+read by libyaml; otherwise the reader of plain block style reads most of it. Modules have byte code, as pip installs
+them: a first run, which is not counted, writes it into a temporary folder.
 """
 
 import argparse

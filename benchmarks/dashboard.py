@@ -7,6 +7,7 @@ which report.py puts into RESULTS.md. Needs Playwright and the program chromium.
 
 import argparse
 import json
+import os
 import sys
 import threading
 from importlib import import_module
@@ -48,13 +49,14 @@ def main() -> None:
     browsing, simulation = import_module("browsing"), import_module("simulated_controller")
     server = simulation.Server(simulation.Simulation(given.services, given.edges))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    load, _, _ = os.getloadavg()
     views: dict[str, list[dict[str, float]]] = {title: [] for title in TITLES.values()}
     with browsing.open_browser() as browser:
         for _ in range(given.runs):
             for path, title in TITLES.items():
                 views[title].append(measure(browser, server.url, path))
     server.shutdown()
-    figures = {"services": given.services, "edges": given.edges, "views": views}
+    figures = {"services": given.services, "edges": given.edges, "load": load, "views": views}
     given.output.parent.mkdir(exist_ok=True)
     given.output.write_text(json.dumps({"machine": describe_machine(), "dashboard": figures}, indent=1))
     print(f"{render_dashboard(figures)}\n\nreport.py {given.output} puts this into RESULTS.md.")

@@ -20,7 +20,8 @@ take turns in each round. The last columns compare each run with that of the pla
 `maesh-all-on` counts exact codes, and is scraped and watched by a page each second. `maesh-tap-left` had a tap that its
 viewer has left, `maesh-tap` has one that is read. Every log is JSON.\n\n"""
 DASHBOARD_WORDS = """The page in headless Chromium, with the simulated controller of its tests in the same process as
-the benchmark. Figures are medians, with the least and the most.\n\n"""
+the benchmark. Figures are medians, with the least and the most. Other programs made a load of {load:.1f} before the
+run.\n\n"""
 
 
 def render_observation(runs: Sequence[Document]) -> str:
@@ -51,7 +52,7 @@ def render_dashboard(found: Document) -> str:
         rows.append(row)
     rows.append(["aim", f"{DRAWN_AIM_MS} ms", "", f"{LOADED_AIM_BYTES / 1000:.0f} kB"])
     title = f"## The page with {found['services']:,} services and {found['edges']:,} edges\n\n"
-    return title + DASHBOARD_WORDS + render_rows(head, rows)
+    return title + DASHBOARD_WORDS.format(load=found["load"]) + render_rows(head, rows)
 
 
 def _render_ms(values: Sequence[float]) -> str:

@@ -36,10 +36,12 @@ from maesh_core.model.path_changes import (
     PathChanger,
     PathModifier,
     build_path_change,
+    check_path_modifier,
     describe_path_change,
     read_path_change,
 )
 from maesh_core.model.patterns import weigh_pattern
+from maesh_core.model.request_shares import read_request_share
 from maesh_core.model.request_sources import describe_sources, parse_sources
 from maesh_core.model.resources import (
     NAMESPACES,
@@ -445,6 +447,7 @@ __all__ = [
     "build_port_key",
     "build_record",
     "build_reference",
+    "check_path_modifier",
     "combine_matches",
     "compile_matches",
     "cut_port_key",
@@ -470,6 +473,7 @@ __all__ = [
     "read_filter",
     "read_filter_duration",
     "read_path_change",
+    "read_request_share",
     "search_trace_context",
     "select_annotations",
     "suggest",

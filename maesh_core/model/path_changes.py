@@ -80,18 +80,26 @@ def describe_path_change(change: PathChange) -> str:
     return f"prefix {change.prefix or '/'} by {change.replacement or '/'}"
 
 
+def check_path_modifier(modifier: PathModifier) -> None:
+    """Check that a modifier has a type, the field that belongs to it, and no other. Raises ConfigurationError."""
+    full, prefix = modifier.replace_full_path, modifier.replace_prefix_match
+    if modifier.type == "ReplaceFullPath":
+        if full is None or prefix is not None:
+            raise ConfigurationError("path: ReplaceFullPath needs replaceFullPath, and nothing else")
+    elif modifier.type == "ReplacePrefixMatch":
+        if prefix is None or full is not None:
+            raise ConfigurationError("path: ReplacePrefixMatch needs replacePrefixMatch, and nothing else")
+    else:
+        raise ConfigurationError(f"path.type: {modifier.type[:80]!r} is not ReplaceFullPath or ReplacePrefixMatch")
+
+
 def build_path_change(modifier: PathModifier, matches: Sequence[HttpMatch]) -> PathChange:
     """Build the change of a filter from its modifier and the matches of its rule. Raises ConfigurationError."""
-    if modifier.type == "ReplaceFullPath":
-        if modifier.replace_full_path is None or modifier.replace_prefix_match is not None:
-            raise ConfigurationError("path: ReplaceFullPath needs replaceFullPath, and nothing else")
+    check_path_modifier(modifier)
+    if modifier.replace_full_path is not None:
         return PathChange(full=_check(modifier.replace_full_path, "path.replaceFullPath") or "/")
-    if modifier.type == "ReplacePrefixMatch":
-        if modifier.replace_prefix_match is None or modifier.replace_full_path is not None:
-            raise ConfigurationError("path: ReplacePrefixMatch needs replacePrefixMatch, and nothing else")
-        replacement = _check(modifier.replace_prefix_match, "path.replacePrefixMatch")
-        return PathChange(prefix=_find_prefix(matches), replacement=replacement.rstrip("/"))
-    raise ConfigurationError(f"path.type: {modifier.type[:80]!r} is not ReplaceFullPath or ReplacePrefixMatch")
+    replacement = _check(modifier.replace_prefix_match or "", "path.replacePrefixMatch")
+    return PathChange(prefix=_find_prefix(matches), replacement=replacement.rstrip("/"))
 
 
 def read_path_change(annotations: Mapping[str, str], *, path: str, prefix: str) -> PathChange | None:

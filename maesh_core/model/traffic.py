@@ -14,6 +14,7 @@ from maesh_core.model.metrics import MetricFamily
 TRAFFIC_PREFIXES: Final = (
     "maesh_service_",
     "maesh_branch_",
+    "maesh_rule_",
     "maesh_server_",
     "maesh_edge_",
     "maesh_tcp_",
@@ -114,6 +115,14 @@ class BranchTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     total: Window = Window()
 
 
+class RuleTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One rule of a service's routes: `rule/NAME`, or `consumer/NAMESPACE/NAME` for clients of a namespace."""
+
+    rule: str
+    last: Window = Window()
+    total: Window = Window()
+
+
 class EdgeTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Requests from one caller to one service.
 
@@ -141,6 +150,7 @@ class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     last: Window = Window()
     total: Window = Window()
     branches: tuple[BranchTraffic, ...] = ()
+    rules: tuple[RuleTraffic, ...] = ()
     servers: tuple[ServerTraffic, ...] = ()
     callers: tuple[EdgeTraffic, ...] = ()
     open_breakers: int = 0

@@ -37,6 +37,12 @@ export interface ServerTraffic {
   isSetAside: boolean;
 }
 
+export interface RuleTraffic {
+  rule: string;
+  last: Window;
+  total: Window;
+}
+
 export interface BranchTraffic {
   destination: string;
   weight: number | null;
@@ -63,6 +69,7 @@ export interface ServiceTraffic {
   last: Window;
   total: Window;
   branches: BranchTraffic[];
+  rules?: RuleTraffic[]; // missing from controllers of earlier versions
   servers: ServerTraffic[];
   callers: EdgeTraffic[];
   openBreakers: number;

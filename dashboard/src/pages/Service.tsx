@@ -46,6 +46,7 @@ export function ServicePage({ serviceKey }: { serviceKey: string }) {
       <Charts samples={store.history.get(row.key)} />
       <Outcomes traffic={row.traffic} />
       {row.traffic && <Branches traffic={row.traffic} byKey={byKey} />}
+      {row.traffic && <Rules traffic={row.traffic} />}
       <Servers traffic={row.traffic} configured={configured} />
       {row.traffic && <Callers traffic={row.traffic} />}
       {isLocked && <Access row={row} targets={targets} />}
@@ -267,6 +268,22 @@ function Branches({ traffic, byKey }: { traffic: ServiceTraffic; byKey: Map<stri
             </tr>
           );
         })}
+      </Table>
+    </Section>
+  );
+}
+
+function Rules({ traffic }: { traffic: ServiceTraffic }) {
+  if (!traffic.rules?.length) return null;
+  return (
+    <Section title="Rules" note="of the service's routes; measured in the last minute">
+      <Table head={["Rule", ...MEASURED]} label="Rules">
+        {traffic.rules.map((each) => (
+          <tr key={each.rule}>
+            <th scope="row">{each.rule}</th>
+            <Measured window={each.last} latency={each.last.total} />
+          </tr>
+        ))}
       </Table>
     </Section>
   );

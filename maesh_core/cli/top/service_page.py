@@ -23,7 +23,15 @@ from maesh_core.cli.top.services import (
     rate_success,
 )
 from maesh_core.cli.top.spans import Line, Span, Style, lay_out_table, span
-from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, Latency, ServerTraffic, ServiceTraffic, Window
+from maesh_core.model.traffic import (
+    BranchTraffic,
+    EdgeTraffic,
+    Latency,
+    RuleTraffic,
+    ServerTraffic,
+    ServiceTraffic,
+    Window,
+)
 from maesh_core.model.transport import CLEAR, PATHS
 
 _PERCENTILES = ("p50", "p95", "p99")
@@ -38,6 +46,7 @@ def build_page(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
         _build_summary(service, choose_window(service, is_total=is_total)),
         _build_texts("ERRORS", service.errors),
         _build_branches(service, is_total=is_total),
+        _build_rules(service.rules, is_total=is_total),
         _build_servers(service.servers, is_total=is_total),
         _build_callers(service.callers, is_total=is_total),
         _build_reasons(choose_window(service, is_total=is_total)),
@@ -125,6 +134,14 @@ def _build_branch(branch: BranchTraffic, window: Window, every: int) -> Sequence
     share = (window.requests or window.connections) / every if every else None
     names = (span(branch.destination), span(render_weight(branch.weight)), span(render_weight(share)))
     return *names, *_build_measured(window, window.total)
+
+
+def _build_rules(rules: Sequence[RuleTraffic], *, is_total: bool) -> list[Line]:
+    if not rules:
+        return []
+    windows = [(rule, rule.total if is_total else rule.last) for rule in rules[:ROWS_LIMIT]]
+    rows = [(span(rule.rule), *_build_measured(window, window.total)) for rule, window in windows]
+    return lay_out_table(("RULE", *_MEASURED), rows, right=range(1, len(_MEASURED) + 1))
 
 
 def _build_servers(servers: Sequence[ServerTraffic], *, is_total: bool) -> list[Line]:

@@ -15,6 +15,7 @@ from maesh_core.controller.traffic.wanted_metrics import Scope
 from maesh_core.controller.traffic.windows import (
     build_branch_window,
     build_edge_window,
+    build_rule_window,
     build_server_window,
     build_service_window,
     build_tunnel_counts,
@@ -24,7 +25,14 @@ from maesh_core.model.matching import CompiledMatch
 from maesh_core.model.metrics import OTHER
 from maesh_core.model.resources import Pod
 from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
-from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic, TunnelTraffic
+from maesh_core.model.traffic import (
+    BranchTraffic,
+    EdgeTraffic,
+    RuleTraffic,
+    ServerTraffic,
+    ServiceTraffic,
+    TunnelTraffic,
+)
 from maesh_core.plugin_system.rules import PlannedRule, RulePlan, has_rules, plan_rules
 
 CALLERS_LIMIT: Final = 200
@@ -60,6 +68,7 @@ def build_scope(services: Iterable[DescribedService]) -> Generator[None, None, S
     keys: set[str] = set()
     servers: dict[str, str] = {}
     destinations: dict[str, str] = {}
+    rules: set[str] = set()
     effort = 0
     for service in services:
         for port in list_ports(service.node):
@@ -69,11 +78,12 @@ def build_scope(services: Iterable[DescribedService]) -> Generator[None, None, S
                 servers |= _list_spellings(server)
             if port.branches or has_rules(port):
                 destinations |= list_destinations(key, port)
+            rules.update(list_rules(key, port))
             effort += PORT_EFFORT + len(port.servers)
         if effort >= STEP:
             effort = 0
             yield
-    return Scope(frozenset(keys), servers, destinations)
+    return Scope(frozenset(keys), servers, destinations, frozenset(rules))
 
 
 def _list_spellings(server: ServerNode) -> dict[str, str]:
@@ -104,6 +114,11 @@ def list_destinations(key: str, port: PortNode) -> dict[str, str]:
             destination = build_port_key(backend.service, backend.port.number)
             found[destination] = found[f"{key}/{branch.name}/{backend.service.name}"] = destination
     return found
+
+
+def list_rules(key: str, port: PortNode) -> tuple[str, ...]:
+    """List the keys of the services of a port's rules, in the order of the rules."""
+    return tuple(rule.key for rule in _plan(key, port).rules) if has_rules(port) else ()
 
 
 def find_weights(key: str, port: PortNode) -> Mapping[str, float | None]:
@@ -211,6 +226,7 @@ class ReportBuilder:
             last=build_service_window(last, key, is_http=is_http),
             total=build_service_window(total, key, is_http=is_http),
             branches=(yield from self._build_branches(key, port)),
+            rules=(yield from self._build_rules(key, port)),
             servers=(yield from self._build_servers(port)),
             callers=(yield from self._build_callers(key)),
             open_breakers=total.count(metrics.BREAKERS, key),
@@ -226,6 +242,15 @@ class ReportBuilder:
             branches.append(BranchTraffic(destination=destination, weight=weight, last=last, total=total))
             yield from self._pause(1)
         return tuple(branches)
+
+    def _build_rules(self, key: str, port: PortNode) -> Generator[None, None, tuple[RuleTraffic, ...]]:
+        rules = []
+        for rule in list_rules(key, port):
+            last = build_rule_window(self._sums.last, key, rule)
+            total = build_rule_window(self._sums.total, key, rule)
+            rules.append(RuleTraffic(rule=rule.removeprefix(f"{key}/"), last=last, total=total))
+            yield from self._pause(1)
+        return tuple(rules)
 
     def _build_servers(self, port: PortNode) -> Generator[None, None, tuple[ServerTraffic, ...]]:
         servers = []

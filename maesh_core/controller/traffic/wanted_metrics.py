@@ -31,6 +31,9 @@ UPSTREAM_DURATIONS: Final = "maesh_service_upstream_duration_seconds"
 BRANCHES: Final = "maesh_branch_requests"
 BRANCH_FAILURES: Final = "maesh_branch_failures"
 BRANCH_DURATIONS: Final = "maesh_branch_request_duration_seconds"
+RULES: Final = "maesh_rule_requests"
+RULE_FAILURES: Final = "maesh_rule_failures"
+RULE_DURATIONS: Final = "maesh_rule_request_duration_seconds"
 ATTEMPTS: Final = "maesh_server_attempts"
 SERVER_RESPONSES: Final = "maesh_server_responses"
 SERVER_DURATIONS: Final = "maesh_server_attempt_duration_seconds"
@@ -69,6 +72,8 @@ COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     CUTS: ("service", "reason"),
     BRANCHES: ("service", "destination", "code"),
     BRANCH_FAILURES: ("service", "destination"),
+    RULES: ("service", "rule", "code"),
+    RULE_FAILURES: ("service", "rule"),
     ATTEMPTS: ("server", "outcome"),
     SERVER_RESPONSES: ("server", "code"),
     **dict.fromkeys((FAILED_RESPONSES, SERVER_RECEIVED_BYTES, SERVER_SENT_BYTES), ("server",)),
@@ -105,6 +110,7 @@ HISTOGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
     DURATIONS: ("service",),
     UPSTREAM_DURATIONS: ("service",),
     BRANCH_DURATIONS: ("service", "destination"),
+    RULE_DURATIONS: ("service", "rule"),
     SERVER_DURATIONS: ("server",),
     EDGE_DURATIONS: ("service", "client"),
 }
@@ -131,11 +137,15 @@ _is_code = re.compile(r"[1-9](?:[0-9]{2}|xx)", re.ASCII).fullmatch
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """What exists: keys of service ports, and the spellings of servers and destinations with the one to report."""
+    """What exists: keys of service ports and of rules' services, and the spellings of servers and destinations.
+
+    The values are the spellings to report.
+    """
 
     services: frozenset[str] = frozenset()
     servers: Mapping[str, str] = {}
     destinations: Mapping[str, str] = {}
+    rules: frozenset[str] = frozenset()
 
 
 class LabelCheck:
@@ -149,6 +159,7 @@ class LabelCheck:
             "service": self._check_service,
             "server": scope.servers.get,
             "destination": scope.destinations.get,
+            "rule": lambda value: value if value in scope.rules else None,
             "client": _check_client,
             "code": _check_code,
             "reason": _check_reason,

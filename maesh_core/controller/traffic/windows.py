@@ -93,12 +93,22 @@ def _build_stream_window(counts: Counts, key: str) -> Window:
 
 def build_branch_window(counts: Counts, key: str, destination: str) -> Window:
     """Build the window of one destination of a service port."""
-    found = counts.find(metrics.BRANCHES, key)
-    codes = {code: number for (name, code), number in sorted(found.items()) if name == destination and number}
-    failures = counts.count(metrics.BRANCH_FAILURES, key, destination)
-    window = build_plain_window(counts.seconds, sum(codes.values()), failures, codes=codes)
-    total = build_latency(counts.find_buckets(metrics.BRANCH_DURATIONS, key, destination))
-    return msgspec.structs.replace(window, total=total)
+    names = (metrics.BRANCHES, metrics.BRANCH_FAILURES, metrics.BRANCH_DURATIONS)
+    return _build_part_window(counts, key, destination, names)
+
+
+def build_rule_window(counts: Counts, key: str, rule: str) -> Window:
+    """Build the window of one rule of a service port, given by the key of the rule's service."""
+    return _build_part_window(counts, key, rule, (metrics.RULES, metrics.RULE_FAILURES, metrics.RULE_DURATIONS))
+
+
+def _build_part_window(counts: Counts, key: str, part: str, names: tuple[str, str, str]) -> Window:
+    """Build the window of a part of a service port's requests, from their counts, failures and durations."""
+    requests, failures, durations = names
+    found = counts.find(requests, key)
+    codes = {code: number for (name, code), number in sorted(found.items()) if name == part and number}
+    window = build_plain_window(counts.seconds, sum(codes.values()), counts.count(failures, key, part), codes=codes)
+    return msgspec.structs.replace(window, total=build_latency(counts.find_buckets(durations, key, part)))
 
 
 def build_server_window(counts: Counts, server: str) -> Window:

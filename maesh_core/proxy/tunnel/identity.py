@@ -28,7 +28,7 @@ def check_context(context: ssl.SSLContext) -> None:
 def check_session(tls: ssl.SSLObject, now: Callable[[], float] = time.time) -> Mapping[str, Any]:
     """Check what both sides have agreed on, and that the peer's certificate is valid now; return it, as a dictionary.
 
-    Raises PeerRefusedError. The dictionary is built once for each connection, because building it takes 60 us.
+    Raises PeerRefusedError. OpenSSL has checked the chain; the dictionary is what `getpeercert` returns.
     """
     if tls.version() != _VERSION:
         raise PeerRefusedError("version")

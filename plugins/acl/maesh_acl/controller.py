@@ -53,7 +53,7 @@ class GrantBuilder:
         settings = finder.build_settings()
         return Addition(
             value=settings,
-            pods=finder.list_sources(),
+            pods=finder.sources.list_pods(),
             sections={"serviceTrafficTargets": finder.shown},
             objects=finder.list_objects(),
             notices=tuple(dict.fromkeys(finder.notices)),
@@ -121,7 +121,7 @@ class ControllerHalf:
 
         from maesh_acl.granting.policy import AccessPolicyChecker  # only for this command
 
-        return [AccessPolicyChecker(), GroupPolicyChecker()]
+        return [AccessPolicyChecker(self._settings), GroupPolicyChecker()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:

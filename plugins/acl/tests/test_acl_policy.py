@@ -69,7 +69,30 @@ def test_a_target_in_audit_mode_allows_more_than_its_rules(check):
         "{name: b, namespace: shop}", "{name: b, namespace: shop, annotations: {maesh.containo.us/acl-mode: audit}}"
     )
     found = check(WEB, CLIENT, OTHER, OPEN, write_target("a", "client"), audited, write_group(READ))
-    assert [each[:2] for each in found] == [("MSH511", "a")]
+    assert [each[:2] for each in found] == [("MSH511", "a"), ("MSH514", "b")]
+
+
+def annotate(text, name, mode):
+    return text.replace(f"name: {name}, ", f"name: {name}, annotations: {{maesh.containo.us/acl-mode: {mode}}}, ", 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "allowed", "namespace", "service", "expected"),
+    [
+        ("enforce", "service", "enforce", "enforce", []),
+        ("enforce", "namespace", "audit", "enforce", ["shop"]),
+        ("enforce", "service", "enforce", "audit", ["web"]),
+        ("enforce", "service", "audit", "audit", ["shop"]),
+        ("enforce", "none", "audit", "audit", []),
+        ("audit", "service", "enforce", "audit", []),
+        ("enforce", "namespace", "aduit", "enforce", []),
+    ],
+)
+def test_what_an_annotation_puts_in_audit_mode_is_reported_once(check, mode, allowed, namespace, service, expected):
+    shop = annotate(HEAD % ("v1", "Namespace", "shop"), "shop", namespace).replace(", namespace: shop", "")
+    settings = {"mode": mode, "audit-by-annotation": allowed}
+    found = check(shop, annotate(WEB, "web", service), settings=settings)
+    assert [name for code, name, _ in found if code == "MSH514"] == expected
 
 
 def test_a_service_whose_traffic_goes_to_others_needs_no_rules_of_its_own(check):

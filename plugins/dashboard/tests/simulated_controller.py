@@ -25,6 +25,7 @@ from maesh_core.model.traffic import (
     Latency,
     MissingController,
     NodeTraffic,
+    RuleTraffic,
     ServerTraffic,
     ServiceTraffic,
     TrafficReport,
@@ -137,6 +138,7 @@ class Simulation:
                 )
                 for each, weight in SPLITS.get(name, ())
             ),
+            "rules": (RuleTraffic(rule="rule/catalog/0", **self.windows(rate, failed)),) if name == "catalog" else (),
             "open_breakers": int(name == "prices"),
         }
         if name == "accounts":

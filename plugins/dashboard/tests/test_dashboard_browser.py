@@ -95,10 +95,10 @@ def test_problems_come_first_and_are_one_click_from_what_to_do(serve, browser):
     assert page.title() == "reports – Maesh"
 
 
-def test_branches_servers_and_callers_have_percentiles_and_servers_their_statuses(serve, browser):
+def test_branches_rules_servers_and_callers_have_percentiles_and_servers_their_statuses(serve, browser):
     page = browsing.open_page(browser, serve().url)
     page.evaluate("() => { location.hash = '#/service/shop/catalog:80'; }")
-    for label, column in (("Branches", 6), ("Servers", 5), ("Callers", 5)):
+    for label, column in (("Branches", 6), ("Rules", 3), ("Servers", 5), ("Callers", 5)):
         table = page.get_by_role("group", name=label)
         table.wait_for()
         assert table.locator("thead th").all_inner_texts()[column : column + 3] == ["p50", "p95", "p99"]

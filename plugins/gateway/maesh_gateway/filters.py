@@ -2,7 +2,7 @@
 
 Takes decoded filters with what was written; returns values for the plugins that build them, unchanged but for the
 backend of a mirror. Raises FilterError if the parts of a filter do not fit together, or not to its rule: such an error
-closes the rule, and is in the status of the route. Those plugins check everything else.
+closes the rule, and is in the status of the route. What those plugins check too is one function of the core.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.plugin import ConfigurationError, ObjectKey
+from maesh_core.plugin import ConfigurationError, ObjectKey, PathModifier, check_path_modifier, read_request_share
 from maesh_gateway.routes import BackendRef, Reason, RouteFilter
-from maesh_gateway.shapes import FilterShape, HttpMatchShape, ObjectShape, PathShape
+from maesh_gateway.shapes import FilterShape, HttpMatchShape, MirrorShape, ObjectShape, PathShape
 
 MIRROR = "RequestMirror"
 REDIRECT = "RequestRedirect"
@@ -82,12 +82,8 @@ def _read_mirror(
     backend: ObjectShape, shape: FilterShape, value: Mapping[str, Any], *, place: str, namespace: str
 ) -> RouteFilter:
     mirror = shape.request_mirror
-    if mirror is not None and mirror.percent is not None and mirror.fraction is not None:
-        raise FilterError(f"{place}.requestMirror: percent and fraction cannot be together")
-    if mirror is not None and mirror.fraction is not None:
-        numerator = mirror.fraction.numerator
-        if isinstance(numerator, msgspec.UnsetType) or numerator > mirror.fraction.denominator:
-            raise FilterError(f"{place}.requestMirror.fraction: the numerator is missing or above the denominator")
+    if mirror is not None:
+        _check_share(mirror, place)
     reference = read_backend(backend, namespace=namespace, place=f"{place}.requestMirror.backendRef")
     rest = {name: item for name, item in value.items() if name != "backendRef"}
     return RouteFilter(name=MIRROR, value=rest, mirror=reference)
@@ -111,11 +107,28 @@ def read_backend(
     )
 
 
+def _check_share(mirror: MirrorShape, place: str) -> None:
+    """Check a share as the plugin that builds mirrors does; here, an error is in the status of the route."""
+    fraction = None
+    if mirror.fraction is not None:
+        numerator = mirror.fraction.numerator
+        fraction = (None if isinstance(numerator, msgspec.UnsetType) else numerator, mirror.fraction.denominator)
+    try:
+        read_request_share(mirror.percent, fraction)
+    except ConfigurationError as error:
+        raise FilterError(f"{place}.requestMirror: {error}") from None
+
+
 def _check_path(path: PathShape, place: str) -> None:
-    fields = {"ReplaceFullPath": path.replace_full_path, "ReplacePrefixMatch": path.replace_prefix_match}
-    given = [name for name, value in fields.items() if value is not None]
-    if isinstance(path.type, msgspec.UnsetType) or given != [path.type]:
-        raise FilterError(f"{place}.path: it has a type, the field that belongs to it, and no other one")
+    """Check a path modifier as the plugins that build redirects and rewrites do."""
+    kind = "" if isinstance(path.type, msgspec.UnsetType) else path.type
+    modifier = PathModifier(
+        type=kind, replace_full_path=path.replace_full_path, replace_prefix_match=path.replace_prefix_match
+    )
+    try:
+        check_path_modifier(modifier)
+    except ConfigurationError as error:
+        raise FilterError(f"{place}.{error}") from None
 
 
 def check_prefixes(filters: Sequence[RouteFilter], matches: Sequence[HttpMatchShape], place: str) -> None:

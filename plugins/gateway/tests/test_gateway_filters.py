@@ -83,9 +83,9 @@ def test_a_rule_that_redirects_has_an_answer_for_what_the_filter_leaves(cluster)
         (
             [{"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath"}}}],
             "UnsupportedValue",
-            "the field that belongs to it",
+            "path: ReplaceFullPath needs replaceFullPath",
         ),
-        ([{"type": "URLRewrite", "urlRewrite": {"path": {}}}], "UnsupportedValue", "it has a type"),
+        ([{"type": "URLRewrite", "urlRewrite": {"path": {}}}], "UnsupportedValue", "path.type: '' is not"),
         (
             [{"type": "RequestRedirect", "requestRedirect": {"statusCode": 418}}],
             "UnsupportedValue",

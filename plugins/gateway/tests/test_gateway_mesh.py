@@ -37,6 +37,12 @@ def test_rules_decide_by_path_header_and_query_and_what_none_matches_is_404(star
     assert mesh.get("/x", headers={"X-Version": "two"}).text == "v2"
     assert mesh.get("/x?own=yes").text == "app-1"
     assert mesh.get("/v10").status == 404
+
+    def read_rules():
+        (app,) = send_request(mesh.api_port, path="/api/traffic?service=test/app").json["services"]
+        return [(each["total"]["requests"], each["total"]["total"].get("p50") is not None) for each in app["rules"]]
+
+    mesh.wait_until(lambda: read_rules() == [(1, True)] * 3, "a request of each rule")
     mesh.manifests.write("more.json", [])
     mesh.wait_until(lambda: mesh.get("/v10").text == "app-1", "the service's own pod")
 

@@ -30,6 +30,7 @@ from maesh_core.plugin import (
     plan_rules,
     read_annotation,
     read_filter,
+    read_request_share,
     select_annotations,
 )
 from maesh_mirror import BODY_LIMIT, MirrorSettings
@@ -63,7 +64,7 @@ class Target(NamedTuple):
 class Fraction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A share of the requests, as in the Gateway API."""
 
-    numerator: Annotated[int, Meta(ge=0)] = 0
+    numerator: Annotated[int, Meta(ge=0)] | None = None
     denominator: Annotated[int, Meta(ge=1)] = 100
 
 
@@ -206,15 +207,11 @@ def _read_mirror(request: FilterRequest, service: ServiceNode) -> Mirror | None:
     key = request.side_services.get(found.backend)
     if key is None:
         raise ConfigurationError(f"{request.name}: it has no backend")
-    if found.percent is not None and found.fraction is not None:
-        raise ConfigurationError(f"{request.name}: percent and fraction cannot be used together")
-    share = 1.0
-    if found.percent is not None:
-        share = found.percent / 100
-    elif found.fraction is not None:
-        share = found.fraction.numerator / found.fraction.denominator
-    if share > 1:
-        raise ConfigurationError(f"{request.name}: the numerator is larger than the denominator")
+    fraction = None if found.fraction is None else (found.fraction.numerator, found.fraction.denominator)
+    try:
+        share = read_request_share(found.percent, fraction)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{request.name}: {error}") from None
     if not share:
         return None
     return Mirror(

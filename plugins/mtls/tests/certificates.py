@@ -6,8 +6,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from maesh_mtls.controller.authority import Authority
-from maesh_mtls.controller.ca import SigningAuthority, build_authority_certificate
+from maesh_mtls.controller.authority.ca import SigningAuthority, build_authority_certificate
+from maesh_mtls.controller.authority.node_certificates import Authority
 from maesh_mtls.proxy.enrolment import build_credentials, build_request
 from maesh_mtls.wire import Credentials
 

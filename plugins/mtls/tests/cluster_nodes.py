@@ -2,7 +2,7 @@
 
 import json
 
-from maesh_mtls.controller.account_proof import AUDIENCE
+from maesh_mtls.controller.proofs.account_proof import AUDIENCE
 
 from maesh_testing import find_free_port
 

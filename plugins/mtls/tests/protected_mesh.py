@@ -9,8 +9,8 @@ import os
 import ssl
 from datetime import UTC, datetime
 
-from maesh_mtls.controller.ca import read_authority
-from maesh_mtls.controller.folder_store import FolderStore
+from maesh_mtls.controller.authority.ca import read_authority
+from maesh_mtls.controller.authority.folder_store import FolderStore
 
 from maesh_testing import find_free_port
 from maesh_testing.http_client import Answer

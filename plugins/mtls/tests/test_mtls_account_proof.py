@@ -4,9 +4,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from maesh_mtls.controller.account_proof import AUDIENCE, AccountProof, ProofChain, ProxyTokens
-from maesh_mtls.controller.node_tokens import NodeTokens, ProofRefusedError
-from maesh_mtls.controller.request_limits import BAD_TOKENS_LIMIT, BAD_TOKENS_PERIOD_S
+from maesh_mtls.controller.proofs.account_proof import AUDIENCE, AccountProof, ProofChain, ProxyTokens
+from maesh_mtls.controller.proofs.node_tokens import NodeTokens, ProofRefusedError
+from maesh_mtls.controller.proofs.request_limits import BAD_TOKENS_LIMIT, BAD_TOKENS_PERIOD_S
 
 from maesh_core.plugin import KubernetesError, ObjectKey
 from maesh_testing.api_server import FaultKind

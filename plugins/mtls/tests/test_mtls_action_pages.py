@@ -2,9 +2,9 @@
 
 import msgspec
 import pytest
-from maesh_mtls.controller.action_pages import RevocationPage, RotationPage, StatusPage
-from maesh_mtls.controller.effective import is_adopted
-from maesh_mtls.controller.stores import StoreConflictError, StoreError, StoreReadOnlyError
+from maesh_mtls.controller.authority.effective import is_adopted
+from maesh_mtls.controller.authority.stores import StoreConflictError, StoreError, StoreReadOnlyError
+from maesh_mtls.controller.rotation.action_pages import RevocationPage, RotationPage, StatusPage
 
 from maesh_core.plugin import PageRequest, PostRequest
 

@@ -7,8 +7,8 @@ import pytest
 from cryptography import x509
 from maesh_mtls import MtlsSettings
 from maesh_mtls.controller.api_certificate import LOOK_S, MtlsCertifier, Timing
+from maesh_mtls.controller.authority.state import Revocation
 from maesh_mtls.controller.modes import MtlsRules
-from maesh_mtls.controller.state import Revocation
 from maesh_mtls.identity import build_controller_identity
 from maesh_mtls.parent import is_controller
 

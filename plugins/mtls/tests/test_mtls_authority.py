@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
-from maesh_mtls.controller.authority import AuthorityEndedError, RequestRefusedError
+from maesh_mtls.controller.authority.node_certificates import AuthorityEndedError, RequestRefusedError
 from maesh_mtls.proxy.enrolment import build_request
 
 from .certificates import encode, make_authority, make_key, make_rsa_key, make_signer

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from maesh_mtls.controller.ca import SigningAuthority, make_authority, read_authority
-from maesh_mtls.controller.stores import Stored
+from maesh_mtls.controller.authority.ca import SigningAuthority, make_authority, read_authority
+from maesh_mtls.controller.authority.stores import Stored
 
 from maesh_core.plugin import ConfigurationError
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from maesh_mtls.controller.node_tokens import NodeTokens
-from maesh_mtls.controller.page import CertificatePage
+from maesh_mtls.controller.proofs.certificate_page import CertificatePage
+from maesh_mtls.controller.proofs.node_tokens import NodeTokens
 from maesh_mtls.proxy.contexts import build_contexts
 from maesh_mtls.proxy.enrolment import ANSWER_LIMIT_BYTES, FailedError, get_credentials
 from maesh_mtls.proxy.renewal import EnrolmentError, enrol

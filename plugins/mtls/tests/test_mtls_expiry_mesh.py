@@ -5,8 +5,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from maesh_mtls.controller import ca
-from maesh_mtls.controller.folder_store import FolderStore
+from maesh_mtls.controller.authority import ca
+from maesh_mtls.controller.authority.folder_store import FolderStore
 
 from maesh_testing import wait_until
 

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maesh_mtls.controller import ca
-from maesh_mtls.controller.report import build_report
-from maesh_mtls.controller.rotation_service import build_view
-from maesh_mtls.controller.stores import Stored
+from maesh_mtls.controller.authority import ca
+from maesh_mtls.controller.authority.stores import Stored
+from maesh_mtls.controller.rotation.report import build_report
+from maesh_mtls.controller.rotation.service import build_view
 from maesh_mtls.facts import LAST_TIME, STATES, CertificateFacts, check_facts, parse_facts, render_facts, render_time
 
 from maesh_core.model.facts import is_fact

@@ -4,8 +4,8 @@ import threading
 
 import msgspec
 import pytest
-from maesh_mtls.controller.folder_store import PENDING, ROTATION, FolderStore
-from maesh_mtls.controller.stores import StoreConflictError, Stored, StoreError
+from maesh_mtls.controller.authority.folder_store import PENDING, ROTATION, FolderStore
+from maesh_mtls.controller.authority.stores import StoreConflictError, Stored, StoreError
 
 FILES = {"tls.crt": b"certificate", "tls.key": b"key"}
 

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 from maesh_mtls import MtlsSettings
-from maesh_mtls.controller.ca import make_authority, read_authority
-from maesh_mtls.controller.folder_store import FolderStore
+from maesh_mtls.controller.authority.ca import make_authority, read_authority
+from maesh_mtls.controller.authority.folder_store import FolderStore
+from maesh_mtls.controller.authority.keeper import read_now
+from maesh_mtls.controller.authority.secret_store import SecretStore
 from maesh_mtls.controller.hooks import ControllerHalf
-from maesh_mtls.controller.keeper import read_now
-from maesh_mtls.controller.secret_store import SecretStore
 
 from maesh_core.plugin import ConfigurationError
 from maesh_core.settings import ControllerSettings

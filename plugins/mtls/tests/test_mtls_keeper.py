@@ -4,11 +4,11 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from maesh_mtls.controller.ca import make_authority, read_authority
-from maesh_mtls.controller.folder_store import FolderStore
-from maesh_mtls.controller.keeper import ORIGIN, AuthorityKeeper, AuthorityUnavailableError, read_now
-from maesh_mtls.controller.secret_store import SecretStore
-from maesh_mtls.controller.stores import StoreConflictError, Stored, StoreError
+from maesh_mtls.controller.authority.ca import make_authority, read_authority
+from maesh_mtls.controller.authority.folder_store import FolderStore
+from maesh_mtls.controller.authority.keeper import ORIGIN, AuthorityKeeper, AuthorityUnavailableError, read_now
+from maesh_mtls.controller.authority.secret_store import SecretStore
+from maesh_mtls.controller.authority.stores import StoreConflictError, Stored, StoreError
 
 from maesh_core.plugin import ObjectKey
 from maesh_testing.api_server import FaultKind

@@ -1,7 +1,7 @@
 """A file of tokens, and which node each token proves."""
 
 import pytest
-from maesh_mtls.controller.node_tokens import NodeTokens, ProofRefusedError, parse_tokens
+from maesh_mtls.controller.proofs.node_tokens import NodeTokens, ProofRefusedError, parse_tokens
 
 from maesh_core.plugin import ConfigurationError
 

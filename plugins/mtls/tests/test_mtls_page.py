@@ -6,8 +6,8 @@ import logging
 
 import pytest
 from cryptography import x509
-from maesh_mtls.controller.node_tokens import NodeTokens
-from maesh_mtls.controller.page import CertificatePage
+from maesh_mtls.controller.proofs.certificate_page import CertificatePage
+from maesh_mtls.controller.proofs.node_tokens import NodeTokens
 from maesh_mtls.proxy.enrolment import build_request
 
 from maesh_core.plugin import PageRequest, PostRequest

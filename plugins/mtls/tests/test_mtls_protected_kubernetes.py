@@ -6,8 +6,8 @@ import ssl
 from datetime import UTC, datetime
 
 import pytest
-from maesh_mtls.controller.ca import read_authority
-from maesh_mtls.controller.stores import Stored
+from maesh_mtls.controller.authority.ca import read_authority
+from maesh_mtls.controller.authority.stores import Stored
 from maesh_mtls.wire import ROTATION_PATH
 
 from maesh_testing import find_free_port

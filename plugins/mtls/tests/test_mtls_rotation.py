@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from maesh_mtls.controller.ca import make_authority
-from maesh_mtls.controller.effective import get_key_id, read_effective
-from maesh_mtls.controller.rotation import (
+from maesh_mtls.controller.authority.ca import make_authority
+from maesh_mtls.controller.authority.effective import get_key_id, read_effective
+from maesh_mtls.controller.authority.state import RENEW, SETTLED, SPREAD, parse_state, render_state
+from maesh_mtls.controller.authority.stores import Stored
+from maesh_mtls.controller.rotation.steps import (
     MeshView,
     NotNowError,
     ReportedNode,
@@ -16,8 +18,6 @@ from maesh_mtls.controller.rotation import (
     start,
     step,
 )
-from maesh_mtls.controller.state import RENEW, SETTLED, SPREAD, parse_state, render_state
-from maesh_mtls.controller.stores import Stored
 from maesh_mtls.trust import hash_trust, split_bundle
 
 from maesh_core.plugin import ConfigurationError

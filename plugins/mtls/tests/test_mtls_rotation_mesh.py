@@ -5,7 +5,7 @@ import signal
 from datetime import UTC, datetime
 
 import pytest
-from maesh_mtls.controller.ca import make_authority
+from maesh_mtls.controller.authority.ca import make_authority
 
 from .commands import read_report, run_maesh
 from .two_nodes import MARKER, REQUIRED, Load, start_both

@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from maesh_mtls.controller.ca import make_authority
-from maesh_mtls.controller.effective import get_key_id, read_effective
-from maesh_mtls.controller.rotation import (
+from maesh_mtls.controller.authority.ca import make_authority
+from maesh_mtls.controller.authority.effective import get_key_id, read_effective
+from maesh_mtls.controller.authority.signing import prepare_signing
+from maesh_mtls.controller.authority.state import SETTLED, parse_state, render_state
+from maesh_mtls.controller.authority.stores import Stored
+from maesh_mtls.controller.rotation.steps import (
     Change,
     MeshView,
     NotNowError,
@@ -21,9 +24,6 @@ from maesh_mtls.controller.rotation import (
     start,
     step,
 )
-from maesh_mtls.controller.signing import prepare_signing
-from maesh_mtls.controller.state import SETTLED, parse_state, render_state
-from maesh_mtls.controller.stores import Stored
 from maesh_mtls.trust import hash_trust, split_bundle
 
 from .certificates import encode

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from maesh_mtls.controller.effective import get_key_id, is_adopted, read_effective
-from maesh_mtls.controller.keeper import read_now
-from maesh_mtls.controller.rotation_service import ORIGIN, RotationService
-from maesh_mtls.controller.state import RENEW, SETTLED, SPREAD, parse_state, render_state, revoke
-from maesh_mtls.controller.stores import StoreConflictError, StoreError
+from maesh_mtls.controller.authority.effective import get_key_id, is_adopted, read_effective
+from maesh_mtls.controller.authority.keeper import read_now
+from maesh_mtls.controller.authority.state import RENEW, SETTLED, SPREAD, parse_state, render_state, revoke
+from maesh_mtls.controller.authority.stores import StoreConflictError, StoreError
+from maesh_mtls.controller.rotation.service import ORIGIN, RotationService
 from maesh_mtls.trust import hash_trust
 
 from maesh_core.model.topology import PodNode

@@ -5,8 +5,8 @@ import base64
 import contextlib
 
 import pytest
-from maesh_mtls.controller.secret_store import ROTATION, SecretStore
-from maesh_mtls.controller.stores import StoreConflictError, Stored, StoreError
+from maesh_mtls.controller.authority.secret_store import ROTATION, SecretStore
+from maesh_mtls.controller.authority.stores import StoreConflictError, Stored, StoreError
 
 from maesh_core.plugin import ObjectKey
 from maesh_testing.api_server import FaultKind

@@ -3,13 +3,13 @@
 import time
 
 import pytest
-from maesh_mtls.controller.ca import make_authority
-from maesh_mtls.controller.effective import is_adopted, read_effective
-from maesh_mtls.controller.folder_store import FolderStore
-from maesh_mtls.controller.keeper import read_now
-from maesh_mtls.controller.signing import NodeRevokedError, prepare_signing
-from maesh_mtls.controller.state import parse_state, render_state, revoke
-from maesh_mtls.controller.stores import StoreConflictError, StoreError, StoreReadOnlyError
+from maesh_mtls.controller.authority.ca import make_authority
+from maesh_mtls.controller.authority.effective import is_adopted, read_effective
+from maesh_mtls.controller.authority.folder_store import FolderStore
+from maesh_mtls.controller.authority.keeper import read_now
+from maesh_mtls.controller.authority.signing import NodeRevokedError, prepare_signing
+from maesh_mtls.controller.authority.state import parse_state, render_state, revoke
+from maesh_mtls.controller.authority.stores import StoreConflictError, StoreError, StoreReadOnlyError
 
 DAY = 86_400.0
 

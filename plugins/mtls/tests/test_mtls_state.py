@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 from maesh_mtls import LONGEST_LIFETIME_S
-from maesh_mtls.controller.state import (
+from maesh_mtls.controller.authority.state import (
     KEPT_S,
     MARGIN_S,
     REVOCATIONS_LIMIT,

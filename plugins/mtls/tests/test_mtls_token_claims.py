@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from maesh_mtls.controller.token_claims import LEEWAY_S, may_be_valid
+from maesh_mtls.controller.proofs.token_claims import LEEWAY_S, may_be_valid
 
 
 def make_token(claims):

@@ -4,10 +4,10 @@ import asyncio
 import base64
 
 import pytest
-from maesh_mtls.controller.ca import make_authority, read_authority, render_certificates
-from maesh_mtls.controller.keeper import AuthorityKeeper
-from maesh_mtls.controller.secret_store import SecretStore
-from maesh_mtls.controller.trust_config_map import BUNDLE, TrustConfigMap
+from maesh_mtls.controller.authority.ca import make_authority, read_authority, render_certificates
+from maesh_mtls.controller.authority.keeper import AuthorityKeeper
+from maesh_mtls.controller.authority.secret_store import SecretStore
+from maesh_mtls.controller.authority.trust_config_map import BUNDLE, TrustConfigMap
 
 from maesh_core.plugin import ObjectKey
 from maesh_testing.api_server import FaultKind

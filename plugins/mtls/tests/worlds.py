@@ -1,13 +1,13 @@
 """A controller that follows an authority in a folder, with one node, in fake time."""
 
 from maesh_mtls import MtlsSettings
-from maesh_mtls.controller.ca import make_authority
-from maesh_mtls.controller.effective import get_key_id, read_effective
-from maesh_mtls.controller.folder_store import FolderStore
-from maesh_mtls.controller.keeper import read_now
+from maesh_mtls.controller.authority.ca import make_authority
+from maesh_mtls.controller.authority.effective import get_key_id, read_effective
+from maesh_mtls.controller.authority.folder_store import FolderStore
+from maesh_mtls.controller.authority.keeper import read_now
+from maesh_mtls.controller.authority.state import parse_state
 from maesh_mtls.controller.modes import MtlsRules
-from maesh_mtls.controller.rotation_service import RotationService
-from maesh_mtls.controller.state import parse_state
+from maesh_mtls.controller.rotation.service import RotationService
 from maesh_mtls.trust import hash_trust
 
 from maesh_core.plugin import NodeReport, TransportReport

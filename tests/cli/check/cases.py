@@ -205,6 +205,15 @@ endpoints: [{addresses: [10.0.0.1]}]
     ),
     "MSH512": Case(WEB + CLIENT_POD + GROUP + write_target(), ACL, subject="HTTPRouteGroup group@shop"),
     "MSH513": Case(write_service("maesh.containo.us/acl-mode: audit") + CLIENT_POD + GROUP + write_target(), ACL),
+    "MSH514": Case(
+        WEB
+        + CLIENT_POD
+        + GROUP
+        + "---\napiVersion: v1\nkind: Namespace\n"
+        + "metadata: {name: shop, annotations: {maesh.containo.us/acl-mode: audit}}\n"
+        + write_target(),
+        ACL,
+    ),
     "MSH601": Case(WEB + write_route("{}", parent='{group: "", kind: Service, name: wbe}')),
     "MSH602": Case(WEB + write_route("{}", parent="{kind: Service, name: web}")),
     "MSH603": Case(

@@ -2,7 +2,7 @@
 
 from maesh_core.cli.top.service_page import build_page
 from maesh_core.cli.top.spans import join_plain
-from maesh_core.model.traffic import BranchTraffic, Window
+from maesh_core.model.traffic import BranchTraffic, RuleTraffic, Window
 
 from .sample import build_failing, build_service, build_window
 
@@ -68,3 +68,14 @@ def test_servers_to_which_a_split_sends_nothing_are_no_branch():
 def test_a_branch_that_requests_choose_has_no_weight():
     service = build_service("a", branches=(BranchTraffic(destination="shop/b:80", weight=None),))
     assert any(line.split() == ["shop/b:80", "-", "-", "0/s", "-", "-", "-", "-"] for line in render(service))
+
+
+def test_the_rules_of_a_service_are_a_table_of_their_own():
+    rules = (RuleTraffic(rule="rule/web/0", last=build_window(5.0, 0.5)), RuleTraffic(rule="rule/web/1"))
+    lines = render(build_service("a", rules=rules))
+    place = next(index for index, line in enumerate(lines) if line.startswith("RULE"))
+    assert lines[place : place + 3] == [
+        "RULE          RATE  SUCCESS    p50   p95   p99",
+        "rule/web/0  5.00/s      50%  2.1ms  12ms  34ms",
+        "rule/web/1     0/s        -      -     -     -",
+    ]

@@ -23,11 +23,13 @@ from .measured import (
     build_split,
     count,
     measure,
+    observe,
     since_start,
     work_at_once,
 )
 
 SPLIT = build_service("web", 80, branches=(build_split(("v1", 9), ("v2", 1)),))
+RULE = ("service", "rule")
 V1, V2 = "shop/v1:80", "shop/v2:80"
 
 
@@ -96,6 +98,33 @@ def test_requests_of_a_rule_are_counted_for_the_backend_that_rules_share() -> No
         (V1, 0.9, 80),
         (V2, 0.1, 0),
     ]
+
+
+@pytest.mark.parametrize(("consumers", "prefix"), [((), "rule"), (("test",), "consumer/test")])
+def test_each_rule_has_its_requests_and_percentiles_and_unknown_ones_do_not_count(
+    consumers: tuple[str, ...], prefix: str
+) -> None:
+    rules = [
+        (path, msgspec.structs.replace(build_split(("v1", 1)), name=name)) for path, name in (("/b", "b"), ("", "a"))
+    ]
+    port = build_ruled(*rules, consumers=consumers)
+    service = DescribedService(ServiceNode(key=ObjectKey("shop", "web"), traffic_type="http", ports=(port,)))
+    known, unknown = f"{WEB}/{prefix}/a", f"{WEB}/{prefix}/c"
+    traffic = since_start(
+        count(
+            metrics.RULES,
+            {(WEB, known, "2xx"): 8.0, (WEB, known, "5xx"): 2.0, (WEB, unknown, "2xx"): 9.0},
+            *RULE,
+            "code",
+        ),
+        count(metrics.RULE_FAILURES, {(WEB, known): 2.0, (WEB, unknown): 9.0}, *RULE),
+        count(metrics.RULE_DURATIONS, {(WEB, known): observe(*[0.2] * 10), (WEB, unknown): observe(9.0)}, *RULE),
+    )
+    other, found = measure(traffic, services=[service])(WEB).rules
+    assert (other.rule, found.rule) == (f"{prefix}/b", f"{prefix}/a")
+    assert (other.total.requests, other.total.total.p50) == (0, None)
+    assert (found.last.requests, found.last.success, found.last.codes) == (10, 0.8, {"2xx": 8, "5xx": 2})
+    assert found.total.total.p50 == pytest.approx(0.2)
 
 
 def test_weights_are_shares_of_the_requests_that_no_condition_selects() -> None:

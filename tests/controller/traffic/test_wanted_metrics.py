@@ -9,6 +9,7 @@ SCOPE = Scope(
     frozenset({"shop/web:80"}),
     {"[::1]:80": "[::1]:80", "::1:80": "[::1]:80"},
     {"shop/web:80/split/canary/v2": "shop/v2:80"},
+    frozenset({"shop/web:80/rule/r"}),
 )
 
 
@@ -23,6 +24,8 @@ SCOPE = Scope(
         ("server", "10.0.0.9:80", None),
         ("destination", "shop/web:80/split/canary/v2", "shop/v2:80"),
         ("destination", "shop/v3:80", None),
+        ("rule", "shop/web:80/rule/r", "shop/web:80/rule/r"),
+        ("rule", "shop/web:80/rule/x", None),
         ("client", "10.0.0.1", "10.0.0.1"),
         ("client", "::ffff:10.0.0.1", "10.0.0.1"),
         ("client", "other", "other"),

@@ -2,7 +2,7 @@
 
 Takes a view and the node of a service with its branches. Returns the settings of its middleware, and the targets as the
 topology shows them. Denies by default: a target that names missing objects, or has no meaning, grants nothing and has
-an error. An address identifies a pod only if no other pod has it.
+an error. sources.py finds the clients, and target_rules.py reads what rules allow.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +10,19 @@ from typing import Any
 
 import msgspec
 from maesh_smi.additions import UnreadSplits
-from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
 
 from maesh_acl import AccessSettings, AclSettings, Grant, LeafGrants
 from maesh_acl.granting.destinations import OUTSIDE_ACCOUNT, find_outside_account, group_servers
 from maesh_acl.granting.modes import ModeFinder, is_audited_target
-from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget
+from maesh_acl.granting.sources import SourceFinder
+from maesh_acl.granting.target_rules import HTTP_GROUP, TCP_ROUTE, UDP_ROUTE, TargetRules, read_rules
+from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, TrafficTarget
 from maesh_core.plugin import (
     BackendNode,
     ConfigurationError,
     HttpMatch,
     ObjectFindings,
     ObjectKey,
-    Pod,
-    PodNode,
     PortNode,
     ServerNode,
     ServiceNode,
@@ -32,9 +31,6 @@ from maesh_core.plugin import (
     plan_rules,
 )
 
-ACCOUNT_INDEX, ADDRESS_INDEX = "account", "address"
-"""Indexes of the core's Pods."""
-HTTP_GROUP, TCP_ROUTE, UDP_ROUTE = "HTTPRouteGroup", "TCPRoute", "UDPRoute"
 OPENS_ALL = "it has no rules, so it allows all HTTP requests; add rules to limit them"
 
 
@@ -49,16 +45,6 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Mapping[str, Any], ...] = ()
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-
-
-class _Rules(msgspec.Struct, frozen=True):
-    """The result of a target's rules: `matches` of HTTP (None: no path is allowed), and the pods' ports (None: all)."""
-
-    matches: tuple[HttpMatch, ...] | None
-    tcp_ports: frozenset[int] | None
-    udp_ports: frozenset[int] | None
-    opens_tcp: bool
-    opens_udp: bool
 
 
 class _Leaf(msgspec.Struct, frozen=True):
@@ -79,8 +65,7 @@ class GrantFinder:
         self._settings = settings
         self._modes = ModeFinder(view, settings)
         self._grants: dict[tuple[ObjectKey, int, str | None], tuple[Grant, ...]] = {}
-        self._sources: dict[ObjectKey, Pod] = {}
-        self._rules: dict[ObjectKey, _Rules] = {}
+        self._rules: dict[ObjectKey, TargetRules] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
         self._traffic_type: str | None = None
         """That of the service's port: traffic to its leaves is carried as this type, too."""
@@ -89,10 +74,9 @@ class GrantFinder:
         self._useless: dict[tuple[ObjectKey, ObjectKey], str] = {}
         """Why a target grants no access to a service, by both."""
         self._granting: set[tuple[ObjectKey, ObjectKey]] = set()
-        self._pods: dict[ObjectKey, list[str]] = {}
-        """Why pods of sources identify no client."""
         self.shown: dict[str, TargetView] = {}
         self.notices: list[str] = []
+        self.sources = SourceFinder(view, self.notices)
 
     def _note_outside(self) -> None:
         """Say that outside servers without an account cannot be opened to anybody."""
@@ -170,8 +154,7 @@ class GrantFinder:
             ObjectFindings(type=TrafficTarget, key=key, errors=tuple(errors), notices=tuple(useless.get(key, ())))
             for key, errors in sorted(self._seen.items())
         )
-        pods = (ObjectFindings(type=Pod, key=key, notices=tuple(texts)) for key, texts in sorted(self._pods.items()))
-        return (*targets, *pods)
+        return (*targets, *self.sources.list_findings())
 
     def _list_useless(self) -> list[tuple[ObjectKey, str]]:
         return [(place[0], text) for place, text in sorted(self._useless.items()) if place not in self._granting]
@@ -249,7 +232,7 @@ class GrantFinder:
     ) -> Grant | str | None:
         """Build the grant of a target for a port; None without clients or servers, a text if its rules do not fit."""
         if target.key not in self._rules:
-            self._rules[target.key] = self._read_rules(target)
+            self._rules[target.key] = read_rules(self._view, target)
         rules = self._rules[target.key]
         only = target.destination.read_port()
         matches: tuple[HttpMatch, ...] = ()
@@ -266,7 +249,7 @@ class GrantFinder:
             if (only is None or server.port == only) and (ports is None or server.port in ports)
         ]
         if target.key not in self._addresses:
-            self._addresses[target.key] = self._find_sources(target.sources)
+            self._addresses[target.key] = self.sources.find_addresses(target.sources)
         sources = self._addresses[target.key]
         if not is_open:
             needed = {"udp": UDP_ROUTE, "tcp": TCP_ROUTE}.get(traffic_type or "", HTTP_GROUP)
@@ -284,90 +267,6 @@ class GrantFinder:
             servers=addresses,
             is_audited=bool(matches) and is_audited_target(target),
         )
-
-    def _read_rules(self, target: TrafficTarget) -> _Rules:
-        """Read what the rules allow; raises ConfigurationError if one names a missing object.
-
-        Without rules, every HTTP request is allowed, as in Maesh 1.x. TCP and UDP need a route of their own kind. With
-        a route group, a TCPRoute only narrows the ports. Without one, it allows every path.
-        """
-        matches: list[HttpMatch] = []
-        tcp: list[tuple[int, ...]] = []
-        udp: list[tuple[int, ...]] = []
-        kinds = [rule.kind for rule in target.rules]
-        namespace = target.metadata.namespace
-        for rule in target.rules:
-            key = ObjectKey(namespace, rule.name)
-            if rule.kind == HTTP_GROUP:
-                matches += self._get(HttpRouteGroup, key, rule.kind).build_matches(rule.matches)
-            elif rule.kind == TCP_ROUTE:
-                tcp.append(self._get(TcpRoute, key, rule.kind).build_ports(rule.kind, rule.matches))
-            elif rule.kind == UDP_ROUTE:
-                udp.append(self._get(UdpRoute, key, rule.kind).build_ports(rule.kind, rule.matches))
-            else:
-                raise ConfigurationError(f"a rule has the unknown kind {rule.kind!r}")
-        opens_http = not kinds or HTTP_GROUP in kinds or TCP_ROUTE in kinds
-        return _Rules(
-            matches=tuple(dict.fromkeys(matches)) if opens_http else None,
-            tcp_ports=_join_ports(tcp),
-            udp_ports=_join_ports(udp),
-            opens_tcp=bool(tcp),
-            opens_udp=bool(udp),
-        )
-
-    def _get(self, type_: Any, key: ObjectKey, kind: str) -> Any:
-        found = self._view.get(type_, key)
-        if found is None:
-            raise ConfigurationError(f"there is no {kind} {key.name} in namespace {key.namespace}")
-        return found
-
-    # --- sources
-
-    def list_sources(self) -> tuple[PodNode, ...]:
-        """List the pods that targets name as sources, for the topology."""
-        return tuple(
-            PodNode(
-                key=key,
-                service_account=pod.spec.service_account_name,
-                address=pod.addresses[0],
-                node=pod.spec.node_name,
-            )
-            for key, pod in sorted(self._sources.items())
-        )
-
-    def _find_sources(self, callers: Iterable[Account]) -> tuple[str, ...]:
-        """Find the addresses that identify pods of these accounts, and no others."""
-        allowed = {
-            ObjectKey(caller.namespace, caller.name)
-            for caller in callers
-            if caller.kind in ("", SERVICE_ACCOUNT) and caller.namespace and caller.name
-        }
-        pods = [pod for account in allowed for pod in self._view.find(Pod, ACCOUNT_INDEX, account) if pod.addresses]
-        self._sources.update({pod.key: pod for pod in pods})
-        for pod in pods:
-            if pod.spec.host_network:
-                self.notices.append(f"acl: {pod.key} has its node's address, which identifies no client")
-                self._note_pod(pod, "it has its node's address, which identifies no client")
-        addresses = {address for pod in pods if not pod.spec.host_network for address in pod.addresses}
-        return tuple(sorted(address for address in addresses if self._check_sharing(address, allowed)))
-
-    def _check_sharing(self, address: str, allowed: set[ObjectKey]) -> bool:
-        """Report an address that a pod of another account also has: it identifies nobody. True if none has."""
-        pods = self._view.find(Pod, ADDRESS_INDEX, address)
-        for pod in pods:
-            if ObjectKey(pod.metadata.namespace, pod.spec.service_account_name) not in allowed:
-                self.notices.append(
-                    f"acl: address {address} is also the address of {pod.key}, so it identifies no client"
-                )
-                for mine in pods:
-                    self._note_pod(mine, _describe_sharing(address, mine, pods))
-                return False
-        return True
-
-    def _note_pod(self, pod: Pod, text: str) -> None:
-        texts = self._pods.setdefault(pod.key, [])
-        if text not in texts:
-            texts.append(text)
 
     def _show(self, target: TrafficTarget, node: ServiceNode, error: str = "") -> None:
         key = f"{node.key}:{target.key}"
@@ -395,27 +294,3 @@ class GrantFinder:
             errors=errors,
             notices=notices,
         )
-
-
-def _describe_sharing(address: str, pod: Pod, pods: Iterable[Pod]) -> str:
-    """Describe the pods of other accounts that have a pod's address."""
-    others = [each for each in pods if _get_account(each) != _get_account(pod)]
-    shown = ", ".join(f"{each.key} ({_get_account(each)})" for each in others)
-    return (
-        f"its address {address} is also the address of {shown};"
-        " an address of several service accounts identifies none of them"
-    )
-
-
-def _get_account(pod: Pod) -> ObjectKey:
-    return ObjectKey(pod.metadata.namespace, pod.spec.service_account_name)
-
-
-def _join_ports(routes: Iterable[tuple[int, ...]]) -> frozenset[int] | None:
-    """Join the ports of several routes; None (all) if one of them applies to all, or if there is none."""
-    ports: set[int] = set()
-    for found in routes:
-        if not found:
-            return None
-        ports.update(found)
-    return frozenset(ports) or None

@@ -9,22 +9,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from maesh_smi.kinds import HttpRouteGroup
 
-from maesh_acl import AclSettings, Grant
+from maesh_acl import AccessSettings, AclSettings, Grant
 from maesh_acl.granting.destinations import group_servers
+from maesh_acl.granting.modes import read_object_mode
 from maesh_acl.kinds import TARGETS_BY_DESTINATION, TrafficTarget
 from maesh_core.plugin import (
+    ConfigurationError,
     FindingKind,
     HttpMatch,
+    Namespace,
     ObjectKey,
     PolicyFinding,
     PolicyView,
     PortNode,
+    Resource,
     ServiceNode,
     build_port_key,
 )
 
 TARGET = ("TrafficTarget",)
 _is_open_path = re.compile(r"\^?/?[A-Za-z0-9/_-]*[A-Za-z0-9](?:\.\*)?").fullmatch
+_PLACE = "metadata.annotations"
 COMPARED_LIMIT = 200
 """Limit of grants of one leaf that are compared with each other."""
 
@@ -139,9 +144,15 @@ USELESS_MODE = FindingKind(
     hint="correct its value, or allow it by --set acl.audit-by-annotation",
     patterns=("acl: annotation acl-mode of .* has no effect.*", "acl: namespace .*; access control is enforced"),
 )
+AUDITED = FindingKind(
+    code="MSH514",
+    severity="notice",
+    title="an annotation acl-mode puts a namespace, Service or TrafficTarget in audit mode, so nothing is denied there",
+    hint="remove the annotation when maesh acl report shows nothing that would be denied",
+)
 KINDS = (
     *(UNUSED_DESTINATION, UNKNOWN_SOURCE, NO_SOURCE, ALLOWS_ALL, USELESS_RULES, FOREIGN_DESTINATION, UNUSABLE_TARGET),
-    *(UNIDENTIFIED_POD, UNREAD_SPLIT, NO_ACCESS, REDUNDANT_TARGET, OPEN_PATH, USELESS_MODE),
+    *(UNIDENTIFIED_POD, UNREAD_SPLIT, NO_ACCESS, REDUNDANT_TARGET, OPEN_PATH, USELESS_MODE, AUDITED),
 )
 
 
@@ -150,12 +161,41 @@ class AccessPolicyChecker:
 
     finding_kinds: Sequence[FindingKind] = KINDS
 
+    def __init__(self, settings: AccessSettings) -> None:
+        self._settings = settings
+
     def check(self, view: PolicyView) -> Iterator[PolicyFinding]:
         """Check all services, then all targets."""
         for node in view.nodes.values():
             yield from _check_access(view, node)
         yield from _check_targets(view)
         yield from _check_paths(view)
+        yield from self._check_modes(view)
+
+    def _check_modes(self, view: PolicyView) -> Iterator[PolicyFinding]:
+        """Report the objects that put something in audit mode; who checks with acl.mode=audit knows it."""
+        namespaces: set[str] = set()
+        if self._settings.audit_by_annotation != "none":
+            found = view.list_objects(Namespace)
+            namespaces = {each.metadata.name for each in found if _has_audit_mode(each)}
+        for name in sorted(namespaces):
+            text = "access to its services is in audit mode, unless they have a mode of their own"
+            yield PolicyFinding(code=AUDITED.code, type=Namespace, key=ObjectKey("", name), text=text, place=_PLACE)
+        is_common = self._settings.mode == "audit"
+        for node in () if is_common else view.nodes.values():
+            if node.key.namespace not in namespaces and any(_is_audited(node, port) for port in node.ports):
+                yield PolicyFinding(code=AUDITED.code, key=node.key, text="annotation acl-mode: it is in audit mode")
+        for target in filter(_has_audit_mode, view.list_objects(TrafficTarget)):
+            text = "its sources may send any HTTP request to its destination"
+            yield PolicyFinding(code=AUDITED.code, type=TrafficTarget, key=target.key, text=text, place=_PLACE)
+
+
+def _has_audit_mode(resource: Resource) -> bool:
+    """Whether an object has the annotation; an invalid value is an error of its own."""
+    try:
+        return read_object_mode(resource.metadata.annotations) == "audit"
+    except ConfigurationError:
+        return False
 
 
 def _check_access(view: PolicyView, node: ServiceNode) -> Iterator[PolicyFinding]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from maesh_acl.granting.grants import HTTP_GROUP, TCP_ROUTE, UDP_ROUTE
+from maesh_acl.granting.target_rules import HTTP_GROUP, TCP_ROUTE, UDP_ROUTE
 from maesh_acl.kinds import SERVICE_ACCOUNT
 from maesh_acl.suggesting.mesh import UDP
 from maesh_acl.suggesting.planning import HTTP

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from maesh_core.plugin import ConfigurationError, TlsCredentials, TokenIdentity
-from maesh_mtls.controller.ca import START_MARGIN, SigningAuthority, build_usage
+from maesh_mtls.controller.authority.ca import START_MARGIN, SigningAuthority, build_usage
 from maesh_mtls.identity import build_controller_identity, find_node_name
 
 LOOK_S: Final = 2.0

@@ -14,19 +14,19 @@ from typing import Final
 
 from maesh_core.plugin import ApiPage, ClusterApi, ConfigurationError, ControllerNode, ControllerService, ObjectKey
 from maesh_mtls import MtlsSettings
-from maesh_mtls.controller.action_pages import RevocationPage, RotationPage, StatusPage
 from maesh_mtls.controller.api_certificate import FindTokenNode, MtlsCertifier
-from maesh_mtls.controller.authority import Authority
-from maesh_mtls.controller.ca import make_authority
-from maesh_mtls.controller.effective import read_effective
-from maesh_mtls.controller.folder_store import FolderStore
-from maesh_mtls.controller.keeper import AuthorityKeeper, AuthorityUnavailableError, read_now
+from maesh_mtls.controller.authority.ca import make_authority
+from maesh_mtls.controller.authority.effective import read_effective
+from maesh_mtls.controller.authority.folder_store import FolderStore
+from maesh_mtls.controller.authority.keeper import AuthorityKeeper, AuthorityUnavailableError, read_now
+from maesh_mtls.controller.authority.node_certificates import Authority
+from maesh_mtls.controller.authority.secret_store import SecretStore
+from maesh_mtls.controller.authority.signing import prepare_signing
+from maesh_mtls.controller.authority.stores import StoreConflictError, StoreError
+from maesh_mtls.controller.authority.trust_config_map import TrustConfigMap
 from maesh_mtls.controller.modes import MtlsRules
-from maesh_mtls.controller.rotation_service import RotationService
-from maesh_mtls.controller.secret_store import SecretStore
-from maesh_mtls.controller.signing import prepare_signing
-from maesh_mtls.controller.stores import StoreConflictError, StoreError
-from maesh_mtls.controller.trust_config_map import TrustConfigMap
+from maesh_mtls.controller.rotation.action_pages import RevocationPage, RotationPage, StatusPage
+from maesh_mtls.controller.rotation.service import RotationService
 from maesh_mtls.wire import CertificateAnswer
 
 STORE_ORIGIN: Final = "mtls store"

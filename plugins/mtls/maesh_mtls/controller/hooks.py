@@ -10,10 +10,10 @@ from functools import partial
 
 from maesh_core.plugin import ApiCertifier, ApiPage, ControllerNode, ControllerService, TransportRules, hookimpl
 from maesh_mtls import MtlsSettings
-from maesh_mtls.controller.account_proof import build_proof, build_proxy_tokens
 from maesh_mtls.controller.authority_service import AuthorityService, open_authority
 from maesh_mtls.controller.modes import MtlsRules
-from maesh_mtls.controller.page import CertificatePage
+from maesh_mtls.controller.proofs.account_proof import build_proof, build_proxy_tokens
+from maesh_mtls.controller.proofs.certificate_page import CertificatePage
 from maesh_mtls.core_dumps import forbid_core_dumps
 
 _log = logging.getLogger(__name__)

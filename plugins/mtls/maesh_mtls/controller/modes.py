@@ -10,7 +10,7 @@ from typing import Literal
 
 from maesh_core.plugin import MeshNode, ServiceNode, TransportReport, read_annotation
 from maesh_mtls import MtlsSettings
-from maesh_mtls.controller.state import Revocation
+from maesh_mtls.controller.authority.state import Revocation
 from maesh_mtls.facts import check_facts, parse_facts, render_time
 from maesh_mtls.identity import build_identity
 from maesh_mtls.wire import MeshShare, NodeEntry

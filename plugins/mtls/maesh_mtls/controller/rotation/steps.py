@@ -13,9 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from maesh_mtls import LONGEST_LIFETIME_S
-from maesh_mtls.controller.ca import SigningAuthority, read_authority
-from maesh_mtls.controller.effective import adopt, get_key_id, is_adopted, read_effective
-from maesh_mtls.controller.state import (
+from maesh_mtls.controller.authority.ca import SigningAuthority, read_authority
+from maesh_mtls.controller.authority.effective import adopt, get_key_id, is_adopted, read_effective
+from maesh_mtls.controller.authority.state import (
     MARGIN_S,
     RENEW,
     SETTLED,
@@ -23,7 +23,15 @@ from maesh_mtls.controller.state import (
     AuthorityState,
     parse_state,
 )
-from maesh_mtls.controller.stores import BUNDLE, CERTIFICATE, KEY, SIGNER_CERTIFICATE, SIGNER_KEY, TRUSTED, Stored
+from maesh_mtls.controller.authority.stores import (
+    BUNDLE,
+    CERTIFICATE,
+    KEY,
+    SIGNER_CERTIFICATE,
+    SIGNER_KEY,
+    TRUSTED,
+    Stored,
+)
 from maesh_mtls.trust import has_all, hash_trust, join_bundles, split_bundle
 
 

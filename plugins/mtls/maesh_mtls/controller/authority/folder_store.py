@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from maesh_mtls.controller.stores import (
+from maesh_mtls.controller.authority.stores import (
     FILES,
     LIMIT_BYTES,
     SECRET_FILES,

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from maesh_mtls.controller.ca import START_MARGIN, SigningAuthority, build_usage
+from maesh_mtls.controller.authority.ca import START_MARGIN, SigningAuthority, build_usage
 from maesh_mtls.identity import build_identity
 from maesh_mtls.wire import CertificateAnswer
 

@@ -15,13 +15,19 @@ from typing import Final
 import msgspec
 
 from maesh_core.plugin import ConfigurationError, ControllerNode, MetricFamily, NodeReport
-from maesh_mtls.controller.ca import SigningAuthority
-from maesh_mtls.controller.effective import get_key_id, is_adopted, read_effective
-from maesh_mtls.controller.metrics import collect_certificates
+from maesh_mtls.controller.authority.ca import SigningAuthority
+from maesh_mtls.controller.authority.effective import get_key_id, is_adopted, read_effective
+from maesh_mtls.controller.authority.state import SETTLED, AuthorityState, drop_ended, parse_state, render_state
+from maesh_mtls.controller.authority.stores import (
+    AuthorityStore,
+    StoreConflictError,
+    Stored,
+    StoreError,
+    StoreReadOnlyError,
+)
 from maesh_mtls.controller.modes import MtlsRules
-from maesh_mtls.controller.rotation import Change, MeshView, ReportedNode, find_waiting, step
-from maesh_mtls.controller.state import SETTLED, AuthorityState, drop_ended, parse_state, render_state
-from maesh_mtls.controller.stores import AuthorityStore, StoreConflictError, Stored, StoreError, StoreReadOnlyError
+from maesh_mtls.controller.rotation.metrics import collect_certificates
+from maesh_mtls.controller.rotation.steps import Change, MeshView, ReportedNode, find_waiting, step
 from maesh_mtls.facts import CertificateFacts, parse_facts
 from maesh_mtls.trust import hash_trust
 from maesh_mtls.wire import MeshShare

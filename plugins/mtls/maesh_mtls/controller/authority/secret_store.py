@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from maesh_core.plugin import ClusterApi, KubernetesError, ObjectKey, Resource, ResourceKind
-from maesh_mtls.controller.stores import (
+from maesh_mtls.controller.authority.stores import (
     CERTIFICATE,
     FILES,
     KEY,

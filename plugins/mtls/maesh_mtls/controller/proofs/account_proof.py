@@ -13,9 +13,9 @@ from typing import Final
 
 from maesh_core.plugin import ClusterApi, ControllerNode, KubernetesError, ObjectKey, Pod, TokenIdentity
 from maesh_mtls import MtlsSettings
-from maesh_mtls.controller.node_tokens import LONGEST_TOKEN, NodeTokens, Proof, ProofRefusedError
-from maesh_mtls.controller.request_limits import BadTokens
-from maesh_mtls.controller.token_claims import may_be_valid
+from maesh_mtls.controller.proofs.node_tokens import LONGEST_TOKEN, NodeTokens, Proof, ProofRefusedError
+from maesh_mtls.controller.proofs.request_limits import BadTokens
+from maesh_mtls.controller.proofs.token_claims import may_be_valid
 
 AUDIENCE: Final = "maesh-ca"
 """The audience of the tokens, so that no other token of an account is accepted, nor these elsewhere."""

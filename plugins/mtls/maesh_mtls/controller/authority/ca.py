@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from maesh_core.plugin import ConfigurationError
-from maesh_mtls.controller.stores import CERTIFICATE, KEY, TRUSTED, Stored
+from maesh_mtls.controller.authority.stores import CERTIFICATE, KEY, TRUSTED, Stored
 
 LIFETIME = timedelta(days=3650)
 START_MARGIN = timedelta(minutes=5)

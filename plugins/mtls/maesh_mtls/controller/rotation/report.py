@@ -12,11 +12,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from maesh_core.plugin import ConfigurationError, NodeReport
-from maesh_mtls.controller.effective import get_key_id, is_adopted, read_effective
-from maesh_mtls.controller.rotation import MeshView, find_waiting
-from maesh_mtls.controller.rotation_service import read_facts
-from maesh_mtls.controller.state import SETTLED, AuthorityState, parse_state
-from maesh_mtls.controller.stores import Stored
+from maesh_mtls.controller.authority.effective import get_key_id, is_adopted, read_effective
+from maesh_mtls.controller.authority.state import SETTLED, AuthorityState, parse_state
+from maesh_mtls.controller.authority.stores import Stored
+from maesh_mtls.controller.rotation.service import read_facts
+from maesh_mtls.controller.rotation.steps import MeshView, find_waiting
 from maesh_mtls.facts import render_time
 from maesh_mtls.trust import hash_trust, split_bundle
 

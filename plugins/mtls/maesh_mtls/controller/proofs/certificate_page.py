@@ -12,11 +12,11 @@ from typing import Final, Protocol
 import msgspec
 
 from maesh_core.plugin import MetricFamily, PageRequest, PageResponse, PostRequest, RefusalLog
-from maesh_mtls.controller.authority import AuthorityEndedError, RequestRefusedError
-from maesh_mtls.controller.keeper import AuthorityUnavailableError
-from maesh_mtls.controller.node_tokens import Proof, ProofRefusedError
-from maesh_mtls.controller.request_limits import BusyError, RequestLimits
-from maesh_mtls.controller.signing import NodeRevokedError
+from maesh_mtls.controller.authority.keeper import AuthorityUnavailableError
+from maesh_mtls.controller.authority.node_certificates import AuthorityEndedError, RequestRefusedError
+from maesh_mtls.controller.authority.signing import NodeRevokedError
+from maesh_mtls.controller.proofs.node_tokens import Proof, ProofRefusedError
+from maesh_mtls.controller.proofs.request_limits import BusyError, RequestLimits
 from maesh_mtls.identity import is_node_name
 from maesh_mtls.loopback import is_loopback
 from maesh_mtls.wire import PAGE_PATH, CertificateAnswer, CertificateRequest

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from maesh_core.plugin import ConfigurationError, MetricFamily
-from maesh_mtls.controller.ca import SigningAuthority
-from maesh_mtls.controller.stores import AuthorityStore, StoreConflictError, Stored, StoreError
+from maesh_mtls.controller.authority.ca import SigningAuthority
+from maesh_mtls.controller.authority.stores import AuthorityStore, StoreConflictError, Stored, StoreError
 
 ORIGIN: Final = "mtls authority"
 """What problems of the authority are reported as."""

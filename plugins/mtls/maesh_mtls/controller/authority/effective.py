@@ -1,8 +1,9 @@
 """Which authority signs now, and which certificates are trusted now, by what the store has.
 
-Takes the content of a store; returns the authority. `tls.crt` and `tls.key` are the authority that is wanted; the
-leader keeps the one in use in `signer.crt`, `signer.key` and `trusted.pem`, and replaces it in phases (rotation.py).
-Without these files, the wanted one is in use. Raises ConfigurationError, whose text never contains a key.
+Takes the content of a store; returns the authority. `tls.crt` and `tls.key` are the authority that is wanted. The
+leader keeps the one in use in `signer.crt`, `signer.key` and `trusted.pem`, and replaces it in phases
+(rotation/steps.py). Without these files, the wanted one is in use. Raises ConfigurationError, whose text never contains
+a key.
 """
 
 from datetime import datetime
@@ -10,8 +11,8 @@ from datetime import datetime
 import msgspec
 from cryptography import x509
 
-from maesh_mtls.controller.ca import SigningAuthority, read_authority
-from maesh_mtls.controller.stores import (
+from maesh_mtls.controller.authority.ca import SigningAuthority, read_authority
+from maesh_mtls.controller.authority.stores import (
     BUNDLE,
     CERTIFICATE,
     KEY,

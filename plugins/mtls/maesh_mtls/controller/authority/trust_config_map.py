@@ -20,8 +20,8 @@ from maesh_core.plugin import (
     Resource,
     ResourceKind,
 )
-from maesh_mtls.controller.ca import render_certificates
-from maesh_mtls.controller.keeper import AuthorityKeeper, AuthorityUnavailableError
+from maesh_mtls.controller.authority.ca import render_certificates
+from maesh_mtls.controller.authority.keeper import AuthorityKeeper, AuthorityUnavailableError
 
 ORIGIN: Final = "mtls trust"
 BUNDLE: Final = "bundle.pem"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from maesh_core.plugin import MetricFamily
-from maesh_mtls.controller.ca import SigningAuthority
-from maesh_mtls.controller.effective import get_key_id
-from maesh_mtls.controller.state import RENEW, SETTLED, SPREAD, AuthorityState
+from maesh_mtls.controller.authority.ca import SigningAuthority
+from maesh_mtls.controller.authority.effective import get_key_id
+from maesh_mtls.controller.authority.state import RENEW, SETTLED, SPREAD, AuthorityState
 from maesh_mtls.facts import NEAR_END, CertificateFacts
 from maesh_mtls.trust import hash_trust
 

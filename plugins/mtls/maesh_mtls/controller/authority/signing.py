@@ -13,9 +13,15 @@ from typing import Final
 import msgspec
 
 from maesh_core.plugin import ConfigurationError
-from maesh_mtls.controller.effective import adopt, is_adopted
-from maesh_mtls.controller.state import parse_state, render_state
-from maesh_mtls.controller.stores import AuthorityStore, StoreConflictError, Stored, StoreError, StoreReadOnlyError
+from maesh_mtls.controller.authority.effective import adopt, is_adopted
+from maesh_mtls.controller.authority.state import parse_state, render_state
+from maesh_mtls.controller.authority.stores import (
+    AuthorityStore,
+    StoreConflictError,
+    Stored,
+    StoreError,
+    StoreReadOnlyError,
+)
 
 ATTEMPTS: Final = 5
 """How often something is recorded while other controllers change the store at the same time."""

@@ -13,13 +13,19 @@ from typing import Final
 import msgspec
 
 from maesh_core.plugin import ConfigurationError, ControllerNode, PageRequest, PageResponse, PostRequest
-from maesh_mtls.controller.ca import make_authority
+from maesh_mtls.controller.authority.ca import make_authority
+from maesh_mtls.controller.authority.state import parse_state, render_state, revoke, undo_revocation
+from maesh_mtls.controller.authority.stores import (
+    AuthorityStore,
+    StoreConflictError,
+    Stored,
+    StoreError,
+    StoreReadOnlyError,
+)
 from maesh_mtls.controller.modes import normalise_serial
-from maesh_mtls.controller.report import build_report
-from maesh_mtls.controller.rotation import Change, NotNowError, abort, proceed, start
-from maesh_mtls.controller.rotation_service import RotationService, build_view
-from maesh_mtls.controller.state import parse_state, render_state, revoke, undo_revocation
-from maesh_mtls.controller.stores import AuthorityStore, StoreConflictError, Stored, StoreError, StoreReadOnlyError
+from maesh_mtls.controller.rotation.report import build_report
+from maesh_mtls.controller.rotation.service import RotationService, build_view
+from maesh_mtls.controller.rotation.steps import Change, NotNowError, abort, proceed, start
 from maesh_mtls.identity import is_node_name
 from maesh_mtls.loopback import is_loopback
 from maesh_mtls.wire import REVOCATIONS_PATH, ROTATION_PATH, STATUS_PATH, RevocationOrder, RotationOrder

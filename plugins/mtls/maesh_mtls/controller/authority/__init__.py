@@ -1,0 +1,1 @@
+"""The authority: its certificate and key, the stores that keep them, and what it signs."""

@@ -1,0 +1,1 @@
+"""Which node a request comes from, and the page on which nodes get their certificates."""
