@@ -8,12 +8,14 @@ import math
 NOTHING = "-"
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _LARGEST = 1e15
+_LIMIT = 1e300
+"""JSON has larger whole numbers, which cannot be converted to a float."""
 
 
 def render_count(value: float) -> str:
     """Render a count: exact up to 9999, then with k, M, G, T."""
     if value >= _LARGEST:
-        return f"{value:.0e}"
+        return f"{min(value, _LIMIT):.0e}"
     for factor, unit in _LARGE:
         if value >= factor * (10 if unit == "k" else 1):
             return f"{value / factor:.1f}{unit}"
@@ -57,7 +59,9 @@ def render_duration(seconds: float | None) -> str:
 
 def render_bytes(value: float) -> str:
     """Render a number of bytes."""
+    if value >= _LARGEST:
+        return f"{min(value, _LIMIT):.0e} B"
     for factor, unit in _LARGE:
         if value >= factor:
-            return f"{value / factor:.1f} {unit}B" if value < _LARGEST else f"{value:.0e} B"
+            return f"{value / factor:.1f} {unit}B"
     return f"{value:.0f} B"

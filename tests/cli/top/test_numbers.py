@@ -62,3 +62,8 @@ def test_bytes_have_a_unit(value, text):
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (0, "0%"), (1 / 6, "16.67%"), (0.75, "75%"), (1, "100%")])
 def test_a_weight_is_rounded(value, text):
     assert render_weight(value) == text
+
+
+def test_a_number_that_no_float_can_be_is_rendered():
+    assert render_count(10**400) == "1e+300"
+    assert render_bytes(10**400) == "1e+300 B"
