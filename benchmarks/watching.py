@@ -31,7 +31,7 @@ def main(kind: str, port: int) -> None:
 
 
 def is_ready(port: int) -> bool:
-    """Tell whether the admin port answers."""
+    """Return whether the admin port answers."""
     try:
         return open_page(port, "/ready", {}).status == 200
     except OSError:
