@@ -57,6 +57,7 @@ async def test_an_exchange_without_a_response_is_answered_at_its_time_out(open_w
         assert answers_504(client, REQUEST_TIMEOUT)
         assert server.is_closed
         observed.expect_one(
+            duration_s=7.0,
             status=504,
             reason=REQUEST_TIMEOUT,
             is_answer=True,
@@ -101,7 +102,7 @@ async def test_a_response_that_is_not_complete_at_the_time_out_is_cut(open_world
         pass_time(7.0)
         assert client.transport.is_reset
         assert server.is_closed
-        observed.expect_one(reason=REQUEST_TIMEOUT, cut=REQUEST_TIMEOUT, sent_bytes=1)
+        observed.expect_one(duration_s=7.0, reason=REQUEST_TIMEOUT, cut=REQUEST_TIMEOUT, sent_bytes=1)
     assert limiter.seen == [REQUEST_TIMEOUT]
 
 
@@ -113,7 +114,7 @@ async def test_a_client_that_reads_slowly_is_the_cause_of_the_cut(open_world, pa
         client.stop_taking()
         pass_time(7.0)
         assert client.transport.is_reset
-        observed.expect_one(reason=REQUEST_TIMEOUT, cut=REQUEST_TIMEOUT, sent_bytes=1, has_failed=False)
+        observed.expect_one(duration_s=7.0, reason=REQUEST_TIMEOUT, cut=REQUEST_TIMEOUT, sent_bytes=1, has_failed=False)
 
 
 @pytest.mark.parametrize("limits", [{"timeout_s": 7.0}, {"attempt_total_s": 7.0}])
@@ -224,7 +225,7 @@ async def test_an_attempt_whose_response_is_not_complete_is_cut(open_world, pass
         pass_time(7.0)
         assert client.transport.is_reset
         assert server.is_closed
-        observed.expect_one(reason=ATTEMPT_TIMEOUT, cut=ATTEMPT_TIMEOUT, sent_bytes=1)
+        observed.expect_one(duration_s=7.0, reason=ATTEMPT_TIMEOUT, cut=ATTEMPT_TIMEOUT, sent_bytes=1)
 
 
 async def test_every_attempt_has_a_time_out_of_its_own(open_world, pass_time):
