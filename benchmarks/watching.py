@@ -1,7 +1,7 @@
 """Watches a proxy while it is measured: as Prometheus and a page do each second, or with a tap.
 
     watching.py scrape PORT    reads /metrics and /traffic of the admin port each second: a controller asks for the
-                               latter while somebody watches the page
+                               latter while the page is open
     watching.py tap PORT       has a tap open, and reads it
     watching.py tap-left PORT  opens a tap, reads its first records, and leaves
 
@@ -31,7 +31,7 @@ def main(kind: str, port: int) -> None:
 
 
 def is_ready(port: int) -> bool:
-    """Tell whether the admin port answers."""
+    """Return whether the admin port answers."""
     try:
         return open_page(port, "/ready", {}).status == 200
     except OSError:

@@ -11,7 +11,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 SHIPPED = [ROOT, ROOT / "testing", *PLUGINS]
-DISTRIBUTIONS = [*SHIPPED, *sorted(path.parent for path in ROOT.glob("examples/plugins/*/pyproject.toml"))]
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/plugins/*/pyproject.toml"))
+DISTRIBUTIONS = [*SHIPPED, *EXAMPLES]
 
 
 def name_folder(folder):
@@ -59,6 +60,13 @@ def test_a_distribution_ships_its_types(folder):
     assert (folder / package / "py.typed").exists()
     assert "py.typed" in project["tool"]["setuptools"]["package-data"][package]
     assert "Typing :: Typed" in project["project"]["classifiers"]
+
+
+@pytest.mark.parametrize("folder", [*PLUGINS, *EXAMPLES], ids=name_folder)
+def test_a_plugin_lists_all_its_packages(folder):
+    inside = {path.parent.relative_to(folder).as_posix() for path in (folder / find_package(folder)).rglob("*.py")}
+    packages = read_project(folder)["tool"]["setuptools"]["packages"]
+    assert sorted(packages) == sorted(each.replace("/", ".") for each in inside)
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ class CarryingSettings(ClientHeaderSettings):
         bool,
         Meta(
             description="Have a histogram of durations for each server, and for each pair of client address and"
-            " service; without, only for services, branches and entrypoints."
+            " service; without, only for services, branches, rules and entrypoints."
         ),
     ] = True
     http2: Annotated[

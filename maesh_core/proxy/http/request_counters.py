@@ -148,6 +148,7 @@ def collect_counters(counters: Mapping[str, RouteCounters], *, has_exact_codes: 
     name_code = str if has_exact_codes else name_class
     return [
         *_collect_statuses(used, name_code),
+        *_collect_branch_statuses(used, name_code),
         *_collect_durations(used),
         *_collect_rules(used, name_code),
         *_collect_sums(used),
@@ -198,6 +199,11 @@ def _collect_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[
                 ((service, reason), count) for service, counter in used for reason, count in counter.cuts.items()
             ),
         ),
+    ]
+
+
+def _collect_branch_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[MetricFamily]:
+    return [
         MetricFamily(
             name="maesh_branch_requests",
             type="counter",

@@ -5,7 +5,7 @@ alone: an HTTP router is replaced by one that answers with an error, other route
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.middleware.checks import HTTP_METHODS, STREAM_METHODS, has_any
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
 from maesh_core.proxy.transport.paths import MODES
+
+ValueT = TypeVar("ValueT")
 
 SUPPORTED_SCHEMES = frozenset({"http", "https", "h2c"})
 """The schemes in which HTTP routers can call their servers."""
@@ -171,13 +173,18 @@ def _merge_sections(current: Section, change: Change) -> Section:
     if change.is_full:
         return change.section
     return Section(
-        routers=_merge(current.routers, change.section.routers, change.removed.get("routers", ())),
-        services=_merge(current.services, change.section.services, change.removed.get("services", ())),
-        middlewares=_merge(current.middlewares, change.section.middlewares, change.removed.get("middlewares", ())),
+        routers=merge_entries(current.routers, change.section.routers, change.removed.get("routers", ())),
+        services=merge_entries(current.services, change.section.services, change.removed.get("services", ())),
+        middlewares=merge_entries(
+            current.middlewares, change.section.middlewares, change.removed.get("middlewares", ())
+        ),
     )
 
 
-def _merge(current: Mapping[str, Any], added: Mapping[str, Any], removed: Iterable[str]) -> Mapping[str, Any]:
+def merge_entries(
+    current: Mapping[str, ValueT], added: Mapping[str, ValueT], removed: Iterable[str]
+) -> Mapping[str, ValueT]:
+    """Return entries with some removed and then others added; the same object if there are none of either."""
     if not added and not removed:
         return current
     merged = dict(current)

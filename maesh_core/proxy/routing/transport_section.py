@@ -5,15 +5,14 @@ of services say what may be sent in clear.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.messages import Update
 from maesh_core.model.optional_sections import NODES, SECTION_FORMS, TRANSPORT, TRANSPORT_CLIENTS
 from maesh_core.model.transport import ClientEntry, TransportSection
 from maesh_core.proxy.routing.checks import parse_wire_path
-
-ValueT = TypeVar("ValueT")
+from maesh_core.proxy.routing.sections import merge_entries
 
 
 class NodeUser(Protocol):
@@ -71,18 +70,6 @@ def _merge(current: TransportSection, received: TransportSection, removed: Itera
         if protocol == TRANSPORT:
             keys[noun].append(key)
     return TransportSection(
-        nodes=_merge_entries(current.nodes, received.nodes, keys[NODES]),
-        clients=_merge_entries(current.clients, received.clients, keys[TRANSPORT_CLIENTS]),
+        nodes=merge_entries(current.nodes, received.nodes, keys[NODES]),
+        clients=merge_entries(current.clients, received.clients, keys[TRANSPORT_CLIENTS]),
     )
-
-
-def _merge_entries(
-    current: Mapping[str, ValueT], added: Mapping[str, ValueT], removed: Iterable[str]
-) -> Mapping[str, ValueT]:
-    if not added and not removed:
-        return current
-    merged = dict(current)
-    for key in removed:
-        merged.pop(key, None)
-    merged.update(added)
-    return merged

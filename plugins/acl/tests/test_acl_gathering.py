@@ -138,8 +138,9 @@ def test_only_the_latest_entries_are_kept(monkeypatch):
 
 
 @given(st.recursive(st.none() | st.integers() | st.floats() | st.text(max_size=5), st.lists, max_leaves=20))
-def test_whatever_json_a_worker_reports_the_report_is_valid(document):
-    gather(ProxyReport(name="a", workers=(msgspec.Raw(msgspec.json.encode(document)),)))
+def test_whatever_json_a_worker_reports_the_report_lists_the_proxy(document):
+    report = gather(ProxyReport(name="a", workers=(msgspec.Raw(msgspec.json.encode(document)),)))
+    assert ([node.name for node in report.nodes], report.denials) == (["a"], ())
 
 
 class FakeController:

@@ -1,4 +1,4 @@
-"""The first lines of a connection between two nodes, before it belongs to somebody else.
+"""The first lines of a connection between two nodes, before it belongs to another protocol.
 
 A subclass reads a line in `on_line`; `hand_over` passes the transport and the bytes after the line to another protocol.
 """
