@@ -16,7 +16,7 @@ EARLY_S: Final = 0.002
 
 
 class TimeLimitQueue:
-    """Those that wait for the end of one limit. A queue that is not `shared` has only one, and ends with it."""
+    """Those that wait for the end of one limit. A queue that is not shared has only one, whose timer is its own."""
 
     __slots__ = ("_expire", "_is_shared", "_read_time", "_seconds", "_timer", "_waiting")
 
@@ -56,7 +56,7 @@ class TimeLimitQueue:
         while waiting:
             oldest = next(iter(waiting))
             left_s = waiting[oldest] - now
-            if left_s > EARLY_S:
+            if self._is_shared and left_s > EARLY_S:
                 self._timer = asyncio.get_running_loop().call_later(left_s, self._on_timer)
                 return
             del waiting[oldest]
