@@ -67,7 +67,7 @@ class TimeLimitQueue:
         """List the oldest ones that are late. Asking for the oldest after each removal would pass all removed ones."""
         late: list[tuple[object, float]] = []
         for each, ends in self._waiting.items():
-            if ends - now > EARLY_S:
+            if self._is_shared and ends - now > EARLY_S:
                 break
             late.append((each, ends))
         return late

@@ -48,6 +48,7 @@ NO_LIMITS = {
     "UNTIL_CLOSE",
     "CLIENT_GONE",
     "NEVER",
+    "NOT_SEARCHED",
     "FAILED_STATUS",
     "SERVER_ERROR",
     "SWITCHING",

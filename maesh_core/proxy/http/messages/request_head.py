@@ -9,7 +9,7 @@ from typing import ClassVar, Final, final
 
 from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.headers import Headers, split_field, split_fields
-from maesh_core.proxy.http.messages.scanning import UNKNOWN
+from maesh_core.proxy.http.messages.scanning import NOT_SEARCHED
 from maesh_core.proxy.http.messages.syntax import find_declared_length, parse_host
 from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP, search_trace_context
 
@@ -120,8 +120,8 @@ class RequestHead(Head):
         self._search: Callable[[bytes], object] | None = None
         self._is_found = False
         self._found: dict[bytes, tuple[bytes, ...]] | None = None
-        self.trace = UNKNOWN
-        """Whether it has a field of a trace context, as 1 or 0; UNKNOWN if that was not looked at yet."""
+        self.trace = NOT_SEARCHED
+        """Whether it has a field of a trace context, as 1 or 0; NOT_SEARCHED if that was not looked at yet."""
         self._rewritten: RequestHead | None = None
         self.chosen_by: object = None
         """What has chosen a rule for this head, and in `chosen` the rule's index, for a head that a client repeats."""
@@ -138,7 +138,7 @@ class RequestHead(Head):
     @property
     def has_trace_context(self) -> bool:
         """Whether it has a field of a trace context: `traceparent`, `b3` or `X-B3-...`."""
-        if self.trace == UNKNOWN:
+        if self.trace == NOT_SEARCHED:
             self.trace = int(search_trace_context(self.head) is not None)
         return self.trace == 1
 

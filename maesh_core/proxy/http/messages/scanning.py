@@ -103,7 +103,7 @@ def _cache(kinds: dict[bytes, int], name: bytes, kind: int) -> None:
 
 # --- heads
 
-UNKNOWN: Final = -1
+NOT_SEARCHED: Final = -1
 
 
 class ScannedHead:
@@ -111,7 +111,7 @@ class ScannedHead:
 
     `first` and `second` are method and target, or status line and status. The others are the positions of the
     authority, of the length's digits and of the whole Connection line. `trace` says whether a request has a field of a
-    trace context; UNKNOWN if that was not looked at.
+    trace context; NOT_SEARCHED if that was not looked at.
     """
 
     __slots__ = (
@@ -134,7 +134,7 @@ class ScannedHead:
         self.length_start = self.length_end = -1
         self.connection_start = self.connection_end = -1
         self.is_chunked = False
-        self.trace = UNKNOWN
+        self.trace = NOT_SEARCHED
 
 
 def scan_request(head: bytes) -> ScannedHead | None:

@@ -5,11 +5,12 @@ import asyncio
 import uvloop
 
 from maesh_core.model.configuration import Middleware
+from maesh_core.model.transport import ClientEntry
 from maesh_core.plugin_system.transports import Refusal
 from maesh_core.proxy.http.upstreams.guarded_server import POOL_LIMIT
 
 from ...transport.fake_transport import FakeTransport, Receiver
-from ...transport.http_sender import HttpServer, Sender
+from ...transport.http_sender import HERE, HttpServer, Sender
 
 
 class Guard:
@@ -39,6 +40,7 @@ def play(scene, **settings):
         async with HttpServer() as server, Receiver() as receiver:
             transport = FakeTransport(there=receiver.address)
             async with guard(Sender(transport, server.port, mode="strict", **settings)) as sender:
+                sender.paths.clients = dict.fromkeys(("127.0.0.1", "127.0.0.2"), ClientEntry(HERE, "web@n"))
                 await scene(sender, server, receiver)
 
     uvloop.run(asyncio.wait_for(run(), 60))
