@@ -9,7 +9,6 @@ from typing import Any, Final
 from maesh_core.controller.checking.finding import CheckResult, Finding
 from maesh_core.plugin_system.policy_checks import FindingKind
 
-DOCUMENTATION = "https://github.com/traefik/mesh/blob/main/docs/check.md"
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: Final = {"error": "error", "warning": "warning", "notice": "note"}
 """Severities of SARIF, section 3.27.10."""
@@ -21,7 +20,6 @@ def render_sarif(result: CheckResult) -> str:
     indexes = {kind.code: index for index, kind in enumerate(result.rules)}
     driver = {
         "name": "maesh check",
-        "informationUri": DOCUMENTATION,
         "rules": [_render_rule(kind) for kind in result.rules],
     }
     results = [_render_sarif_result(each, indexes[each.code]) for each in result.findings]
@@ -34,7 +32,6 @@ def _render_rule(kind: FindingKind) -> dict[str, Any]:
         "id": kind.code,
         "shortDescription": {"text": kind.title},
         "help": {"text": f"{kind.title}: {kind.hint}"},
-        "helpUri": f"{DOCUMENTATION}#{kind.code.lower()}",
         "defaultConfiguration": {"level": _LEVELS[kind.severity]},
     }
 
