@@ -27,6 +27,9 @@ class FakeController:
     def object_reports(self):
         return []
 
+    async def check_conditions(self):
+        return []
+
 
 def tell_ready(ready, text):
     ready.set()
