@@ -122,7 +122,7 @@ test-fast: current
 	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m 'not (integration or scale or slow)' $(TEST_FOLDERS)
 
 conformance: current
-	MAESH_CONFORMANCE_REPORT=$(CURDIR)/plugins/gateway/conformance-report.yaml $(BIN)/python -m pytest --benchmark-disable tests/conformance/test_conformance.py
+	CONFORMANCE_REPORT=$(CURDIR)/plugins/gateway/conformance-report.yaml $(BIN)/python -m pytest --benchmark-disable tests/conformance/test_conformance.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -215,6 +215,7 @@ from maesh_core.plugin_system.transports import (
     TunnelRules,
     Tunnels,
 )
+from maesh_core.process.starting import start_process
 from maesh_core.process.tls_credentials import TlsCredentials
 from maesh_core.values.field_rules import find_header_problem, search_trace_context
 from maesh_core.values.parsing import Duration, PositiveDuration, parse_value
@@ -476,6 +477,7 @@ __all__ = [
     "read_request_share",
     "search_trace_context",
     "select_annotations",
+    "start_process",
     "suggest",
     "weigh_pattern",
 ]

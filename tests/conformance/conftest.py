@@ -14,7 +14,7 @@ from .meshes import ClusterMesh, LocalMesh, Mesh
 from .pods import EchoPods
 from .reporting import build_report
 
-REPORT_VARIABLE = "MAESH_CONFORMANCE_REPORT"
+REPORT_VARIABLE = "CONFORMANCE_REPORT"
 """Names the file for the report; all cases must then run in one process."""
 MESHES: Mapping[str, Callable[[Path, EchoPods], Mesh]] = {"up": LocalMesh, "cluster": ClusterMesh}
 

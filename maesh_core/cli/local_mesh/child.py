@@ -14,6 +14,7 @@ from asyncio.subprocess import PIPE, Process
 
 from maesh_core.cli.programs import PROXY_COMMAND, build_proxy_environment
 from maesh_core.process.interruption import AGAIN
+from maesh_core.process.starting import start_process
 from maesh_core.settings import ProxySettings
 from maesh_core.settings.handover import PARENT_PIPE_VARIABLE
 
@@ -42,7 +43,7 @@ class ProxyChild:
         """Start a proxy with these settings."""
         read_end, write_end = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await start_process(
                 *PROXY_COMMAND,
                 stdin=read_end,
                 stderr=PIPE,

@@ -4,7 +4,6 @@ Takes the plugin's entry in the kubeconfig; returns what it printed, or raises S
 client.authentication.k8s.io (client-go, plugin/pkg/client/auth/exec). Cancelling a run kills the command.
 """
 
-import asyncio
 import os
 import shutil
 import sys
@@ -17,6 +16,7 @@ import msgspec
 
 from maesh_core.controller.kubernetes.kubeconfig import EXEC_EXTENSION, Cluster, ExecPlugin
 from maesh_core.errors import StartupError
+from maesh_core.process.starting import start_process
 
 INFORMATION = "KUBERNETES_EXEC_INFO"
 """The environment variable with the input of a plugin."""
@@ -96,7 +96,7 @@ async def _start(plugin: ExecPlugin, environment: Mapping[str, str], *, is_inter
     """Start the command; its standard error is visible if a person can answer, otherwise kept for the error's text."""
     path = plugin.command if "/" in plugin.command else _find_in_path(plugin, environment)
     try:
-        return await asyncio.create_subprocess_exec(
+        return await start_process(
             path,
             *(plugin.args or ()),
             env=dict(environment),

@@ -13,6 +13,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterator
 
+from maesh_core.process.starting import start_process
 from maesh_core.proxy.workers.memory_keeper import MemoryKeeper
 from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE
 from maesh_core.settings.handover import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
@@ -80,7 +81,7 @@ class WorkerSpawner:
         environment.pop(PARENT_PIPE_VARIABLE, None)
         try:
             with _signals_blocked():
-                process = await asyncio.create_subprocess_exec(
+                process = await start_process(
                     *WORKER_COMMAND,
                     stdin=theirs.fileno(),
                     pass_fds=(memory.fileno(), arena),

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from maesh_core.plugin import MetricFamily, ParentNode, TlsCredentials
+from maesh_core.plugin import MetricFamily, ParentNode, TlsCredentials, start_process
 from maesh_mtls.facts import render_facts
 from maesh_mtls.wire import Credentials, EnrolmentFailure, EnrolmentOrder, MeshShare
 
@@ -229,7 +229,7 @@ class Renewal:
 async def enrol(order: EnrolmentOrder, program: tuple[str, ...] = _PROGRAM) -> Credentials:
     """Get new credentials from an enrolment process. Raises EnrolmentError."""
     try:
-        process = await asyncio.create_subprocess_exec(
+        process = await start_process(
             *program,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
