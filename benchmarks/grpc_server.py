@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -20,14 +20,18 @@ DETAILS = b"\x08\x09\x12\x04lost"
 
 
 class Echo:
-    """The methods of one server. `cancelled` counts the calls that their clients cancelled."""
+    """The methods of one server.
+
+    `waiting` counts calls that sleep and streams without end, `cancelled` those of them that their clients cancelled.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name.encode()
         self.cancelled = 0
+        self.waiting = 0
 
     async def unary(self, request: bytes, context: Any) -> bytes:
-        """Echo. `name`, `fail`, `metadata`, `cancelled`, `sleep SECONDS` and `size BYTES` are commands."""
+        """Echo. `name`, `fail`, `metadata`, `cancelled`, `waiting`, `sleep SECONDS` and `size BYTES` are commands."""
         word, _, argument = request[:50].partition(b" ")
         if word == b"name":
             return self.name
@@ -41,8 +45,11 @@ class Echo:
             return repr(sorted(sent.items())).encode()
         if word == b"cancelled":
             return b"%d" % self.cancelled
+        if word == b"waiting":
+            return b"%d" % self.waiting
         if word == b"sleep":
-            await self._sleep(float(argument))
+            with self._count_wait():
+                await asyncio.sleep(float(argument))
         if word == b"size":
             return b"x" * int(argument)
         return request
@@ -50,11 +57,12 @@ class Echo:
     async def expand(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         """Send as many messages as the request says; negative: one each 10 ms, without end."""
         count, number = int(request), 0
-        while number != count:
-            yield b"%d" % number
-            number += 1
-            if count < 0:
-                await self._sleep(0.01)
+        with self._count_wait() if count < 0 else contextlib.nullcontext():
+            while number != count:
+                yield b"%d" % number
+                number += 1
+                if count < 0:
+                    await asyncio.sleep(0.01)
 
     async def collect(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
         """Return the number of requests and of their bytes."""
@@ -67,12 +75,17 @@ class Echo:
             yield request
         yield b"bye"
 
-    async def _sleep(self, seconds: float) -> None:
+    @contextlib.contextmanager
+    def _count_wait(self) -> Iterator[None]:
+        """Count a call that waits, also if it is cancelled; a generator is closed if it is not running then."""
+        self.waiting += 1
         try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
+        finally:
+            self.waiting -= 1
 
     def build_handler(self) -> Any:
         """Build the handler of all methods."""

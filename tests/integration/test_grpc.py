@@ -182,6 +182,7 @@ def test_a_cancelled_call_is_cancelled_at_the_server_and_the_connection_goes_on(
     future = client.channel.unary_unary("/bench.Echo/Unary").future(b"sleep 30", timeout=PATIENCE_S)
     endless = client.expand(b"-1")
     assert next(endless) == b"0"
+    mesh.wait_until(lambda: client.unary(b"waiting") == b"2", "the server has both")
     future.cancel()
     endless.cancel()
     mesh.wait_until(lambda: client.unary(b"cancelled") == b"2", "the server sees both")
