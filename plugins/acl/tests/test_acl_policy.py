@@ -130,5 +130,5 @@ def test_of_two_equal_targets_the_second_adds_nothing(check):
 def test_a_path_that_ends_within_a_name_allows_longer_names(check, path, is_open):
     groups = write_group(f"{{name: read, pathRegex: '{path}'}}, {{name: other, pathRegex: '/api(/|$)'}}")
     found = check(WEB, CLIENT, OTHER, OPEN, write_target("t", "client"), groups)
-    expected = [("MSH512", "group", f"match read also allows paths such as {path.strip('^.*')}x")]
+    expected = [("MSH512", "group", "match read also allows paths such as /apix")]
     assert found == (expected if is_open else [])

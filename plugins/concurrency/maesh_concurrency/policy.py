@@ -20,7 +20,7 @@ INVALID_LIMIT = FindingKind(
     code="MSH811",
     severity="error",
     title="an annotation of a concurrency limit cannot be used, so the Service is closed",
-    hint="correct it: an adaptive limit has no sources, and its minimum is at most the limit",
+    hint="use a whole number from 1; an adaptive limit has no sources, and a minimum that is at most the limit",
     patterns=(_ANNOTATION,),
     kinds=SERVICE,
 )

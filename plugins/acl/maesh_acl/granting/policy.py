@@ -294,6 +294,7 @@ def _check_paths(view: PolicyView) -> Iterator[PolicyFinding]:
         for index, match in enumerate(group.matches):
             if ("" in names or match.name in names) and _is_open_path(match.path_regex):
                 path = match.path_regex.removesuffix(".*").removeprefix("^")
+                path = path if path.startswith("/") else f"/{path}"
                 text = f"match {match.name or f'[{index}]'} also allows paths such as {path}x"
                 place = f"spec.matches[{index}].pathRegex"
                 yield PolicyFinding(code=OPEN_PATH.code, type=HttpRouteGroup, key=key, text=text, place=place)
