@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 
-from maesh_testing import find_free_port, wait_until
+from maesh_testing import build_service, find_free_port, wait_until
 from maesh_testing.http_client import Answer
 
 SENDER, RECEIVER, RELAY = "127.0.11.1", "127.0.11.2", "127.0.11.3"
@@ -107,34 +107,12 @@ class TwoNodes:
         }
 
     def _build_service(self, name, mode, traffic_type):
-        annotations = {"maesh.containo.us/encryption": mode, "maesh.containo.us/traffic-type": traffic_type}
-        metadata = {"name": name, "namespace": "shop", "annotations": annotations}
-        endpoint = {
-            "addresses": [self.upstream.address],
-            "nodeName": "receiver",
-            "targetRef": {"kind": "Pod", "name": "server", "namespace": "shop"},
-            "conditions": {"ready": True},
-        }
-        return [
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": metadata,
-                "spec": {"ports": [{"name": "a", "port": 80}]},
-            },
-            {
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": {
-                    "name": name,
-                    "namespace": "shop",
-                    "labels": {"kubernetes.io/service-name": name},
-                },
-                "addressType": "IPv4",
-                "ports": [{"name": "a", "port": self.upstream.port, "protocol": "TCP"}],
-                "endpoints": [endpoint],
-            },
-        ]
+        upstream = [(self.upstream.address, self.upstream.port)]
+        annotations = {"encryption": mode, "traffic-type": traffic_type}
+        service, endpoints = build_service(name, upstream, namespace="shop", annotations=annotations)
+        reference = {"kind": "Pod", "name": "server", "namespace": "shop"}
+        endpoints["endpoints"][0] |= {"nodeName": "receiver", "targetRef": reference}
+        return [service, endpoints]
 
     def start_controller(self, *flags, has_plugin=True):
         """Start the controller, and wait until it answers."""

@@ -4,12 +4,13 @@ A subclass reads a line in `on_line`; `hand_over` passes the transport and the b
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Any, cast
 
 from maesh_relay.wire import LINE_LIMIT_BYTES
 
 
-class LineProtocol(asyncio.Protocol):
+class LineProtocol(asyncio.Protocol, ABC):
     """Reads lines. It has ended when the connection has ended or belongs to another protocol."""
 
     def __init__(self) -> None:
@@ -37,9 +38,9 @@ class LineProtocol(asyncio.Protocol):
                 except ValueError as error:
                     self.fail(str(error))
 
+    @abstractmethod
     def on_line(self, line: bytes) -> None:
         """Use one line; ValueError ends the connection."""
-        raise NotImplementedError
 
     def fail(self, reason: str) -> None:
         """End the connection."""

@@ -4,7 +4,7 @@ import http.client
 import json
 import re
 
-from maesh_testing import Answer, build_pod, find_free_port
+from maesh_testing import Answer, build_pod, build_service, find_free_port
 
 ADDRESSES = {"a": "127.0.13.1", "b": "127.0.13.2"}
 HOST = "web.shop.maesh"
@@ -34,30 +34,11 @@ class RelayNodes:
         return pod
 
     def _build_service(self, mode):
-        metadata = {"name": "web", "namespace": "shop", "annotations": {"maesh.containo.us/relay": mode}}
-        labels = {"kubernetes.io/service-name": "web"}
-        endpoint = {
-            "addresses": [self.upstream.address],
-            "nodeName": "b",
-            "targetRef": {"kind": "Pod", "name": "server", "namespace": "shop"},
-            "conditions": {"ready": True},
-        }
-        return [
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": metadata,
-                "spec": {"ports": [{"name": "a", "port": 80}]},
-            },
-            {
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": {"name": "web", "namespace": "shop", "labels": labels},
-                "addressType": "IPv4",
-                "ports": [{"name": "a", "port": self.upstream.port, "protocol": "TCP"}],
-                "endpoints": [endpoint],
-            },
-        ]
+        upstream = [(self.upstream.address, self.upstream.port)]
+        service, endpoints = build_service("web", upstream, namespace="shop", annotations={"relay": mode})
+        reference = {"kind": "Pod", "name": "server", "namespace": "shop"}
+        endpoints["endpoints"][0] |= {"nodeName": "b", "targetRef": reference}
+        return [service, endpoints]
 
     def start(self, *flags, secrets=("secret", "secret")):
         """Start the controller and both proxies; wait until each has a configuration."""
