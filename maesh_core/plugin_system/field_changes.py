@@ -1,6 +1,6 @@
 """Changes of header fields that a middleware makes to many messages, for `Headers.apply`.
 
-Has no knowledge of messages: whoever applies the changes keeps here what is the same for all of them.
+This module does not read messages. `Headers` stores with the changes what it has rendered for them, and reuses it.
 """
 
 from collections.abc import Iterable

@@ -33,7 +33,7 @@ class Query(NamedTuple):
 
 
 def read_queries(folder: Path) -> list[Query]:
-    """Read all queries of the dashboards in a folder, without the zero that stands in for a missing series."""
+    """Read all queries of the dashboards in a folder, without the final `or vector(0)`, which hides missing series."""
     return [
         Query(f"{path.stem}: {panel['title']} {target['refId']}", target["expr"].removesuffix(_NO_DATA))
         for path in sorted(folder.glob("*.json"))

@@ -1,4 +1,4 @@
-"""Who is told that access control denies nothing: services and targets in audit mode, by setting or by annotation."""
+"""Audit mode, by setting or by annotation, is a condition of the mesh that its commands and pages show."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who is told that limits hold for each node only, because proxies do not reach Redis."""
+"""Proxies that do not reach Redis are a condition of the mesh, since limits then hold for each node only."""
 
 from collections.abc import Callable
 from typing import Any

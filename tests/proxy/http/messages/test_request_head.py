@@ -100,17 +100,22 @@ def test_a_rewritten_head_differs_only_in_target_and_host(bytes_):
 
 
 @given(mutated_heads())
-def test_a_head_for_another_host_has_the_fields_of_one_that_is_rendered_anew(bytes_):
+def test_a_head_for_another_host_has_the_fields_of_one_that_is_rendered_whole(bytes_):
     try:
         head = parse_request_head(bytes_)
     except ClientProtocolError:
         return
     lines = split_fields(head.head, without=head.dropped)
-    anew = b"".join((render_start(head.method, b"/new", b"b"), *lines, head.framing)).splitlines()
-    sent = head.rewrite(b"/new", b"b").outgoing.splitlines()
-    assert sent[:2] == anew[:2]
-    assert sorted(sent) == sorted(anew)
-    assert [line for line in sent if line not in head.framing] == [line for line in anew if line not in head.framing]
+    expected = b"".join((render_start(head.method, b"/new", b"b"), *lines, head.framing)).splitlines()
+    found = head.rewrite(b"/new", b"b").outgoing.splitlines()
+    assert found[:2] == expected[:2]
+    assert sorted(found) == sorted(expected)
+    assert drop_framing(found, head) == drop_framing(expected, head)
+
+
+def drop_framing(lines, head):
+    """Return the lines without those about framing, which may stand elsewhere."""
+    return [line for line in lines if line not in head.framing]
 
 
 def test_the_values_of_a_few_fields_are_kept_for_who_asks_again():
