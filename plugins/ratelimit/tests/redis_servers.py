@@ -8,6 +8,9 @@ import socket
 import subprocess
 import time
 
+from maesh_testing import find_free_port
+from maesh_testing.commands import suspend
+
 SERVER = shutil.which("redis-server") or shutil.which("valkey-server") or ""
 
 
@@ -16,9 +19,7 @@ class RedisServer:
 
     def __init__(self, folder, *options, has_tls=False, node=None):
         self._node, self.address = node, node.address if node else "127.0.0.1"
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
+        self.port = find_free_port()
         self._folder, self._options, self._process = folder, options, None
         self._ports = ["--port", "0", "--tls-port", self.port] if has_tls else ["--port", self.port]
 
@@ -48,7 +49,7 @@ class RedisServer:
 
     def freeze(self):
         """Let connections stay open, and nothing be answered."""
-        os.kill(self._process.pid, signal.SIGSTOP)
+        suspend(self._process.pid)
 
     def thaw(self):
         """Let it answer again."""
