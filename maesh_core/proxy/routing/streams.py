@@ -7,11 +7,12 @@ decide about access. It sends no traffic itself. Failing servers are set aside, 
 
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from maesh_core.model.addresses import join_port
-from maesh_core.model.configuration import Section, Service
+from maesh_core.model.configuration import Part, Section, Service
 from maesh_core.model.configuration import Server as ConfiguredServer
+from maesh_core.model.metrics import MetricFamily
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import StreamRoute, StreamServer
@@ -21,19 +22,27 @@ from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.health import Aside, PassiveHealth
 from maesh_core.proxy.middleware.chain import Judge, collect_judges, read_verdict
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.routing.stream_counts import (
+    CountedNames,
+    StreamCounts,
+    collect_aside,
+    collect_branches,
+    collect_servers,
+)
 from maesh_core.proxy.transport.guards import list_guarded
 
+_NO_BRANCHES: Final[Mapping[str, StreamCounts]] = {}
 ServerKey = tuple[str, int, str, str]
 """The address, the port, and if the service has encryption, the node and the mode."""
 
 
 class Server:
-    """One server: its address, its load, whether it is set aside, and how it is reached.
+    """One server: its address, its load, its counters, whether it is set aside, and how it is reached.
 
     `mode` is that of the service's encryption, and empty for `off`; the node is only set with a mode.
     """
 
-    __slots__ = ("_health", "aside", "family", "mode", "node", "socket_address", "under_way")
+    __slots__ = ("_health", "aside", "counts", "family", "mode", "node", "socket_address", "under_way")
 
     def __init__(self, address: str, port: int, health: PassiveHealth, *, node: str = "", mode: str = "") -> None:
         self.socket_address = (address, port)
@@ -41,6 +50,7 @@ class Server:
         self.mode = mode
         self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.under_way = 0
+        self.counts = StreamCounts()
         self.aside: Aside | None = None
         self._health = health
 
@@ -102,11 +112,12 @@ class StrictServers:
 class Route:
     """The route of an entrypoint. Without judges, all clients are allowed.
 
-    `strict` is None if no service of the route is strict.
+    `strict` is None if no service of the route is strict. `branches` has the counters of the parts of a split.
     """
 
     __slots__ = (
         "_admitting",
+        "_counts",
         "_failures",
         "_servers",
         "_staying",
@@ -130,6 +141,7 @@ class Route:
         failures: MiddlewareFailures,
         has_guard: bool = False,
         strict: StrictServers | None = None,
+        branches: Mapping[str, StreamCounts] = _NO_BRANCHES,
     ) -> None:
         self.key, self.service = key, service
         self.counters = counters
@@ -137,6 +149,7 @@ class Route:
         self._servers = tuple(servers)
         self.strict = strict
         self.balancer = balancer
+        self._counts = _find_counts(self._servers, balancer, branches)
         self._failures = failures
         self._admitting = collect_judges(middlewares, "on_connect")
         self._staying = collect_judges(middlewares, "is_still_allowed")
@@ -191,6 +204,22 @@ class Route:
                 return part.key
         return self.service
 
+    def count_opened(self, server: StreamServer) -> None:
+        """Count a connection to a server, also for its branch."""
+        for counts in self._counts.get(server, ()):
+            counts.opened += 1
+
+    def count_failure(self, server: StreamServer) -> None:
+        """Count a failure of a server, also for its branch."""
+        for counts in self._counts.get(server, ()):
+            counts.failures += 1
+
+    def count_bytes(self, server: StreamServer, *, received: int, sent: int) -> None:
+        """Count the bytes of a connection to a server, also for its branch."""
+        for counts in self._counts.get(server, ()):
+            counts.received_bytes += received
+            counts.sent_bytes += sent
+
     def _judge(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
         try:
             return read_verdict(judge(connection), default=default)
@@ -200,19 +229,24 @@ class Route:
 
 
 class Table:
-    """The routes by entrypoint, and the counters and servers that they share."""
+    """The routes by entrypoint, and the counters and servers that they share.
 
-    __slots__ = ("counters", "has_strict_services", "routes", "servers")
+    `branches` has the counters of the parts of split services, by the key of the service port and of the part.
+    """
+
+    __slots__ = ("branches", "counters", "has_strict_services", "routes", "servers")
 
     def __init__(
         self,
         routes: Mapping[int, Route],
         counters: Mapping[str, Any],
         servers: Mapping[ServerKey, Server],
+        branches: Mapping[str, Mapping[str, StreamCounts]],
     ) -> None:
         self.routes = routes
         self.counters = counters
         self.servers = servers
+        self.branches = branches
         self.has_strict_services = any(route.strict is not None for route in routes.values())
 
     def __repr__(self) -> str:
@@ -236,7 +270,7 @@ class Streams:
         self._health = health
         self._failures = failures
         self._build_counters = build_counters
-        self.apply_table(Table({}, {}, {}))
+        self.apply_table(Table({}, {}, {}, {}))
 
     def __repr__(self) -> str:
         return f"<Streams {self._table!r}>"
@@ -249,6 +283,7 @@ class Streams:
         routes: dict[int, Route] = {}
         counters: dict[str, Any] = {}
         servers: dict[ServerKey, Server] = {}
+        branches: dict[str, Mapping[str, StreamCounts]] = {}
         guarded = list_guarded(section, self._guard_kinds) if self._guard_kinds else frozenset()
         for key, router in sorted(section.routers.items(), reverse=True):
             services = _list_services(section, router.service)
@@ -258,6 +293,8 @@ class Streams:
                     known_server = current.servers.get(place)
                     servers[place] = known_server or Server(address, port, self._health, node=node, mode=mode)
             counters[key] = current.counters[key] if key in current.counters else self._build_counters()
+            if parts := services[router.service].parts:
+                branches[key] = _build_branch_counts(parts, current.branches.get(key, _NO_BRANCHES))
             known = current.routes.get(router.entrypoint)
             former = known if known is not None and (known.key, known.service) == (key, router.service) else None
             if former is not None and changed is not None and changed.isdisjoint((key, *services)):
@@ -273,8 +310,9 @@ class Streams:
                 failures=self._failures,
                 has_guard=router.service in guarded,
                 strict=_find_strict(services.values()),
+                branches=branches.get(key, _NO_BRANCHES),
             )
-        return Table(routes, counters, servers)
+        return Table(routes, counters, servers, branches)
 
     def apply_table(self, table: object) -> None:
         """Use this table for new connections."""
@@ -282,6 +320,15 @@ class Streams:
         self._table = table
         self.routes: Mapping[int, StreamRoute[Any]] = table.routes
         self.counters: Mapping[str, Any] = table.counters
+
+    def collect_parts(self, protocol: str, *, opened: str, failed: str) -> Sequence[MetricFamily]:
+        """Build the metrics of servers, and of the branches of split services."""
+        names, servers = CountedNames(protocol, opened, failed), self._table.servers.values()
+        return [
+            *collect_servers(names, ((server.describe(), server.counts) for server in servers)),
+            collect_aside(names, (server.describe() for server in servers if server.is_set_aside)),
+            *collect_branches(names, self._table.branches),
+        ]
 
     @property
     def has_strict_services(self) -> bool:
@@ -339,6 +386,22 @@ def _list_usable(services: Mapping[str, Service], servers: Mapping[ServerKey, Se
         for each in service.servers
         if each.weight > 0
     )
+
+
+def _build_branch_counts(parts: Iterable[Part], former: Mapping[str, StreamCounts]) -> Mapping[str, StreamCounts]:
+    """Build the counters of a split service's parts; those of parts that it had before continue."""
+    return {part.service: former.get(part.service) or StreamCounts() for part in parts}
+
+
+def _find_counts(
+    servers: Iterable[Server], balancer: AnyStreamBalancer, branches: Mapping[str, StreamCounts]
+) -> Mapping[StreamServer, Sequence[StreamCounts]]:
+    """List the counters of each server: its own, and those of the first branch that has it."""
+    found: dict[StreamServer, Sequence[StreamCounts]] = {server: (server.counts,) for server in servers}
+    for part in reversed(balancer.parts) if isinstance(balancer, Division) else ():
+        for server in part.servers:
+            found[server] = (server.counts, branches[part.key])
+    return found
 
 
 def _build_balancer(

@@ -323,3 +323,76 @@ def test_servers_of_services_with_and_without_encryption_are_different_and_stay_
         ("there", "permissive"),
         ("there", "strict"),
     ]
+
+
+def read_parts(streams, name):
+    (family,) = [
+        each
+        for each in streams.collect_parts("tcp", opened="connections", failed="failed_connects")
+        if each.name == f"maesh_tcp_{name}"
+    ]
+    return dict(family.samples)
+
+
+def use_all(route):
+    """Count a connection to each server, and as many bytes as its port has."""
+    for server in list(route.list_servers()):
+        route.count_opened(server)
+        route.count_bytes(server, received=server.socket_address[1], sent=100)
+
+
+def test_connections_count_for_their_server_and_for_its_branch(streams):
+    route = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1, 2], v2=[9]))
+    use_all(route)
+    route.count_failure(next(each for each in route.list_servers() if each.socket_address[1] == 9))
+    assert read_parts(streams, "server_connections") == {(f"10.0.0.1:{port}",): 1 for port in (1, 2, 9)}
+    assert read_parts(streams, "branch_connections") == {(KEY, "v1"): 2, (KEY, "v2"): 1}
+    assert read_parts(streams, "branch_received_bytes") == {(KEY, "v1"): 3, (KEY, "v2"): 9}
+    assert read_parts(streams, "branch_sent_bytes") == {(KEY, "v1"): 200, (KEY, "v2"): 100}
+    assert read_parts(streams, "server_failed_connects")["10.0.0.1:9",] == 1
+    assert read_parts(streams, "branch_failed_connects") == {(KEY, "v1"): 0, (KEY, "v2"): 1}
+
+
+def test_a_server_of_two_branches_counts_for_the_one_that_is_its_destination(streams):
+    route = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1], v2=[1]))
+    (server,) = {*route.list_servers()}
+    route.count_opened(server)
+    assert read_parts(streams, "branch_connections") == {(KEY, route.find_destination(server)): 1}
+
+
+def test_a_service_that_is_not_split_has_no_branch_and_its_servers_count(streams):
+    use_all(apply(streams, build_section(1, 2)))
+    assert read_parts(streams, "server_received_bytes") == {("10.0.0.1:1",): 1, ("10.0.0.1:2",): 2}
+    assert read_parts(streams, "branch_connections") == {}
+
+
+def test_counts_go_on_in_a_new_table_and_vanish_with_their_server_and_branch(streams):
+    first = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1], v2=[9]))
+    use_all(first)
+    second = apply(streams, build_divided({"v1": 3, "v2": 1}, v1=[1, 3], v2=[9]))
+    use_all(second)
+    use_all(first)  # connections that began before the change still count
+    assert read_parts(streams, "server_connections") == {("10.0.0.1:1",): 3, ("10.0.0.1:3",): 1, ("10.0.0.1:9",): 3}
+    assert read_parts(streams, "branch_connections") == {(KEY, "v1"): 4, (KEY, "v2"): 3}
+    apply(streams, build_divided({"v1": 1}, v1=[3]))
+    assert read_parts(streams, "server_connections") == {("10.0.0.1:3",): 1}
+    assert read_parts(streams, "branch_connections") == {(KEY, "v1"): 4}
+    apply(streams, build_section(3))
+    assert read_parts(streams, "branch_connections") == {}
+
+
+def test_counts_of_a_server_that_the_route_does_not_have_are_left_out(streams):
+    (stranger,) = apply(streams, build_section(7)).list_servers()
+    route = apply(streams, build_section(1))
+    route.count_opened(stranger)
+    route.count_failure(stranger)
+    route.count_bytes(stranger, received=1, sent=1)
+    assert read_parts(streams, "server_connections") == {}
+
+
+def test_a_server_that_failed_is_set_aside_in_the_metrics_until_it_succeeds(streams):
+    first, _ = apply(streams, build_section(1, 2)).list_servers()
+    first.note_failure()
+    assert read_parts(streams, "server_aside") == {(first.describe(),): 1}
+    first.note_success()
+    assert read_parts(streams, "server_aside") == {}
