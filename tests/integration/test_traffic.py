@@ -125,6 +125,25 @@ def test_a_controller_sums_up_its_proxies_and_reports_one_that_is_gone(
     ]
 
 
+def test_proxies_that_share_a_name_are_told_as_soon_as_both_pull_again(
+    start_controller, start_proxy, get, manifests, web, build_service, free_port, wait_until
+):
+    flags = ("--http-port", free_port(), "--limit-http-port", 1)
+    _, api_port = start_controller(manifests.path, *flags)
+    binds = ("127.0.0.1", "127.0.0.2")
+    admin_ports = sorted(start_proxy(api_port, "--node", "edge", "--bind", bind)[1] for bind in binds)
+    manifests.write("new.json", build_service("new", web.port, namespace="shop"))  # both pull again
+    (condition,) = wait_until(lambda: get(api_port, path="/api/conditions").json, "a condition")
+    addresses = ", ".join(f"127.0.0.1:{port}" for port in admin_ports)
+    assert condition["problems"] == [f"edge: several proxies have this name: {addresses}"]
+    assert wait_until(lambda: "several proxies" in read_error(get, api_port), "the error in the traffic")
+
+
+def read_error(get, api_port):
+    answer = get(api_port, path="/api/traffic")
+    return answer.json["nodes"][0]["error"] if answer.status == 200 else ""
+
+
 @pytest.fixture
 def start_prometheus(program, free_port, tmp_path, wait_until, get):
     """Start the Prometheus of the system, which scrapes these admin ports every second; gives its URL."""
