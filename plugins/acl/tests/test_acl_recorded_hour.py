@@ -64,8 +64,8 @@ class Call(collections.namedtuple("Call", ["client", "service", "method", "path"
 class RecordedMesh:
     """A controller and two proxies in audit mode, ten services with a server each, and the pods of the clients."""
 
-    def __init__(self, start_maesh, manifests, kinds, servers):
-        self._start_maesh, self._manifests, self._servers = start_maesh, manifests, servers
+    def __init__(self, start_maesh, manifests, kinds, servers, stack):
+        self._start_maesh, self._manifests, self._servers, self._stack = start_maesh, manifests, servers, stack
         self.kinds = kinds
         self._ports = {name: find_free_port() for name in ("api", "http", "tcp", *PROXIES)}
         self._ports["udp"] = find_free_port(socket.SOCK_DGRAM)
@@ -125,9 +125,9 @@ class RecordedMesh:
         source = (dict([*CLIENTS.items(), STRANGER])[call.client], 0)
         kind, place = self.kinds[call.service], (PROXIES[proxy], self._entrypoints[call.service])
         if kind == "udp":
-            with socket.socket(type=socket.SOCK_DGRAM) as sock:
-                sock.bind(source)
-                sock.sendto(f"{call.client} {call.service} {proxy}".encode(), place)
+            sock = self._stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))  # no later one gets its port
+            sock.bind(source)
+            sock.sendto(f"{call.client} {call.service} {proxy}".encode(), place)
             return None
         if kind == "tcp":
             with contextlib.suppress(ConnectionError), socket.create_connection(place, 60, source) as sock:
@@ -224,7 +224,7 @@ def start_recorded(start_maesh, start_upstream, manifests):
                     servers[name] = stack.enter_context(contextlib.closing(DatagramServer(address)))
                 else:
                     servers[name] = start_upstream(name, address)
-            return RecordedMesh(start_maesh, manifests, kinds, servers)
+            return RecordedMesh(start_maesh, manifests, kinds, servers, stack)
 
         yield start
 
