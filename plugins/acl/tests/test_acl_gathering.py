@@ -62,6 +62,8 @@ def gather(*reports, is_complete=True, kept=None):
     gathering = DenialGathering(lambda address: PODS.get(address, []), NOW, KeptDenials() if kept is None else kept)
     for report in reports:
         gathering.add(report)
+    for _ in gathering.add_kept():
+        pass
     return gathering.build(is_complete=is_complete)
 
 

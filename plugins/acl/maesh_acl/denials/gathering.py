@@ -7,8 +7,9 @@ address is given to another pod when one has ended.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -81,11 +82,22 @@ class _Sum:
 class DenialGathering:
     """One round of questions to all proxies. `kept` is what former rounds have found, and keeps what this one finds."""
 
-    __slots__ = ("_accounts", "_answered", "_find_pods", "_is_complete", "_kept", "_nodes", "_now", "_sums")
+    __slots__ = (
+        "_accounts",
+        "_answered",
+        "_find_pods",
+        "_is_complete",
+        "_kept",
+        "_kept_since",
+        "_nodes",
+        "_now",
+        "_sums",
+    )
 
     def __init__(self, find_pods: Callable[[str], Sequence[Pod]], now: float, kept: KeptDenials) -> None:
         self._find_pods = find_pods
         self._kept = kept
+        self._kept_since = math.inf
         self._answered: set[tuple[str, float]] = set()
         self._now = now
         self._accounts: dict[str, tuple[ClientAccount, float] | None] = {}
@@ -118,15 +130,14 @@ class DenialGathering:
         self._nodes[report.name] = (max(since, default=None), error)
 
     def build(self, *, is_complete: bool) -> DenialReport:
-        """Build the report; `is_complete` says whether all proxies were asked. Call it once, after `add`."""
-        kept_since = self._add_kept()
+        """Build the report; `is_complete` says whether all proxies were asked."""
         kept = sorted(self._sums.items(), key=lambda item: -item[1].last)[:ENTRIES_LIMIT]
         denials = [_build_denial(client, key, total) for (client, key), total in kept]
         denials.sort(key=lambda each: (each.service, each.mode, -each.count, each.path, each.method, each.address))
         starts = [since for since, _ in self._nodes.values() if since is not None]
         return DenialReport(
             since=_render_time(max(starts)) if starts else "",
-            kept_since="" if kept_since is None else _render_time(kept_since),
+            kept_since="" if self._kept_since == math.inf else _render_time(self._kept_since),
             complete=is_complete and self._is_complete and len(kept) == len(self._sums),
             denials=tuple(denials),
             nodes=tuple(
@@ -160,15 +171,14 @@ class DenialGathering:
             total = self._sums[place] = _Sum(found.address)
         total.add(found)
 
-    def _add_kept(self) -> float | None:
-        """Add what workers had reported that have not answered; return since when the first of them recorded."""
+    def add_kept(self) -> Generator[None, None, None]:
+        """Add what workers had reported that have not answered, after `add`; pauses after each of them."""
         self._kept.expire(self._now)
-        earliest: float | None = None
         for since, denials in self._kept.list_missing(self._answered):
-            earliest = since if earliest is None else min(earliest, since)
+            self._kept_since = min(since, self._kept_since)
             for denial in denials:
                 self._add_denial(denial)
-        return earliest
+            yield
 
     def _find_client(self, address: str, first: float) -> ClientAccount | None:
         if address not in self._accounts:
@@ -234,6 +244,8 @@ class DenialPage:
         try:
             gathering = DenialGathering(self._controller.find_pods, self._wall_clock(), self._kept)
             is_complete = await self._controller.gather_reports(REPORT_NAME, gathering.add)
+            for _ in gathering.add_kept():
+                await asyncio.sleep(0)
             return gathering.build(is_complete=is_complete)
         finally:
             self._fresh_until = self._clock() + ANSWER_S
