@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 from maesh_core.model.addresses import join_port
-from maesh_core.model.configuration import Section, Service
+from maesh_core.model.configuration import Section, Service, StreamRouter, list_targets
 from maesh_core.model.configuration import Server as ConfiguredServer
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
@@ -106,7 +106,8 @@ class StrictServers:
 class Route:
     """The route of an entrypoint. Without judges, all clients are allowed.
 
-    `strict` is None if no service of the route is strict.
+    `strict` is None if no service of the route is strict. `consumers` has the routes for clients of a namespace, which
+    have none themselves.
     """
 
     __slots__ = (
@@ -115,6 +116,7 @@ class Route:
         "_servers",
         "_staying",
         "balancer",
+        "consumers",
         "counters",
         "has_guard",
         "key",
@@ -134,8 +136,10 @@ class Route:
         failures: MiddlewareFailures,
         has_guard: bool = False,
         strict: StrictServers | None = None,
+        consumers: Mapping[str, "Route"] | None = None,
     ) -> None:
         self.key, self.service = key, service
+        self.consumers: Mapping[str, Route] = consumers or {}
         self.counters = counters
         self.has_guard = has_guard
         self._servers = tuple(servers)
@@ -219,7 +223,9 @@ class Table:
         self.routes = routes
         self.counters = counters
         self.servers = servers
-        self.has_strict_services = any(route.strict is not None for route in routes.values())
+        self.has_strict_services = any(
+            each.strict is not None for route in routes.values() for each in (route, *route.consumers.values())
+        )
 
     def __repr__(self) -> str:
         return f"<Table {len(self.routes)} entrypoints>"
@@ -228,7 +234,16 @@ class Table:
 class Streams:
     """The routes of one protocol. `build_counters` creates the counters of a service."""
 
-    __slots__ = ("_build_counters", "_failures", "_guard_kinds", "_health", "_table", "counters", "routes")
+    __slots__ = (
+        "_build_counters",
+        "_failures",
+        "_guard_kinds",
+        "_health",
+        "_namespaces",
+        "_table",
+        "counters",
+        "routes",
+    )
 
     def __init__(
         self,
@@ -242,6 +257,7 @@ class Streams:
         self._health = health
         self._failures = failures
         self._build_counters = build_counters
+        self._namespaces: Mapping[str, str] = {}
         self.apply_table(Table({}, {}, {}))
 
     def __repr__(self) -> str:
@@ -251,36 +267,22 @@ class Streams:
         self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
     ) -> Table:
         """Build the next table. If two routers claim an entrypoint, the one with the lower key gets it."""
-        current = self._table
-        routes: dict[int, Route] = {}
+        compiler = _TableCompiler(
+            section,
+            self._table,
+            middlewares=middlewares,
+            changed=changed,
+            health=self._health,
+            failures=self._failures,
+            guarded=list_guarded(section, self._guard_kinds) if self._guard_kinds else frozenset(),
+        )
         counters: dict[str, Any] = {}
-        servers: dict[ServerKey, Server] = {}
-        guarded = list_guarded(section, self._guard_kinds) if self._guard_kinds else frozenset()
+        routes: dict[int, Route] = {}
         for key, router in sorted(section.routers.items(), reverse=True):
-            services = _list_services(section, router.service)
-            for place in (_build_key(service, each) for service in services.values() for each in service.servers):
-                if place not in servers:
-                    address, port, node, mode = place
-                    known_server = current.servers.get(place)
-                    servers[place] = known_server or Server(address, port, self._health, node=node, mode=mode)
-            counters[key] = current.counters[key] if key in current.counters else self._build_counters()
-            known = current.routes.get(router.entrypoint)
-            former = known if known is not None and (known.key, known.service) == (key, router.service) else None
-            if former is not None and changed is not None and changed.isdisjoint((key, *services)):
-                routes[router.entrypoint] = former
-                continue
-            routes[router.entrypoint] = Route(
-                key,
-                router.service,
-                _list_usable(services, servers),
-                counters[key],
-                balancer=_build_balancer(router.service, services, servers, former),
-                middlewares=[middlewares[name] for name in router.middlewares],
-                failures=self._failures,
-                has_guard=router.service in guarded,
-                strict=_find_strict(services.values()),
-            )
-        return Table(routes, counters, servers)
+            known = self._table.counters.get(key)
+            counters[key] = self._build_counters() if known is None else known
+            routes[router.entrypoint] = compiler.compile_router(key, router, counters[key])
+        return Table(routes, counters, compiler.servers)
 
     def apply_table(self, table: object) -> None:
         """Use this table for new connections."""
@@ -288,6 +290,24 @@ class Streams:
         self._table = table
         self.routes: Mapping[int, StreamRoute[Any]] = table.routes
         self.counters: Mapping[str, Any] = table.counters
+
+    def apply_namespaces(self, namespaces: Mapping[str, str]) -> None:
+        """Use these namespaces of clients, by address, for new connections."""
+        self._namespaces = namespaces
+
+    def find_route(self, entrypoint: int, client_address: str) -> Route | None:
+        """Find the route of a new connection: that for clients of its namespace, or else that of the entrypoint."""
+        route = self._table.routes.get(entrypoint)
+        if route is None or not route.consumers:
+            return route
+        return route.consumers.get(self._namespaces.get(client_address, ""), route)
+
+    def find_current_route(self, connection: Connection) -> Route | None:
+        """Find the route that a connection would start on now; its address is read only if the route depends on it."""
+        route = self._table.routes.get(connection.entrypoint)
+        if route is None or not route.consumers:
+            return route
+        return self.find_route(connection.entrypoint, connection.client_address)
 
     @property
     def has_strict_services(self) -> bool:
@@ -299,7 +319,7 @@ class Streams:
 
         If the server has left the service, the node is not known.
         """
-        route = self._table.routes.get(connection.entrypoint)
+        route = self.find_current_route(connection)
         if route is None or route.strict is None:
             return None
         server = connection.server
@@ -312,12 +332,93 @@ class Streams:
         If its entrypoint now has no route, or another service, it may continue unless a middleware had decided about
         it, since that middleware no longer applies.
         """
-        current = self._table.routes.get(connection.entrypoint)
+        current = self.find_current_route(connection)
         if current is route:
             return True
         if current is None or current.service != connection.service:
             return not route.is_guarded
         return current.keeps(connection)
+
+
+class _TableCompiler:
+    """Compiles the routers of a section; unchanged routes and servers of the current table are kept."""
+
+    __slots__ = ("_changed", "_current", "_failures", "_guarded", "_health", "_middlewares", "_section", "servers")
+
+    def __init__(
+        self,
+        section: Section,
+        current: Table,
+        *,
+        middlewares: Mapping[str, Middleware],
+        changed: frozenset[str] | None,
+        health: PassiveHealth,
+        failures: MiddlewareFailures,
+        guarded: Collection[str],
+    ) -> None:
+        self._section, self._current, self._middlewares, self._changed = section, current, middlewares, changed
+        self._health, self._failures, self._guarded = health, failures, guarded
+        self.servers: dict[ServerKey, Server] = {}
+        """All servers of the routers so far."""
+
+    def __repr__(self) -> str:
+        return f"<_TableCompiler {len(self.servers)} servers>"
+
+    def compile_router(self, key: str, router: StreamRouter, counters: Any) -> Route:
+        """Compile a router, with the routes for clients of a namespace."""
+        reached = {each: _list_services(self._section, each) for each in list_targets(router)}
+        for services in reached.values():
+            self._add_servers(services)
+        known = self._current.routes.get(router.entrypoint)
+        if known is not None and self._is_unchanged(key, router, known, reached):
+            return known
+        before = {} if known is None or known.key != key else known.consumers
+
+        def compile_target(service: str, former: Route | None, consumers: Mapping[str, Route] | None = None) -> Route:
+            same = former if former is not None and (former.key, former.service) == (key, service) else None
+            return self._compile(key, router, service, reached[service], counters, former=same, consumers=consumers)
+
+        consumers = {name: compile_target(each, before.get(name)) for name, each in router.consumers.items()}
+        return compile_target(router.service, known, consumers)
+
+    def _is_unchanged(
+        self, key: str, router: StreamRouter, known: Route, reached: Mapping[str, Mapping[str, Service]]
+    ) -> bool:
+        """Return whether neither the router nor any service that it reaches has changed."""
+        if self._changed is None or (known.key, known.service) != (key, router.service):
+            return False
+        return self._changed.isdisjoint((key, *(each for services in reached.values() for each in services)))
+
+    def _add_servers(self, services: Mapping[str, Service]) -> None:
+        for place in (_build_key(service, each) for service in services.values() for each in service.servers):
+            if place not in self.servers:
+                address, port, node, mode = place
+                known = self._current.servers.get(place)
+                self.servers[place] = known or Server(address, port, self._health, node=node, mode=mode)
+
+    def _compile(
+        self,
+        key: str,
+        router: StreamRouter,
+        service: str,
+        services: Mapping[str, Service],
+        counters: Any,
+        *,
+        former: Route | None,
+        consumers: Mapping[str, Route] | None,
+    ) -> Route:
+        return Route(
+            key,
+            service,
+            _list_usable(services, self.servers),
+            counters,
+            balancer=_build_balancer(service, services, self.servers, former),
+            middlewares=[self._middlewares[name] for name in router.middlewares],
+            failures=self._failures,
+            has_guard=service in self._guarded,
+            strict=_find_strict(services.values()),
+            consumers=consumers,
+        )
 
 
 def _build_key(service: Service, server: ConfiguredServer) -> ServerKey:

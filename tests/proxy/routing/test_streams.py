@@ -323,3 +323,83 @@ def test_servers_of_services_with_and_without_encryption_are_different_and_stay_
         ("there", "permissive"),
         ("there", "strict"),
     ]
+
+
+# --- clients of a namespace
+
+CONSUMER = "test/db:1/consumer/lab/r"
+CONSUMERS = {"10.0.0.9": "lab", "10.0.0.8": "other"}
+
+
+def build_consumer_section(own, theirs, *, middlewares=(), namespace="lab", key=CONSUMER):
+    found = build_section(*own, middlewares=middlewares)
+    router = StreamRouter(
+        entrypoint=ENTRYPOINT, service=KEY, middlewares=tuple(middlewares), consumers={namespace: key}
+    )
+    return Section(
+        routers={KEY: router},
+        services={**found.services, key: build_section(*theirs).services[KEY]},
+    )
+
+
+@pytest.mark.parametrize(("address", "port"), [("10.0.0.9", 2), ("10.0.0.8", 1), ("10.0.0.7", 1)])
+def test_a_client_gets_the_route_of_its_namespace_and_all_others_that_of_the_entrypoint(streams, address, port):
+    apply(streams, build_consumer_section([1], [2]))
+    streams.apply_namespaces(CONSUMERS)
+    route = streams.find_route(ENTRYPOINT, address)
+    assert list_ports(route) == [port]
+    assert streams.find_current_route(SimpleNamespace(entrypoint=ENTRYPOINT, client_address=address)) is route
+    assert route.service == (CONSUMER if port == 2 else KEY)
+    assert streams.find_route(ENTRYPOINT + 1, address) is None
+
+
+def test_the_address_of_a_connection_is_not_read_where_no_namespace_has_a_route(streams):
+    route = apply(streams, build_section(1))
+    assert streams.find_current_route(SimpleNamespace(entrypoint=ENTRYPOINT)) is route
+
+
+def test_the_route_of_a_namespace_counts_for_the_service_and_has_its_middlewares(streams):
+    gate = Gate(admits=False)
+    route = apply(streams, build_consumer_section([1], [2], middlewares=["gate"]), gate=gate)
+    streams.apply_namespaces(CONSUMERS)
+    consumer = streams.find_route(ENTRYPOINT, "10.0.0.9")
+    assert consumer.counters is route.counters is streams.counters[KEY]
+    assert (consumer.is_guarded, consumer.admits(connect(CONSUMER))) == (True, False)
+
+
+def test_an_unchanged_router_keeps_the_routes_and_rotations_of_namespaces(streams):
+    section = build_consumer_section([1], [2, 3])
+    route = apply(streams, section)
+    streams.apply_namespaces(CONSUMERS)
+    consumer = streams.find_route(ENTRYPOINT, "10.0.0.9")
+    assert find_first(consumer) == 2
+    assert apply(streams, section, changed=frozenset({"test/other:1"})) is route
+    assert streams.find_route(ENTRYPOINT, "10.0.0.9") is consumer
+    apply(streams, build_consumer_section([1], [2, 3, 4]), changed=frozenset({CONSUMER}))
+    renewed = streams.find_route(ENTRYPOINT, "10.0.0.9")
+    assert renewed is not consumer
+    assert list_ports(renewed)[0] == 3
+
+
+@pytest.mark.parametrize("is_guarded", [False, True])
+def test_a_connection_whose_client_gets_another_route_goes_on_unless_a_middleware_had_decided(streams, is_guarded):
+    middlewares = {"gate": Gate()} if is_guarded else {}
+    route = apply(streams, build_section(1, middlewares=middlewares), **middlewares)
+    streams.apply_namespaces(CONSUMERS)
+    connection = connect()
+    assert streams.may_go_on(connection, route)
+    apply(streams, build_consumer_section([1], [2], middlewares=middlewares), **middlewares)
+    assert streams.may_go_on(connection, route) is not is_guarded
+
+
+def test_a_namespace_with_strict_servers_must_be_encrypted_and_others_need_not(streams):
+    section = build_consumer_section([1], [2])
+    strict = msgspec.structs.replace(section.services[CONSUMER], encryption="strict")
+    section = Section(routers=section.routers, services={**section.services, CONSUMER: strict})
+    assert not streams.has_strict_services
+    apply(streams, section)
+    streams.apply_namespaces(CONSUMERS)
+    assert streams.has_strict_services
+    theirs = SimpleNamespace(client_address="10.0.0.9", entrypoint=ENTRYPOINT, service=CONSUMER, server=("10.0.0.1", 2))
+    others = SimpleNamespace(client_address="10.0.0.8", entrypoint=ENTRYPOINT, service=KEY, server=("10.0.0.1", 1))
+    assert (streams.must_encrypt(theirs), streams.must_encrypt(others)) == ("", None)
