@@ -144,9 +144,8 @@ class ExchangeView:
     def response_length(self) -> int | None:
         """The declared length of the response's body; None if it is unknown."""
         attempt = self._exchange.attempt
-        if attempt is None or attempt.response is None or attempt.response.declared_length < 0:
-            return None
-        return attempt.response.declared_length
+        length = -1 if attempt is None or attempt.response is None else attempt.response.declared_length
+        return None if length < 0 else length
 
     @property
     def status(self) -> int:

@@ -46,7 +46,7 @@ from maesh_core.proxy.http.server_counters import FAILED_STATUS
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
-from maesh_core.proxy.network.time_limits import TimeLimitQueue
+from maesh_core.proxy.network.time_limits import TimeLimit
 
 DELAY_LIMIT_S: Final = 60.0
 """The longest delay of a request or an attempt that one middleware can set by returning seconds."""
@@ -66,7 +66,7 @@ class MiddlewareRun(BodyRun, Run):
     _depth = 0
     _position = 0
     _timer: asyncio.TimerHandle | None = None
-    _limit: TimeLimitQueue | None = None
+    _limit: TimeLimit | None = None
     _task: "asyncio.Future[object] | None" = None
 
     _wanted_copies: tuple[tuple[str, bytes], ...] = ()
@@ -218,7 +218,7 @@ class MiddlewareRun(BodyRun, Run):
 
     def _stop_limit(self) -> None:
         if self._limit is not None:
-            self._limit.end(self)
+            self._limit.end()
             self._limit = None
 
     def pick_other(self, balancer: Balancer[HttpServer], passed_over: tuple[HttpServer, ...]) -> HttpServer | None:

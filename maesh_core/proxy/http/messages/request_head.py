@@ -264,7 +264,7 @@ class RequestHead(Head):
         """Render the head to send upstream with changed header fields; it ends with the forwarded fields."""
         if not headers.is_split:
             return self.outgoing + headers.added + forwarded
-        return b"".join((self.render_start(), *headers.lines, self.framing, forwarded))
+        return b"".join((self.render_start(), headers.text, self.framing, forwarded))
 
 
 class ClientHeaders:
