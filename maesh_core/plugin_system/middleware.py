@@ -36,13 +36,13 @@ class Middleware:
 
     Order of calls: `choose_backend`, `choose_request_changes`, `on_request`, `on_request_body`, `on_attempt`,
     `on_connect`, `is_still_allowed`, `judge_delivery`, `judge_changed` and `judge_copy` are called outermost first,
-    `on_attempt_failed`, `choose_response_changes`, `on_response`, `on_response_body` and `on_finished` innermost first. If `on_request` or `on_attempt` returns a Response, or
-    `on_connect` or `is_still_allowed` refuses, the middlewares further inside are not called, and `on_response` is not
-    called for that Response. `on_finished` is called once for every middleware that the request reached: if
-    `on_request` answered or raised, these are that middleware and those outside it, otherwise all. If a method raises,
-    the exchange ends with the `failure_response` of its middleware, so a request that could not be checked is not sent.
-    The other middlewares are then not called for the same event, except for `on_finished`, which is called for all of
-    them. The exception is counted, and logged once.
+    `on_attempt_failed`, `choose_response_changes`, `on_response`, `on_response_body` and `on_finished` innermost first.
+    If `on_request` or `on_attempt` returns a Response, or `on_connect` or `is_still_allowed` refuses, the middlewares
+    further inside are not called, and `on_response` is not called for that Response. `on_finished` is called once for
+    every middleware that the request reached: if `on_request` answered or raised, these are that middleware and those
+    outside it, otherwise all. If a method raises, the exchange ends with the `failure_response` of its middleware, so a
+    request that could not be checked is not sent. The other middlewares are then not called for the same event, except
+    for `on_finished`, which is called for all of them. The exception is counted, and logged once.
     """
 
     __slots__ = ()
@@ -76,8 +76,8 @@ class Middleware:
 
         Called before `on_request`, when the rule of the request is known. The first answer that is not None decides;
         the request goes to that server only if it is usable and allowed, whatever the weights are. `backends` is the
-        same object until the route changes. With `keeps_choice`, the answer is kept for a head that a client repeats. If it raises, it has no preference; the exception is counted, and logged
-        once.
+        same object until the route changes. With `keeps_choice`, the answer is kept for a head that a client repeats.
+        If it raises, it has no preference; the exception is counted, and logged once.
         """
         return None
 
