@@ -237,6 +237,7 @@ def build_engine(
             has_transport=transport is not None,
             names_clients=settings.client_header or ACCOUNTS.name in sections,
             filters=catalogue.filters,
+            has_shadows=is_cluster,
             outside=_collect_outside_rules(plugins),
         ),
         builders=_collect_topology_builders(plugins),

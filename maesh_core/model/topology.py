@@ -189,6 +189,7 @@ class ServiceNode(_Node, frozen=True):
     """A user's service.
 
     `traffic_type` is None if the annotation is invalid; an error says so. `cluster_ips` is empty for headless services.
+    `shadow_ips` are the cluster addresses of its shadow service; none without a cluster.
     For plugins, `annotations` has the mesh's annotations by their names without prefix, and all others by their full
     names; `additions` has the values of topology builders, by the builders' names.
     """
@@ -198,6 +199,7 @@ class ServiceNode(_Node, frozen=True):
     annotations: Mapping[str, str] = {}
     selector: Mapping[str, str] = {}
     cluster_ips: tuple[str, ...] = ()
+    shadow_ips: tuple[str, ...] = ()
     is_headless: bool = False
     ports: tuple[PortNode, ...] = ()
     pods: tuple[PodNode, ...] = ()

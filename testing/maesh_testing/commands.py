@@ -119,6 +119,21 @@ class Command:
         return complaints
 
 
+def suspend(pid: int) -> None:
+    """Stop a process as SIGSTOP does, and return when all its threads have stopped.
+
+    The signal alone acts only once the kernel runs the process again. Until then, a signal that is sent later may
+    arrive first: of several pending ones, the kernel delivers that with the lowest number (signal(7)).
+    """
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: _has_stopped(pid), f"the stop of process {pid}")
+
+
+def _has_stopped(pid: int) -> bool:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return all(task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+
+
 def _read_session(pid: int) -> int | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -210,6 +210,16 @@ class Network:
                 namespace.run_ip("link", "set", interface, "gso_max_segs", "1")  # packets of a real network's size
             lose_packets(self.switch.name, node.port, share)
 
+    def isolate(self, *nodes: Node) -> None:
+        """Drop every packet between two of these nodes, and no others: a partition. `heal` ends it."""
+        for node in nodes:
+            self.switch.run_ip("link", "set", node.port, "type", "bridge_slave", "isolated", "on")
+
+    def heal(self) -> None:
+        """Let all nodes reach each other again."""
+        for node in self.nodes.values():
+            self.switch.run_ip("link", "set", node.port, "type", "bridge_slave", "isolated", "off")
+
     def close(self) -> None:
         """Remove all namespaces. Processes in them must have ended."""
         self._stack.close()

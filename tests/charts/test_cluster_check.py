@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from maesh_core.controller.cluster.shadow_services import NAME_ANNOTATION, NAMESPACE_ANNOTATION
 from maesh_core.controller.cluster_check.installation import parse_flags
 from maesh_core.controller.cluster_check.permissions import DnsNames
 from maesh_core.controller.cluster_check.plugin_kinds import choose_plugins, load_kinds
 from maesh_core.controller.cluster_check.running import list_needed
+from maesh_core.model.shadow_names import NAME_ANNOTATION, NAMESPACE_ANNOTATION
 from maesh_core.plugin_system.metadata import list_installed
 from maesh_testing.commands import wait_until
 from maesh_testing.dns_server import TcpDnsServer

@@ -111,6 +111,14 @@ def test_from_applied_manifests_to_a_request(
     assert [port["targetPort"] for port in shadow["spec"]["ports"]] == [http_port]
     assert shadow["spec"]["selector"] == {"component": "maesh-mesh"}
     assert get(http_port, HOST).text == "pod"
+    own = server.get("services", "whoami", "whoami")
+    for host in (shadow["spec"]["clusterIP"], own["spec"]["clusterIP"], "whoami.whoami.svc.cluster.local"):
+        wait_until(lambda host=host: get(http_port, host).text == "pod", f"the service at {host}")
+    explained = run_maesh(
+        *("explain", "127.0.0.1", shadow["spec"]["clusterIP"], "--endpoint", f"http://127.0.0.1:{api_port}")
+    )
+    assert explained.status == 0, explained.stdout + explained.stderr
+    assert "service whoami/whoami, port 80" in explained.stdout
 
     status = run_maesh("status", "--endpoint", f"http://127.0.0.1:{api_port}")
     assert status.status == 0, status.stdout + status.stderr

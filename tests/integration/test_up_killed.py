@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from maesh_testing.commands import suspend
+
 pytestmark = pytest.mark.integration
 
 
@@ -42,7 +44,7 @@ def test_proxy_that_is_killed_ends_the_command_with_the_reason(up, manifests, fi
 def test_second_signal_ends_everything_at_once_with_status_1(up, manifests, find_child, wait_until):
     mesh = up(manifests.path)
     child = find_child(mesh.command)
-    os.kill(child, signal.SIGSTOP)  # it cannot drain: only force ends it
+    suspend(child)  # it cannot drain: only force ends it
     mesh.command.process.send_signal(signal.SIGINT)
     wait_until(lambda: mesh.command.status is not None or _is_pending(child, signal.SIGINT), "the proxy's SIGINT")
     assert mesh.command.stop(signal.SIGINT) == 1

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from maesh_testing.commands import suspend
+
 pytestmark = pytest.mark.integration
 
 HOST = "cart.test.maesh"
@@ -170,7 +172,7 @@ def test_killed_worker_is_replaced_and_fails_no_more_than_its_own_connections(st
 def test_what_waits_for_a_dead_worker_is_served_by_its_successor(start_node, get, wait_until):
     node = start_node()
     (victim,) = node.workers
-    os.kill(victim, signal.SIGSTOP)
+    suspend(victim)
     clients = [socket.create_connection(("127.0.0.1", node.port), 20) for _ in range(50)]
     for client in clients:
         client.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())

@@ -49,6 +49,21 @@ def test_a_pod_that_moves_keeps_its_address(network):
     server.close()
 
 
+def test_isolated_nodes_reach_all_others_but_not_each_other_until_the_network_is_healed(network):
+    a, b, c = (network.add_node(name) for name in "abc")
+    servers = [node.call(lambda node=node: Upstream(node.node_name, 8000, node.address)) for node in (a, b, c)]
+    network.isolate(a, b)
+    for source, target in ((a, c), (c, a), (b, c), (c, b)):
+        assert source.get(target.address, 8000).text == target.node_name
+    for source, target in ((a, b), (b, a)):
+        with pytest.raises(TimeoutError):
+            source.connect(target.address, 8000, timeout_s=0.2)
+    network.heal()
+    assert (a.get(b.address, 8000).text, b.get(a.address, 8000).text) == ("b", "a")
+    for server in servers:
+        server.close()
+
+
 def test_packets_are_lost_between_nodes_and_not_within_one(network):
     a, b = network.add_node("a"), network.add_node("b")
     client, near, far = network.add_pod(a), network.add_pod(a), network.add_pod(b)

@@ -1,5 +1,6 @@
 """Ports that tests are given: free, not again soon, and never those of another process."""
 
+import atexit
 import random
 import socket
 import subprocess
@@ -24,7 +25,8 @@ def claim_range() -> tuple[socket.socket, int]:
     raise AssertionError("every range is claimed by another process")
 
 
-RANGE, FIRST = claim_range()  # the claim ends with the process
+RANGE, FIRST = claim_range()
+atexit.register(RANGE.close)
 LAST = FIRST + LOTS * SIZE - 1
 PROGRAM = f"""
 from maesh_testing.ports import claim_lot

@@ -60,7 +60,11 @@ def _build_arguments() -> list[inspect.Parameter]:
 
     return [
         build("client", str, typer.Argument(..., metavar="CLIENT", help="Pod or address.")),
-        build("service", str, typer.Argument(..., metavar="SERVICE", help="Service, as name.namespace.")),
+        build(
+            "service",
+            str,
+            typer.Argument(..., metavar="SERVICE", help="Service, as name.namespace or a cluster address."),
+        ),
         build("method", str, typer.Argument("GET", metavar="METHOD", show_default=False)),
         build("path", str, typer.Argument("/", metavar="PATH", show_default=False)),
         build(

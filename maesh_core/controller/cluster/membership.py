@@ -15,7 +15,6 @@ from maesh_core.controller.cluster.dns_keeper import DnsKeeper
 from maesh_core.controller.cluster.leader_election import LeaderElection
 from maesh_core.controller.cluster.object_events import EventRecorder
 from maesh_core.controller.cluster.shadow_keeper import ShadowKeeper
-from maesh_core.controller.cluster.shadow_services import LABELS, build_name, is_hashed
 from maesh_core.controller.cluster.status_keeper import StatusKeeper
 from maesh_core.controller.discovery.kubernetes.objects import ObjectDecoder
 from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
@@ -31,6 +30,7 @@ from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import Service
+from maesh_core.model.shadow_names import LABELS, build_name, is_hashed
 from maesh_core.process.backoff import Backoff
 
 STALE_S = 60.0

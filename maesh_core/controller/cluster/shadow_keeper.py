@@ -20,9 +20,7 @@ from maesh_core.controller.cluster.shadow_services import (
     DISTRIBUTIONS,
     DesiredShadowService,
     UndecidedShadowError,
-    build_name,
     build_object,
-    find_original,
     is_up_to_date,
     merge_object,
     must_recreate,
@@ -32,6 +30,7 @@ from maesh_core.controller.kubernetes.paths import build_path
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
+from maesh_core.model.shadow_names import build_name, find_original
 
 WRITERS = 8
 """Concurrent writes: 10,000 services are written within half a minute, and the API server is not overloaded."""

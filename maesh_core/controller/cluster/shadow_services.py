@@ -1,4 +1,4 @@
-"""Shadow services: how they are named and built, and how existing ones are read.
+"""Shadow services: how they are built, and how existing ones are read; model/shadow_names.py names them.
 
 A shadow service is a Service in the mesh's namespace with the ports of a user's service; it selects the proxies. Its
 target ports are entrypoints, so it also stores the mapping of entrypoints. Its ports have no `appProtocol`: that of the
@@ -6,7 +6,6 @@ user's service describes the servers, not the proxies. Pure: only the leader wri
 permissions in charts/maesh/templates/_rules.tpl.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,17 +15,10 @@ from maesh_core.controller.configuration.ranges import list_exclusive_ranges
 from maesh_core.model.events import Applied, Deleted, Event, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
+from maesh_core.model.shadow_names import LABELS, NAME_ANNOTATION, NAMESPACE_ANNOTATION, build_name, find_original
 from maesh_core.plugin_system.protocols import TrafficType
 
-MARK = "6d61657368"
-"""`maesh` in hexadecimal, between the names of service and namespace (Maesh 1.2)."""
-LABELS = {"app": "maesh", "type": "shadow"}
 SELECTOR = {"component": "maesh-mesh"}
-NAME_ANNOTATION = "maesh.containo.us/shadow-of-service"
-NAMESPACE_ANNOTATION = "maesh.containo.us/shadow-of-namespace"
-NAME_LIMIT = 63
-"""Characters of a Service's name, a DNS label (RFC 1123)."""
-HASH_LENGTH = 10
 DISTRIBUTIONS: tuple[str | None, ...] = ("PreferSameNode", "PreferClose", None)
 """Values of `trafficDistribution` that prefer the proxy of the client's node, best first: Kubernetes 1.34 and later,
 1.30 and later, before."""
@@ -55,48 +47,6 @@ class DesiredShadowService(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[ShadowPort, ...]
     ip_families: tuple[str, ...] = ()
     ip_family_policy: str = ""
-
-
-def build_name(mesh_namespace: str, service: ObjectKey) -> str:
-    """Name a shadow service; a name that is too long is cut and made unique by a hash of the whole."""
-    whole = build_long_name(mesh_namespace, service)
-    if len(whole) <= NAME_LIMIT:
-        return whole
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:HASH_LENGTH]
-    return f"{whole[: NAME_LIMIT - HASH_LENGTH - 1].rstrip('-')}-{digest}"
-
-
-def build_long_name(mesh_namespace: str, service: ObjectKey) -> str:
-    """Name a shadow service as the rewrite rule of DNS does, at any length."""
-    return f"{mesh_namespace}-{service.name}-{MARK}-{service.namespace}"
-
-
-def is_hashed(mesh_namespace: str, service: ObjectKey) -> bool:
-    """Whether DNS needs a rule of its own to find this service's shadow service."""
-    return len(build_long_name(mesh_namespace, service)) > NAME_LIMIT
-
-
-def is_ours(service: Service, mesh_namespace: str) -> bool:
-    """Whether a Service is labelled as a shadow service of this mesh."""
-    labels = service.metadata.labels
-    return service.metadata.namespace == mesh_namespace and LABELS.items() <= labels.items()
-
-
-def find_original(service: Service, mesh_namespace: str) -> ObjectKey | None:
-    """Find the service of a shadow service; None if it is not this mesh's, or its name and annotations differ.
-
-    Shadow services of earlier versions have no annotations: their names are parsed, if they are unambiguous.
-    """
-    if not is_ours(service, mesh_namespace):
-        return None
-    annotations = service.metadata.annotations
-    named = ObjectKey(annotations.get(NAMESPACE_ANNOTATION, ""), annotations.get(NAME_ANNOTATION, ""))
-    if named.name:
-        return named if build_name(mesh_namespace, named) == service.metadata.name else None
-    rest = service.metadata.name.removeprefix(f"{mesh_namespace}-")
-    name, mark, namespace = rest.partition(f"-{MARK}-")
-    is_unique = bool(mark and name and namespace) and MARK not in namespace and rest != service.metadata.name
-    return ObjectKey(namespace, name) if is_unique else None
 
 
 def build_object(desired: DesiredShadowService, mesh_namespace: str, distribution: str | None) -> dict[str, Any]:

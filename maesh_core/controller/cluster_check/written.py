@@ -9,13 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from maesh_core.controller.cluster.shadow_services import (
-    LABELS,
-    NAME_ANNOTATION,
-    NAMESPACE_ANNOTATION,
-    SELECTOR,
-    build_name,
-)
+from maesh_core.controller.cluster.shadow_services import SELECTOR
 from maesh_core.controller.cluster_check.controllers import MeshService
 from maesh_core.controller.cluster_check.dns import Shadow
 from maesh_core.controller.cluster_check.objects import Meta, Reader
@@ -24,6 +18,7 @@ from maesh_core.controller.kubernetes.paths import build_path
 from maesh_core.errors import KubernetesError, MaeshError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ResourceKind
+from maesh_core.model.shadow_names import LABELS, NAME_ANNOTATION, NAMESPACE_ANNOTATION, build_name
 from maesh_core.plugin_system.hookspecs import CONTROLLER_NAME
 
 PAGE_SIZE: Final = 500

@@ -77,7 +77,7 @@ class HttpTrafficType:
         entrypoints: Sequence[tuple[PortNode, int]],
         middlewares: tuple[str, ...],
     ) -> Section:
-        """Route the service's hosts to its servers; a headless service has no cluster address among them."""
+        """Route the service's hosts to its servers; a headless service has none of its own addresses among them."""
         load_balancer = parse_load_balancer(annotations, (*LOAD_BALANCERS, *sorted(self._balancers)))
         balancer_settings = self._build_balancer_settings(load_balancer, annotations, service)
         hosts = build_hosts(service)
@@ -179,11 +179,12 @@ def _build_names(port: PortNode, annotations: Mapping[str, str]) -> tuple[NamedS
 def build_hosts(service: ServiceNode) -> tuple[str, ...]:
     """List the hosts of a service, in lower case and without port.
 
-    They are the name in both zones, then the cluster addresses; an IPv6 address is in brackets (RFC 9110 section 7.2)
-    and in its canonical form (RFC 5952).
+    They are the name in both zones, then the cluster addresses and those of the shadow service; an IPv6 address is in
+    brackets (RFC 9110 section 7.2) and in its canonical form (RFC 5952).
     """
     name = f"{service.key.name}.{service.key.namespace}".lower()
-    return (*(f"{name}.{zone}" for zone in ZONES), *map(bracket_address, service.cluster_ips))
+    addresses = (*service.cluster_ips, *service.shadow_ips)
+    return (*(f"{name}.{zone}" for zone in ZONES), *map(bracket_address, addresses))
 
 
 def build_tls_name(service: ObjectKey) -> str:

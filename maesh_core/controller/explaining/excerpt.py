@@ -14,13 +14,16 @@ from maesh_core.controller.explaining.client import parse_service_name
 from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.reports.object_checks import Subject
+from maesh_core.controller.resources.kinds import ADDRESS_INDEX
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rendering import render_addition, render_topology
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.configuration import HttpRouter, StreamRouter
 from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import FIXED_FIELDS, Update, parse_update
-from maesh_core.model.resources import Pod
+from maesh_core.model.resources import Pod, Service
+from maesh_core.model.shadow_names import find_original
 from maesh_core.model.topology import ServiceNode
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
 from maesh_core.plugin_system.rules import list_rule_backends
@@ -83,8 +86,8 @@ class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def collect_excerpt(service: str, mesh: Mesh) -> Excerpt:
-    """Collect what a question about this service needs."""
-    key = parse_service_name(service)
+    """Collect what a question about this service, a name or a cluster address, needs."""
+    key = _find_at(service, mesh) or parse_service_name(service)
     return Excerpt(
         reached=tuple(_list_reached(key, mesh)),
         configuration=mesh.revisions.render_service(key),
@@ -94,6 +97,19 @@ def collect_excerpt(service: str, mesh: Mesh) -> Excerpt:
         problems=mesh.problems,
         middleware_builders=mesh.middleware_builders,
     )
+
+
+def _find_at(text: str, mesh: Mesh) -> ObjectKey | None:
+    """Find the service with this cluster address, of its own or of its shadow service; None for any other text."""
+    address = parse_address(text.removeprefix("[").removesuffix("]"))
+    if address is None:
+        return None
+    for each in mesh.objects.find(Service, ADDRESS_INDEX, address):
+        key = find_original(each, each.metadata.namespace) or each.key
+        described = mesh.find_described(key)
+        if described is not None and address in (*described[0].cluster_ips, *described[0].shadow_ips):
+            return key
+    return None
 
 
 def answer_question(asked: ExplainedRequest, excerpt: Excerpt) -> bytes:

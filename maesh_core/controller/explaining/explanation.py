@@ -21,7 +21,13 @@ from maesh_core.controller.explaining.destinations import (
 from maesh_core.controller.explaining.limits import describe_middlewares, describe_settings
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
 from maesh_core.controller.explaining.rules import ChosenRule, choose_rule, find_client_namespace, name_stream_rule
-from maesh_core.controller.explaining.service_ports import find_port, find_scheme_source, find_traffic_type, fits
+from maesh_core.controller.explaining.service_ports import (
+    find_port,
+    find_scheme_source,
+    find_service_key,
+    find_traffic_type,
+    fits,
+)
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import HttpRouter, Section, chooses_by_rules
 from maesh_core.model.keys import ObjectKey, build_port_key
@@ -33,7 +39,8 @@ from maesh_core.plugin_system.interfaces import Verdict
 class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The question: can `client`, a pod or an address, send this request to `service`.
 
-    Pods and services are written as `name.namespace`, `namespace/name` or `name@namespace`. `port` is a number, one
+    Pods and services are written as `name.namespace`, `namespace/name` or `name@namespace`, and a service may also be
+    one of its cluster addresses or those of its shadow service. `port` is a number, one
     with a protocol such as `53/udp`, or a name.
     """
 
@@ -169,7 +176,7 @@ class Explainer:
 
     def explain(self, request: ExplainedRequest) -> Explanation:
         """Explain a request; raises ConfigurationError for an unknown service, port or pod."""
-        key = parse_service_name(request.service)
+        key = find_service_key(request.service, self._topology["services"])
         service = self._topology["services"].get(str(key))
         if service is None:
             hint = self._hint(key) or self._name_problem()

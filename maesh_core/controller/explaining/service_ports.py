@@ -1,4 +1,4 @@
-"""The ports of services in the topology, for explanations: which one a request means, its traffic type and scheme.
+"""The services and ports of the topology, for explanations: which one a request means, its traffic type and scheme.
 
 Takes documents of the topology; returns parts of them. Raises ConfigurationError for a port that does not exist.
 """
@@ -6,9 +6,26 @@ Takes documents of the topology; returns parts of them. Raises ConfigurationErro
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maesh_core.controller.explaining.client import parse_service_name
 from maesh_core.errors import ConfigurationError
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.annotations import SCHEME, parse_annotations, split_port_annotations
+from maesh_core.model.keys import ObjectKey
 from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
+
+
+def find_service_key(text: str, services: Mapping[str, Mapping[str, Any]]) -> ObjectKey:
+    """Find the service that a text names: by one of its cluster addresses, or else by its name, which may be unknown.
+
+    `services` are the documents of services, by `name@namespace`.
+    """
+    address = parse_address(text.removeprefix("[").removesuffix("]"))
+    if address is not None:
+        for document in services.values():
+            if address in (*document.get("clusterIps", ()), *document.get("shadowIps", ())):
+                return ObjectKey(document["namespace"], document["name"])
+        raise ConfigurationError(f"{address} is not a cluster address of a service of the mesh")
+    return parse_service_name(text)
 
 
 def find_port(service: Mapping[str, Any], wanted: int | str | None) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.controller.topology.absence import Absence
+from maesh_core.controller.topology.cluster_addresses import HEADLESS, read_cluster_ips, read_shadow_ips
 from maesh_core.controller.topology.endpoints import EndpointReader, Group
 from maesh_core.controller.topology.port_rules import PortAdditions
 from maesh_core.controller.topology.rules import TopologyRules, is_ignored_service
@@ -27,7 +28,6 @@ from maesh_core.plugin_system.hookspecs import TopologyBuilder
 from maesh_core.plugin_system.interfaces import ResourceT, TopologyView, View
 from maesh_core.process.printable import show_line
 
-_HEADLESS = "None"
 NAMESPACE_INDEX = "namespace"
 """Protocols of the core's Services."""
 _HIGHEST_PORT = 65535
@@ -65,8 +65,9 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
         traffic_type=traffic_type,
         annotations=service.metadata.annotations,
         selector=service.spec.selector,
-        cluster_ips=_read_cluster_ips(view, service, rules, notices),
-        is_headless=service.spec.cluster_ip == _HEADLESS,
+        cluster_ips=read_cluster_ips(view, service, rules, notices),
+        shadow_ips=read_shadow_ips(view, service.key, rules),
+        is_headless=service.spec.cluster_ip == HEADLESS,
         ports=add_traffic_types(ports, annotations, traffic_type, errors),
         pods=_build_pods(groups),
         errors=tuple(errors),
@@ -79,25 +80,6 @@ def _check_names(key: ObjectKey, errors: list[str]) -> None:
     for what, name in (("service's name", key.name), ("namespace", key.namespace)):
         if not is_label(name):
             errors.append(f"{name!r} is not a DNS label, which a {what} must be")
-
-
-def _read_cluster_ips(view: View, service: Service, rules: TopologyRules, notices: list[str]) -> tuple[str, ...]:
-    """Read the cluster addresses of the service; an address that another service also has is used for neither."""
-    addresses: list[str] = []
-    for text in dict.fromkeys((service.spec.cluster_ip, *service.spec.cluster_ips)):
-        if not text or text == _HEADLESS:
-            continue
-        address = parse_address(text)
-        if address is None:
-            notices.append(f"cluster address {text!r} is not an IP address and is ignored")
-            continue
-        found = view.find(Service, "address", address)
-        others = [each.key for each in found if each.key != service.key and not is_ignored_service(each, rules)]
-        if others:
-            notices.append(f"cluster address {address} is also that of Service {others[0]}, so it is used for neither")
-        else:
-            addresses.append(address)
-    return tuple(dict.fromkeys(addresses))
 
 
 def _build_ports(

@@ -89,6 +89,7 @@ def _render_service(node: ServiceNode) -> dict[str, Any]:
         "ports": [_render_port(node.key, port) for port in node.ports],
         "clusterIp": node.cluster_ips[0] if node.cluster_ips else headless_ip,
         "clusterIps": list(node.cluster_ips),
+        **({"shadowIps": list(node.shadow_ips)} if node.shadow_ips else {}),
         "pods": [str(pod.key) for pod in node.pods],
         "trafficTargets": sorted(node.sections.get("serviceTrafficTargets", ())),
         "trafficSplits": sorted(node.sections.get("trafficSplits", ())),

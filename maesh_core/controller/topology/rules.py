@@ -27,6 +27,7 @@ class TopologyRules(msgspec.Struct, frozen=True, kw_only=True):
     its selector matches: only a cluster creates the former two, while manifests contain what people write.
     `has_transport`: a transport is enabled, so that servers have the names of their nodes. `names_clients`: proxies get
     the accounts of all pods, by address. `filters` are the names of the filters that enabled plugins build for routes.
+    `has_shadows`: the mesh's namespace has shadow services, whose addresses mean the user's services, as in a cluster.
     `outside` decides which servers outside of the mesh are carried by name; None means none.
     """
 
@@ -38,6 +39,7 @@ class TopologyRules(msgspec.Struct, frozen=True, kw_only=True):
     has_transport: bool = False
     names_clients: bool = False
     filters: frozenset[str] = frozenset()
+    has_shadows: bool = False
     outside: OutsideRules | None = None
 
 

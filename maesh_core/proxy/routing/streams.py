@@ -5,7 +5,6 @@ decide about access. It sends no traffic itself. Failing servers are set aside, 
 `node.Streams`.
 """
 
-import logging
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -31,9 +30,6 @@ from maesh_core.proxy.routing.stream_counts import (
     collect_servers,
 )
 from maesh_core.proxy.transport.guards import list_guarded
-
-_logger = logging.getLogger(__name__)
-
 
 _NO_BRANCHES: Final[Mapping[str, StreamCounts]] = {}
 ServerKey = tuple[str, int, str, str]
@@ -228,9 +224,7 @@ class Route:
         try:
             return read_verdict(judge(connection), default=default)
         except Exception as error:  # fail closed: a judge that raises denies access
-            owner = type(getattr(judge, "__self__", judge))
-            if self._failures.count(owner):
-                _logger.error("middleware %s failed; a connection is denied: %r", owner.__qualname__, error)
+            self._failures.note(judge, error, "a connection is denied")
             return False
 
 

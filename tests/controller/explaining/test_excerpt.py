@@ -10,7 +10,8 @@ from maesh_core.controller.explaining.excerpt import answer_question, collect_ex
 from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
 from maesh_core.controller.explaining.sources import read_engine
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.events import Deleted
+from maesh_core.model.events import Applied, Deleted
+from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Pod, Service
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import list_installed
@@ -69,6 +70,25 @@ async def test_an_unknown_service_gets_the_hint_that_the_whole_mesh_gives() -> N
         answer_question(asked, collect_excerpt(asked.service, engine))
     assert str(caught.value) == str(whole.value)
     assert "did you mean web" in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["10.96.0.7", "[fd00::7]", "10.96.0.8"])
+async def test_a_cluster_address_gets_the_answer_that_the_whole_mesh_gives(address: str) -> None:
+    engine = await build_example("canary")
+    service = engine.find_service(ObjectKey("canary", "web"))
+    assert service is not None
+    spec = msgspec.structs.replace(service.spec, cluster_ip="10.96.0.7", cluster_ips=("10.96.0.7", "FD00::7"))
+    engine.apply([Applied(msgspec.structs.replace(service, spec=spec))], source="manifests")
+    asked = ExplainedRequest(client="127.0.0.1", service=address)
+    if address == "10.96.0.8":
+        with pytest.raises(ConfigurationError, match="not a cluster address"):
+            explain_everything(engine, asked)
+        with pytest.raises(ConfigurationError, match="not a cluster address"):
+            answer_question(asked, collect_excerpt(address, engine))
+        return
+    found = answer_question(asked, collect_excerpt(address, engine))
+    assert json.loads(found) == json.loads(explain_everything(engine, asked))
+    assert json.loads(found)["service"] == "canary/web"
 
 
 async def test_an_excerpt_does_not_change_with_the_mesh() -> None:

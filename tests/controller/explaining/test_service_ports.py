@@ -4,8 +4,15 @@ from typing import Any
 
 import pytest
 
-from maesh_core.controller.explaining.service_ports import find_port, find_scheme_source, find_traffic_type, fits
+from maesh_core.controller.explaining.service_ports import (
+    find_port,
+    find_scheme_source,
+    find_service_key,
+    find_traffic_type,
+    fits,
+)
 from maesh_core.errors import ConfigurationError
+from maesh_core.model.keys import ObjectKey
 
 SERVICE: dict[str, Any] = {
     "name": "dns",
@@ -17,6 +24,19 @@ SERVICE: dict[str, Any] = {
         {"port": 80, "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"},
     ],
 }
+
+
+def test_a_service_is_found_by_its_name_or_by_a_cluster_address():
+    services: dict[str, dict[str, Any]] = {
+        "web@shop": {"name": "web", "namespace": "shop", "clusterIps": ["10.96.0.1", "fd00::1"]},
+        "db@shop": {"name": "db", "namespace": "shop", "clusterIps": [], "shadowIps": ["10.96.0.2"]},
+    }
+    for text in ("web.shop", "shop/web", "10.96.0.1", "fd00::1", "[FD00:0::1]"):
+        assert find_service_key(text, services) == ObjectKey("shop", "web")
+    assert find_service_key("10.96.0.2", services) == ObjectKey("shop", "db")
+    assert find_service_key("gone.shop", services) == ObjectKey("shop", "gone")
+    with pytest.raises(ConfigurationError, match=r"10\.96\.0\.3 is not a cluster address of a service of the mesh"):
+        find_service_key("10.96.0.3", services)
 
 
 def test_a_port_is_found_by_number_protocol_or_name():

@@ -9,7 +9,7 @@ import pytest
 
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
-from maesh_core.controller.resources.view import IndexRead, ObjectRead, RecordingView
+from maesh_core.controller.resources.view import ObjectRead, RecordingView
 from maesh_core.controller.topology.builder import build_service_node
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import ConfigurationError
@@ -88,29 +88,6 @@ def test_a_port_has_its_app_protocol_as_written() -> None:
 def test_a_port_that_is_there_twice_is_an_error() -> None:
     node = build(make_service(ServicePort(port=80), ServicePort(port=80, protocol="UDP"), ServicePort(port=80)))
     assert node.errors == ("port 80 TCP appears twice",)
-
-
-def test_a_cluster_address_that_is_none_is_left_out_and_reported() -> None:
-    node = build(make_service(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "evil.example", "10.96.0.2")))
-    assert node.cluster_ips == ("10.96.0.1", "10.96.0.2")
-    assert node.notices == ("cluster address 'evil.example' is not an IP address and is ignored",)
-
-
-def test_a_cluster_address_of_two_services_means_neither_and_both_say_so() -> None:
-    other, ignored = ObjectKey("evil", "b"), ObjectKey("kube-system", "c")
-    services = [
-        make_service(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "FD00:0::1")),
-        make_service(key=other, cluster_ips=("10.96.0.1",)),
-        make_service(key=ignored, cluster_ip="fd00::1"),
-    ]
-    view = make_view(*services)
-    mine, twin = (build_service_node(view, key, rules=RULES) for key in (KEY, other))
-    assert mine is not None
-    assert twin is not None
-    assert (mine.cluster_ips, twin.cluster_ips) == (("fd00::1",), ())
-    assert mine.notices == (f"cluster address 10.96.0.1 is also that of Service {other}, so it is used for neither",)
-    assert twin.notices == (f"cluster address 10.96.0.1 is also that of Service {KEY}, so it is used for neither",)
-    assert IndexRead(Service, "address", "10.96.0.1") in view.reads
 
 
 def test_what_plugins_find_stands_under_their_names_whatever_their_order() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from maesh_core.proxy.http.clients import newcomers
 from maesh_core.settings import CarryingSettings
+from maesh_testing import find_free_port
 
 from .socket_engine import GET, carry, on_uvloop, until
 
@@ -209,8 +210,7 @@ async def test_a_pooled_connection_serves_the_next_client_until_its_server_ends_
 async def test_an_unreachable_server_is_502():
     async with carry(serve_ok) as (handler, address):
         (server,) = handler._servers.values()
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            server.key = server.key._replace(port=unused.getsockname()[1])
+        server.key = server.key._replace(port=find_free_port())
         reader, writer = await asyncio.open_connection(*address)
         writer.write(GET)
         assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 502 Bad Gateway\r\n"

@@ -14,12 +14,6 @@ from maesh_testing import FakeNode
 ENTRYPOINT = 10000
 
 
-def find_closed_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def build_section(*ports, weights=None, entrypoint=ENTRYPOINT):
     servers = tuple(
         Server(address="127.0.0.1", port=port, weight=weight)

@@ -14,7 +14,7 @@ from maesh_core.proxy.tcp import listener as listener_module
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.proxy.tcp.relay import RESET
 from maesh_core.settings import ProxySettings
-from maesh_testing import FakeNode
+from maesh_testing import FakeNode, find_free_port
 
 from ..exhausted import ExhaustedListener
 from .conftest import (
@@ -23,7 +23,6 @@ from .conftest import (
     ask,
     build_section,
     echo_whole,
-    find_closed_port,
     read_counter,
     read_until_closed,
     wait_drained,
@@ -52,7 +51,7 @@ async def test_a_server_may_speak_first(handler, address, start_server):
 
 
 async def test_a_server_that_refuses_is_passed_over_before_the_client_notices(handler, address, start_server):
-    apply(handler, build_section(find_closed_port(), await start_server(echo_whole)))
+    apply(handler, build_section(find_free_port(), await start_server(echo_whole)))
     assert [await ask(address, b"x") for _ in range(4)] == [b"got x"] * 4
     assert read_counter(handler, "failed_connects") >= 1
 
@@ -91,7 +90,7 @@ async def test_an_open_connection_outlives_a_change_of_its_servers(handler, addr
     reader, writer = await asyncio.open_connection(*address)
     writer.write(b"one\n")
     assert await reader.readline() == b"one\n"
-    apply(handler, build_section(find_closed_port()), changed=frozenset({"a/b:1"}))
+    apply(handler, build_section(find_free_port()), changed=frozenset({"a/b:1"}))
     writer.write(b"two\n")
     assert await reader.readline() == b"two\n"
     writer.close()

@@ -13,9 +13,9 @@ import uvloop
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.proxy.tcp.relay import RESET
 from maesh_core.settings import ProxySettings
-from maesh_testing import FakeNode
+from maesh_testing import FakeNode, find_free_port
 
-from .conftest import ENTRYPOINT, apply, build_section, find_closed_port, read_counter, wait_until
+from .conftest import ENTRYPOINT, apply, build_section, read_counter, wait_until
 
 STEPS = 10
 """More rounds of the loop than it takes to join two sides."""
@@ -57,7 +57,7 @@ class Bench:
             filler.setblocking(False)
             filler.connect_ex(silent.getsockname())
         named = {"open": self.server, "silent": silent}
-        self._ports = {name: sock.getsockname()[1] for name, sock in named.items()} | {"refusing": find_closed_port()}
+        self._ports = {name: sock.getsockname()[1] for name, sock in named.items()} | {"refusing": find_free_port()}
         listening = self._open()
         self.address = listening.getsockname()
         self._listener = await self.handler.open_listener(listening, ENTRYPOINT)

@@ -17,6 +17,7 @@ from maesh_core.model.traffic_record import (
     UNROUTED,
 )
 from maesh_core.settings import ProxySettings
+from maesh_testing import find_free_port
 
 from .conftest import (
     ENTRYPOINT,
@@ -24,7 +25,6 @@ from .conftest import (
     ask,
     build_section,
     echo_whole,
-    find_closed_port,
     read_counter,
     read_until_closed,
     wait_drained,
@@ -98,7 +98,7 @@ async def test_bytes_that_a_scrape_has_counted_are_in_the_record_once(handler, a
 
 
 async def test_each_server_that_was_tried_is_an_attempt(handler, address, start_server, node):
-    closed, port = find_closed_port(), await start_server(echo_whole)
+    closed, port = find_free_port(), await start_server(echo_whole)
     apply(handler, build_section(closed, port))
     for _ in range(2):
         assert await ask(address, b"x") == b"got x"
@@ -109,7 +109,7 @@ async def test_each_server_that_was_tried_is_an_attempt(handler, address, start_
 
 
 async def test_a_connection_that_no_server_accepts_names_the_last_one(handler, address, node):
-    port = find_closed_port()
+    port = find_free_port()
     apply(handler, build_section(port))
     assert await read_until_closed(address) == b""
     await wait_drained(handler)

@@ -14,10 +14,10 @@ from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.proxy.tcp.relay import RESET
 from maesh_core.proxy.transport.paths import Paths
 from maesh_core.settings import ProxySettings
-from maesh_testing import FakeNode
+from maesh_testing import FakeNode, find_free_port
 
 from ..transport.fake_transport import FakeTransport, Receiver
-from .conftest import ENTRYPOINT, echo_whole, find_closed_port, read_counter, read_until_closed, wait_until
+from .conftest import ENTRYPOINT, echo_whole, read_counter, read_until_closed, wait_until
 
 MUCH = b"x" * 3_000_000
 
@@ -236,7 +236,7 @@ async def test_a_server_that_the_node_cannot_reach_is_replaced_by_the_next_one(b
 
 
 async def test_a_permissive_client_goes_in_clear_while_the_node_is_unreachable(bench, start_server):
-    bench.transport.nodes["there"] = ("127.0.0.1", find_closed_port())
+    bench.transport.nodes["there"] = ("127.0.0.1", find_free_port())
     bench.route(await start_server(echo_whole))
     for _ in range(3):
         assert await ask(bench.address, b"hi") == b"got hi"
@@ -257,7 +257,7 @@ async def test_a_permissive_client_goes_in_clear_while_the_node_is_unreachable(b
     ],
 )
 async def test_a_strict_client_without_path_is_reset_with_the_reason(bench, start_server, node, reason):
-    bench.transport.nodes["there"] = ("127.0.0.1", find_closed_port())
+    bench.transport.nodes["there"] = ("127.0.0.1", find_free_port())
     bench.route(await start_server(echo_whole), node=node, mode="strict")
     assert await read_until_closed(bench.address) == b""
     assert (bench.reason, bench.aside) == (reason, [])

@@ -22,6 +22,7 @@ from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.settings import CarryingSettings
+from maesh_testing import find_free_port
 
 RESET = struct.pack("ii", 1, 0)
 NAME = "cart.shop.svc"
@@ -107,8 +108,7 @@ class Bench:
             serving = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
             self._serving.append(serving)
             self._ports[kind] = serving.sockets[0].getsockname()[1]
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            self._ports["refusing"] = closed.getsockname()[1]
+        self._ports["refusing"] = find_free_port()
         self.apply()
         listening = socket.create_server(("127.0.0.1", 0), backlog=1000)
         listening.setblocking(False)
