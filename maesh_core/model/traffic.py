@@ -91,7 +91,8 @@ class ServerTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One server of a service. `pod` is `namespace/name`, or empty if it is not known.
 
     Its requests are attempts, also those for other services that have the same server: they succeed with a response
-    below 500 that does not fail later. Its durations are in `upstream`: those until the head of a response.
+    below 500 that does not fail later. Its durations are in `upstream`: those until the head of a response. Of TCP and
+    UDP, `connections` are those that were established.
     """
 
     server: str

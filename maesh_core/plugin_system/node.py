@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from maesh_core.model.configuration import Section
+from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
@@ -122,6 +123,15 @@ class StreamRoute(Protocol[CountersT_co]):
     def find_destination(self, server: StreamServer | None) -> str:
         """Return the key of the service that a server belongs to: the part of a split, else the service itself."""
 
+    def count_opened(self, server: StreamServer) -> None:
+        """Count a connection or session with a server of the route, also for its branch if the traffic is split."""
+
+    def count_failure(self, server: StreamServer) -> None:
+        """Count that a server of the route refused a connection or failed a session, also for its branch."""
+
+    def count_bytes(self, server: StreamServer, *, received: int, sent: int) -> None:
+        """Count bytes from clients for a server of the route, and bytes from it, also for its branch."""
+
 
 class Streams(Protocol[CountersT]):
     """The routes of a protocol in which an entrypoint belongs to one service, and whose routers are `StreamRouter`."""
@@ -152,6 +162,13 @@ class Streams(Protocol[CountersT]):
 
     def find_current_route(self, connection: Connection) -> StreamRoute[CountersT] | None:
         """Find the route that a connection would start on now, under the current table."""
+
+    def collect_parts(self, protocol: str, *, opened: str, failed: str) -> Sequence[MetricFamily]:
+        """Build the metrics of servers and of branches from what was counted by the routes.
+
+        Their names are `maesh_PROTOCOL_server_OPENED`, `maesh_PROTOCOL_branch_FAILED` and so on; the label `server` is
+        `address:port`, and branches have `service` and `destination`. Servers without traffic are left out.
+        """
 
     def must_encrypt(self, connection: Connection) -> str | None:
         """Return the node of a connection's server if its service is strict under the current table; else None.

@@ -161,13 +161,16 @@ def start_prometheus(program, free_port, tmp_path, wait_until, get):
 
 @pytest.mark.peer
 def test_prometheus_gives_the_same_report(
-    start_controller, start_proxy, start_prometheus, get, manifests, web, report, free_port, wait_until
+    start_controller, start_proxy, start_prometheus, get, manifests, build_service, web, report, free_port, wait_until
 ):
     """The first controller asks the proxy, the second one Prometheus; both are read until they have seen everything."""
     http_port = free_port()
-    flags = ("--http-port", http_port, "--limit-http-port", 1)
+    tcp_port = free_port()
+    flags = ("--http-port", http_port, "--limit-http-port", 1, "--tcp-port", tcp_port, "--limit-tcp-port", 1)
+    manifests.write("db.json", build_service("db", web.port, namespace="shop", annotations={"traffic-type": "tcp"}))
     _, api_port = start_controller(manifests.path, *flags)
     _, admin_port = start_proxy(api_port, "--workers", 2)
+    assert get(tcp_port).status == 200
     url = start_prometheus(admin_port)
     _, other_port = start_controller(manifests.path, *flags, "--prometheus", url)
 
@@ -197,6 +200,11 @@ def test_prometheus_gives_the_same_report(
         ]
     assert found["servers"][0]["total"]["upstream"]["p99"] > 0
     assert found["callers"][0]["total"]["total"]["p99"] > 0
+    servers = [
+        find_service(get(port, path="/api/traffic").json, "shop/db:80")["servers"] for port in (other_port, api_port)
+    ]
+    assert [each["total"]["connections"] for (each,) in servers] == [1, 1]
+    assert len({(each["total"]["receivedBytes"], each["total"]["sentBytes"]) for (each,) in servers}) == 1
     last = wait_until(
         lambda: [
             window

@@ -1,228 +1,55 @@
 """Routes of protocols where each entrypoint belongs to one service: TCP, UDP and similar ones of plugins.
 
-Takes a section of StreamRouters; returns the route of each entrypoint: its balanced servers, and the middlewares that
-decide about access. It sends no traffic itself. Failing servers are set aside, and tried after all others. Implements
-`node.Streams`.
+Takes a section of StreamRouters; returns the route of each entrypoint, and those for clients of a namespace
+(stream_routes.py). Unchanged routes, servers and counters of the current table are kept. Implements `node.Streams`.
 """
 
-import logging
-import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from maesh_core.model.addresses import join_port
 from maesh_core.model.configuration import Section, Service, StreamRouter, list_targets
 from maesh_core.model.configuration import Server as ConfiguredServer
+from maesh_core.model.metrics import MetricFamily
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
-from maesh_core.plugin_system.node import StreamRoute, StreamServer
+from maesh_core.plugin_system.node import StreamRoute
 from maesh_core.plugin_system.transports import OFF, STRICT
 from maesh_core.proxy.balancing.balancer import AnyBalancer, build_balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
-from maesh_core.proxy.balancing.health import Aside, PassiveHealth
-from maesh_core.proxy.middleware.chain import Judge, collect_judges, read_verdict
+from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.routing.stream_counts import (
+    CountedNames,
+    StreamCounts,
+    collect_aside,
+    collect_branches,
+    collect_servers,
+)
+from maesh_core.proxy.routing.stream_routes import NO_BRANCHES, AnyStreamBalancer, Route, Server, StrictServers
 from maesh_core.proxy.transport.guards import list_guarded
-
-_logger = logging.getLogger(__name__)
-
 
 ServerKey = tuple[str, int, str, str]
 """The address, the port, and if the service has encryption, the node and the mode."""
-
-
-class Server:
-    """One server: its address, its load, whether it is set aside, and how it is reached.
-
-    `mode` is that of the service's encryption, and empty for `off`; the node is only set with a mode.
-    """
-
-    __slots__ = ("_health", "aside", "family", "mode", "node", "socket_address", "under_way")
-
-    def __init__(self, address: str, port: int, health: PassiveHealth, *, node: str = "", mode: str = "") -> None:
-        self.socket_address = (address, port)
-        self.node = node
-        self.mode = mode
-        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.under_way = 0
-        self.aside: Aside | None = None
-        self._health = health
-
-    def __repr__(self) -> str:
-        return f"<Server {self.socket_address} under_way={self.under_way} {self.aside!r}>"
-
-    @property
-    def is_set_aside(self) -> bool:
-        """Whether it has failed and not succeeded since."""
-        return self.aside is not None
-
-    def describe(self) -> str:
-        """Name the server in the log."""
-        address, port = self.socket_address
-        return join_port(address, port)
-
-    def note_failure(self) -> None:
-        """Set it aside for a while, so that others are tried first."""
-        self._health.on_failure(self)
-
-    def note_success(self) -> None:
-        """Return it to full use."""
-        if self.aside is not None:
-            self._health.on_success(self)
-
-
-AnyStreamBalancer = AnyBalancer[Server] | Division[Server]
-
-
-class StrictServers:
-    """Which servers of a route are reached only over paths: those of its strict services."""
-
-    __slots__ = ("_nodes", "_others")
-
-    def __init__(self, services: Iterable[Service]) -> None:
-        self._nodes: dict[tuple[str, int], str] = {}
-        self._others: set[tuple[str, int]] = set()
-        for service in services:
-            for server in service.servers:
-                if service.encryption == STRICT:
-                    self._nodes[server.address, server.port] = server.node
-                else:
-                    self._others.add((server.address, server.port))
-
-    def __repr__(self) -> str:
-        return f"<StrictServers {len(self._nodes)}>"
-
-    def find_node(self, address: tuple[str, int], *, is_of_route: bool) -> str | None:
-        """Return the node of a server that must be reached over a path, empty if it is not known; else None.
-
-        A server that has left the route must be, too.
-        """
-        node = self._nodes.get(address)
-        if node is not None:
-            return node
-        return "" if is_of_route and address not in self._others else None
-
-
-class Route:
-    """The route of an entrypoint. Without judges, all clients are allowed.
-
-    `strict` is None if no service of the route is strict. `consumers` has the routes for clients of a namespace, which
-    have none themselves.
-    """
-
-    __slots__ = (
-        "_admitting",
-        "_failures",
-        "_servers",
-        "_staying",
-        "balancer",
-        "consumers",
-        "counters",
-        "has_guard",
-        "key",
-        "service",
-        "strict",
-    )
-
-    def __init__(
-        self,
-        key: str,
-        service: str,
-        servers: Iterable[Server],
-        counters: Any,
-        *,
-        balancer: AnyStreamBalancer,
-        middlewares: Sequence[object],
-        failures: MiddlewareFailures,
-        has_guard: bool = False,
-        strict: StrictServers | None = None,
-        consumers: Mapping[str, "Route"] | None = None,
-    ) -> None:
-        self.key, self.service = key, service
-        self.consumers: Mapping[str, Route] = consumers or {}
-        self.counters = counters
-        self.has_guard = has_guard
-        self._servers = tuple(servers)
-        self.strict = strict
-        self.balancer = balancer
-        self._failures = failures
-        self._admitting = collect_judges(middlewares, "on_connect")
-        self._staying = collect_judges(middlewares, "is_still_allowed")
-
-    def __repr__(self) -> str:
-        return f"<Route to {self.service}>"
-
-    @property
-    def servers(self) -> tuple[Server, ...]:
-        """All servers."""
-        return self._servers
-
-    @property
-    def is_guarded(self) -> bool:
-        """Whether any middleware decides about access."""
-        return bool(self._admitting or self._staying)
-
-    def admits(self, connection: Connection) -> bool:
-        """Return whether the middlewares allow a connection to start; one that raises denies it."""
-        return not self._admitting or all(self._judge(judge, connection, default=True) for judge in self._admitting)
-
-    def keeps(self, connection: Connection) -> bool:
-        """Return whether the middlewares allow a connection to continue; one that raises denies it."""
-        return all(self._judge(judge, connection, default=False) for judge in self._staying)
-
-    def has_server(self, server: StreamServer) -> bool:
-        """Return whether the route still has a server."""
-        return server in self._servers
-
-    def list_servers(self) -> Iterator[Server]:
-        """Yield each server once, in the order to try them for one connection; servers set aside are last.
-
-        Yield none if the connection belongs to the share of a part that has no server.
-        """
-        tried: list[Server] = []
-        while len(tried) < len(self._servers):
-            server = self.balancer.pick(tried)
-            if server is None or server in tried:
-                break
-            tried.append(server)
-            yield server
-        if not tried and isinstance(self.balancer, Division):
-            return
-        for server in self._servers:
-            if server not in tried:
-                yield server
-
-    def find_destination(self, server: StreamServer | None) -> str:
-        """Return the key of the service that a server belongs to: the first such part of a split, else the service."""
-        for part in self.balancer.parts if isinstance(self.balancer, Division) else ():
-            if server in part.servers:
-                return part.key
-        return self.service
-
-    def _judge(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
-        try:
-            return read_verdict(judge(connection), default=default)
-        except Exception as error:  # fail closed: a judge that raises denies access
-            owner = type(getattr(judge, "__self__", judge))
-            if self._failures.count(owner):
-                _logger.error("middleware %s failed; a connection is denied: %r", owner.__qualname__, error)
-            return False
+Branches = Mapping[str, Mapping[str, StreamCounts]]
+"""The counters of the parts of split services, by the key of the service port and of the part."""
 
 
 class Table:
-    """The routes by entrypoint, and the counters and servers that they share."""
+    """The routes by entrypoint, and the counters, servers and branches that they share."""
 
-    __slots__ = ("counters", "has_strict_services", "routes", "servers")
+    __slots__ = ("branches", "counters", "has_strict_services", "routes", "servers")
 
     def __init__(
         self,
         routes: Mapping[int, Route],
         counters: Mapping[str, Any],
         servers: Mapping[ServerKey, Server],
+        branches: Branches,
     ) -> None:
         self.routes = routes
         self.counters = counters
         self.servers = servers
+        self.branches = branches
         self.has_strict_services = any(
             each.strict is not None for route in routes.values() for each in (route, *route.consumers.values())
         )
@@ -258,7 +85,7 @@ class Streams:
         self._failures = failures
         self._build_counters = build_counters
         self._namespaces: Mapping[str, str] = {}
-        self.apply_table(Table({}, {}, {}))
+        self.apply_table(Table({}, {}, {}, {}))
 
     def __repr__(self) -> str:
         return f"<Streams {self._table!r}>"
@@ -282,7 +109,7 @@ class Streams:
             known = self._table.counters.get(key)
             counters[key] = self._build_counters() if known is None else known
             routes[router.entrypoint] = compiler.compile_router(key, router, counters[key])
-        return Table(routes, counters, compiler.servers)
+        return Table(routes, counters, compiler.servers, compiler.branches)
 
     def apply_table(self, table: object) -> None:
         """Use this table for new connections."""
@@ -308,6 +135,15 @@ class Streams:
         if route is None or not route.consumers:
             return route
         return self.find_route(connection.entrypoint, connection.client_address)
+
+    def collect_parts(self, protocol: str, *, opened: str, failed: str) -> Sequence[MetricFamily]:
+        """Build the metrics of servers, and of the branches of split services."""
+        names, servers = CountedNames(protocol, opened, failed), self._table.servers.values()
+        return [
+            *collect_servers(names, ((server.describe(), server.counts) for server in servers)),
+            collect_aside(names, (server.describe() for server in servers if server.is_set_aside)),
+            *collect_branches(names, self._table.branches),
+        ]
 
     @property
     def has_strict_services(self) -> bool:
@@ -343,7 +179,17 @@ class Streams:
 class _TableCompiler:
     """Compiles the routers of a section; unchanged routes and servers of the current table are kept."""
 
-    __slots__ = ("_changed", "_current", "_failures", "_guarded", "_health", "_middlewares", "_section", "servers")
+    __slots__ = (
+        "_changed",
+        "_current",
+        "_failures",
+        "_guarded",
+        "_health",
+        "_middlewares",
+        "_section",
+        "branches",
+        "servers",
+    )
 
     def __init__(
         self,
@@ -360,6 +206,8 @@ class _TableCompiler:
         self._health, self._failures, self._guarded = health, failures, guarded
         self.servers: dict[ServerKey, Server] = {}
         """All servers of the routers so far."""
+        self.branches: dict[str, Mapping[str, StreamCounts]] = {}
+        """The counters of their branches; those of branches that they had before continue."""
 
     def __repr__(self) -> str:
         return f"<_TableCompiler {len(self.servers)} servers>"
@@ -369,6 +217,7 @@ class _TableCompiler:
         reached = {each: _list_services(self._section, each) for each in list_targets(router)}
         for services in reached.values():
             self._add_servers(services)
+        self._add_branches(key, reached)
         known = self._current.routes.get(router.entrypoint)
         if known is not None and self._is_unchanged(key, router, known, reached):
             return known
@@ -396,6 +245,12 @@ class _TableCompiler:
                 known = self._current.servers.get(place)
                 self.servers[place] = known or Server(address, port, self._health, node=node, mode=mode)
 
+    def _add_branches(self, key: str, reached: Mapping[str, Mapping[str, Service]]) -> None:
+        former = self._current.branches.get(key, NO_BRANCHES)
+        names = [part.service for target, services in reached.items() for part in services[target].parts]
+        if names:
+            self.branches[key] = {name: former.get(name) or StreamCounts() for name in dict.fromkeys(names)}
+
     def _compile(
         self,
         key: str,
@@ -417,6 +272,7 @@ class _TableCompiler:
             failures=self._failures,
             has_guard=service in self._guarded,
             strict=_find_strict(services.values()),
+            branches=self.branches.get(key, NO_BRANCHES),
             consumers=consumers,
         )
 

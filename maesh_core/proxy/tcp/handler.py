@@ -175,7 +175,8 @@ class TcpHandler:
             )
             for attribute, (name, text) in _METRICS.items()
         ]
-        return [*families, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
+        parts = self._streams.collect_parts("tcp", opened="connections", failed="failed_connects")
+        return [*families, *parts, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
 
     def _sweep(self, now: float) -> None:
         """Handle expired waits: for a connect, or for a byte from either side."""

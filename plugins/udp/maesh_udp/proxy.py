@@ -217,6 +217,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
             self.sessions.evict_longest_idle()  # other sockets of this host need descriptors and ports too
             session.connect(server)
         session.route.counters.opened += 1
+        session.route.count_opened(server)
         self.node.count_connection(session.client_address, session.service)
         if server.mode:
             self.node.count_uncarried(session.client_address, session.service, server, sessions=1)
@@ -269,6 +270,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         )
         return [
             *families,
+            *self._streams.collect_parts("udp", opened="sessions", failed="failed_sessions"),
             *(
                 MetricFamily(name=f"maesh_udp_{name}", type="counter", help=text, samples=(((), float(count)),))
                 for name, text, count in others

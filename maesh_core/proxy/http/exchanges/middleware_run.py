@@ -13,40 +13,34 @@ from typing import Any, Final, final
 
 from maesh_core.errors import ExchangeError, UpstreamTimeoutError
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
-from maesh_core.model.traffic_record import ROUTE_REMOVED
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
-    CHANGED,
     CLIENT_ENDED,
     MIDDLEWARE_FAILED,
     MIDDLEWARE_TIMEOUT,
     REQUEST_TIMEOUT,
-    REVOKED,
     build_answer,
 )
 from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.body_run import BodyRun
 from maesh_core.proxy.http.exchanges.copying import (
     COPIES_OF_REQUEST,
-    judge_changed,
     may_copy,
-    note_failure,
     send_copy,
 )
 from maesh_core.proxy.http.exchanges.exchange_view import NEVER
-from maesh_core.proxy.http.exchanges.picking import pick_server
+from maesh_core.proxy.http.exchanges.picking import Chosen, pick_server
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
-from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.server_counters import FAILED_STATUS
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
-from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
-from maesh_core.proxy.network.time_limits import TimeLimitQueue
+from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, Forwarding, UpstreamStream
+from maesh_core.proxy.middleware.chain import ChangeChooser, UnlessChosen
+from maesh_core.proxy.network.time_limits import TimeLimit
 
 DELAY_LIMIT_S: Final = 60.0
 """The longest delay of a request or an attempt that one middleware can set by returning seconds."""
@@ -60,17 +54,16 @@ class MiddlewareRun(BodyRun, Run):
 
     `_depth` is the number of middlewares that the request has reached, `_position` the index at which `on_request`
     resumes. `_stored_body` is the request's body so far; None if it is too large. `_wanted_copies` are the copies to
-    send with the first attempt, by side service. `_judged` is the changed head that the guards have admitted.
+    send with the first attempt, by side service.
     """
 
     _depth = 0
     _position = 0
     _timer: asyncio.TimerHandle | None = None
-    _limit: TimeLimitQueue | None = None
+    _limit: TimeLimit | None = None
     _task: "asyncio.Future[object] | None" = None
 
     _wanted_copies: tuple[tuple[str, bytes], ...] = ()
-    _judged: RequestHead | None = None
     _failure: ExchangeError | None = None
     _stored_body: bytearray | None = None
 
@@ -79,18 +72,15 @@ class MiddlewareRun(BodyRun, Run):
 
     # --- before the attempt
 
-    @property
-    def chain(self) -> Chain:
-        """The middlewares of the route."""
-        route = self._exchange.route
-        return route.chain if route is not None else EMPTY_CHAIN
-
     def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
         """Call the chain's `on_request` methods from `_position` on, then start the first attempt."""
         chain, position = route.chain, self._position
         for step in chain.on_request[position:] if position else chain.on_request:
             call, depth = step
             try:
+                if isinstance(call, ChangeChooser):
+                    self.change_request(call)
+                    continue
                 result = call(self)
             except Exception as error:  # a middleware's error ends only its exchange
                 self._depth = depth
@@ -177,7 +167,7 @@ class MiddlewareRun(BodyRun, Run):
     # --- attempts
 
     def _begin_attempt(self, balancer: Balancer[HttpServer]) -> None:
-        if not self._admits_changed():
+        if not self.admits_changed():
             return
         self.attempts += 1
         server = pick_server(self, balancer)
@@ -218,7 +208,7 @@ class MiddlewareRun(BodyRun, Run):
 
     def _stop_limit(self) -> None:
         if self._limit is not None:
-            self._limit.end(self)
+            self._limit.end()
             self._limit = None
 
     def pick_other(self, balancer: Balancer[HttpServer], passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
@@ -288,15 +278,23 @@ class MiddlewareRun(BodyRun, Run):
         else:
             self._exchange.answer(build_answer(error))
 
-    def _ask_for_retry(self, calls: tuple[_Call, ...], failure: ExchangeError | None = None) -> float | None:
+    def _ask_for_retry(self, calls: tuple[Any, ...], failure: ExchangeError | None = None) -> float | None:
         """Ask each middleware whether to start another attempt; return the pause before it, or None for no attempt.
 
         A middleware that returns False prevents the attempt. One that raises ends the exchange, and the remaining
         middlewares are not called.
         """
         pause_s, is_forbidden = None, False
-        for call in calls:
+        for each in calls:
+            call = each
+            if isinstance(each, UnlessChosen):
+                if self._is_at_chosen(each.chooser):
+                    continue
+                call = each.call
             try:
+                if isinstance(each, ChangeChooser):
+                    self.change_response(each)
+                    continue
                 verdict = call(self) if failure is None else call(self, failure)
                 if verdict is False:
                     is_forbidden = True
@@ -307,7 +305,7 @@ class MiddlewareRun(BodyRun, Run):
                 return None
         return None if is_forbidden else pause_s
 
-    # --- copies, and changed requests
+    # --- copies
 
     def send_copy(self, service: str, body: bytes) -> bool:
         """Send a copy of the request to a side service, with the first attempt or now; False if it is dropped."""
@@ -330,24 +328,6 @@ class MiddlewareRun(BodyRun, Run):
             for service, body in wanted:
                 send_copy(exchange, exchange.route.chain, service, body, self)
 
-    def _admits_changed(self) -> bool:
-        """Whether the guards allow the request as it is sent; if not, it is answered."""
-        exchange = self._exchange
-        rewritten, judged = exchange.rewritten, self._judged or exchange.head
-        if rewritten is not None and not (
-            rewritten.target == judged.target and rewritten.authority == judged.authority
-        ):
-            judges = self.chain.judge_changed
-            self._judged = rewritten
-        elif exchange.changed_headers is not None:
-            judges = self.chain.judge_headers
-        else:
-            return True
-        if judge_changed(exchange, judges, self):
-            return True
-        exchange.answer(CHANGED)
-        return False
-
     # --- after the response head
 
     def judge_response(self, response: ResponseHead, *, is_whole: bool) -> Forwarding | None:
@@ -363,7 +343,19 @@ class MiddlewareRun(BodyRun, Run):
             return DISCARDED
         if response.left and self.chain.on_response_body:
             return self.open_response(response, is_whole=is_whole)
-        return None if self.changed_response is None else RENDERED
+        return None
+
+    def _is_at_chosen(self, chooser: object) -> bool:
+        """Whether the current attempt is at the server that this `choose_backend` has chosen."""
+        exchange = self._exchange
+        chosen: Chosen | None = self.chosen
+        return (
+            chosen is not None
+            and chosen.chooser is chooser
+            and exchange.attempt is not None
+            and exchange.attempt.server is chosen.server
+            and exchange.part == chosen.part
+        )
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
         """Connect the client and the upstream by a tunnel, which no time-out of requests ends.
@@ -398,56 +390,10 @@ class MiddlewareRun(BodyRun, Run):
                 except Exception as error:  # a middleware's error ends only its exchange
                     self.fail(call, error)
 
-    # --- permission while the exchange is in progress
-
-    def find_revocation(self) -> str:
-        """Return why the exchange, or its tunnel, is no longer allowed under the current table; empty if it is.
-
-        If the host now has no route, or another service, the exchange stays allowed unless a judge was in its chain:
-        that judge no longer applies, so the exchange ends. If its branch no longer exists, the branch that the request
-        would now be routed to is judged instead.
-        """
-        exchange = self._exchange
-        route, current = exchange.route, exchange.client.find_route(exchange.head.host)
-        if route is None or (current is not None and current.has_route(route)):
-            return ""
-        if current is None or current.service != route.service:
-            return ROUTE_REMOVED if route.chain.is_still_allowed else ""
-        target = current.find_target(route.destination)
-        if target is None:
-            namespace = exchange.client.find_namespace() if current.consumers else ""
-            target = current.choose(exchange.head, namespace)
-            if target.balancer is None:
-                return REVOKED.reason
-            self._judged_destination = target.destination
-        is_allowed = all(self._judge(judge) for judge in target.chain.is_still_allowed)
-        if is_allowed and self._judged is not None:
-            is_allowed = judge_changed(exchange, target.chain.judge_changed, self)
-        elif is_allowed and exchange.changed_headers is not None:
-            is_allowed = judge_changed(exchange, target.chain.judge_headers, self)
-        self._judged_destination = ""
-        return "" if is_allowed else REVOKED.reason
-
-    def revoke(self) -> None:
-        """End the exchange: answer it, or reset the connection if a response has started."""
-        if self._exchange.has_started_response:
-            self._exchange.abort(reason=REVOKED.reason, is_failure=False)
-        else:
-            self._exchange.answer(REVOKED)
-
-    def _judge(self, judge: Judge) -> bool:
-        try:
-            return read_verdict(judge(self), default=False)
-        except Exception as error:  # fail closed: a judge that raises denies access
-            self.note_failure(judge, error, "access is denied")
-            return False
-
-    def note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
-        """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
-        note_failure(self._exchange.client.environment, call, error, outcome)
-
-    def fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
+    def fail(self, call: Any, error: BaseException, late: Response | None = None) -> None:
         """Handle a middleware that raised or timed out: answer with its failure response."""
+        if isinstance(call, ChangeChooser):
+            call = call.method
         owner = getattr(call, "__self__", call)
         response: Any = late or getattr(owner, "failure_response", None) or MIDDLEWARE_FAILED
         self.note_failure(call, error, f"the exchange is answered with {response.status}")
