@@ -158,7 +158,7 @@ def test_changes_for_a_head_are_chosen_just_before_the_calls_of_the_same_middlew
 
 
 class Sticky(Whole):
-    keeps_choice = True
+    keeps_choice: object = True
 
     def choose_backend(self, head, backends):
         return None

@@ -207,7 +207,7 @@ class Session:
     keeps_choice = True
 
     def __init__(self, number=1, part=""):
-        self.choice = BackendChoice(part=part, server=(f"10.0.1.{number}", 80))
+        self.choice: object = BackendChoice(part=part, server=(f"10.0.1.{number}", 80))
         self.asked, self.answered = [], []
 
     def choose_backend(self, head, backends):
