@@ -79,7 +79,7 @@ async def test_a_part_whose_servers_change_is_taken_up_and_the_rotation_goes_on(
     assert "10.0.2.4" not in {key.address for key in world.handler._servers}
 
 
-async def test_a_branch_without_anybody_behind_it_is_503_and_falls_through_to_nobody(world):
+async def test_a_branch_without_servers_answers_503_and_no_other_branch_gets_its_requests(world):
     apply(world, build_section([HttpBranch(service="none")], a=["10.0.2.1"], none=[]))
     assert await ask(world) == "503"
 
@@ -92,7 +92,7 @@ async def test_a_path_that_could_be_taken_for_another_is_refused_where_paths_dec
     assert await ask(world, target) == "10.0.2.1"
 
 
-async def test_branches_that_go_leave_the_service_its_own(world):
+async def test_removed_branches_leave_the_service_its_own_servers(world):
     apply(world, build_section([HttpBranch(service="b")], a=["10.0.2.1"], b=["10.0.2.2"]))
     assert await ask(world) == "10.0.2.2"
     apply(world, build_section(a=["10.0.2.1"]), changed=frozenset({"a", "b"}))
@@ -101,7 +101,7 @@ async def test_branches_that_go_leave_the_service_its_own(world):
 
 
 @pytest.mark.parametrize("parts", [{"a": {"a": 1}}, {"a": {"nobody": 1}}, {"a": {"b": 1}, "b": {"a": 1}}])
-async def test_parts_that_cannot_be_harm_nobody_else(world, parts):
+async def test_invalid_parts_affect_no_other_part(world, parts):
     services = {
         name: Service(parts=tuple(Part(service=each, weight=1) for each in found)) for name, found in parts.items()
     }
@@ -109,7 +109,7 @@ async def test_parts_that_cannot_be_harm_nobody_else(world, parts):
     assert not world.handler.current.table.routes
 
 
-async def test_splits_that_come_and_go_leave_nothing_behind(world):
+async def test_removed_splits_leave_nothing_behind(world):
     for number in range(20):
         name = f"p{number}"
         section = build_section([HttpBranch(service="s")], {"s": {name: 1}}, a=["10.0.2.1"], **{name: ["10.0.2.2"]})
