@@ -75,7 +75,7 @@ def test_each_connection_is_given_every_server_once_the_next_one_first(streams):
     assert list_ports(route) == [2, 3, 1]
 
 
-def test_a_server_without_weight_is_given_to_nobody(streams):
+def test_a_server_without_weight_gets_no_connection(streams):
     route = apply(streams, build_section(1, 2, weights=[1, 0]))
     assert list_ports(route) == [1]
     assert list_ports(apply(streams, build_section(1, 2, weights=[0, 0]))) == []
@@ -144,7 +144,7 @@ def test_a_connection_begins_only_if_no_middleware_says_no_or_fails(streams, ans
     assert len(caplog.records) == sum(not isinstance(answer, bool | None) for answer in answers)
 
 
-def test_a_coroutine_lets_nobody_in_and_is_not_left_behind(streams):
+def test_a_coroutine_as_verdict_denies_and_is_closed(streams):
     async def admit():
         return True
 
@@ -287,7 +287,7 @@ def test_a_part_whose_servers_change_makes_a_new_route_and_the_rotation_goes_on(
     assert apply(streams, build_divided({"v1": 1}, v1=[1]), changed=frozenset({"other"})) is second
 
 
-def test_of_contested_entrypoints_a_router_never_inherits_anothers_guards(streams):
+def test_a_router_never_inherits_the_guards_of_another_router_of_its_entrypoint(streams):
     gate = Gate(admits=False)
     service = {KEY: Service(servers=(Server(address="10.0.0.1", port=1),))}
     one = StreamRouter(entrypoint=ENTRYPOINT, service=KEY)
