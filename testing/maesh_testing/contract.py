@@ -45,6 +45,8 @@ from maesh_testing.upstream import Upstream
 _NOT_IN_A_PROXY = ("aiohttp", "typer", "click", "rich", "pydantic", "yaml", "watchfiles", "kubernetes_asyncio")
 _NOT_IN_A_CONTROLLER = ("uvloop", "httptools")
 _VERBOSE_IMPORT = re.compile(r"^import '([\w.]+)'", re.MULTILINE)
+_WATCHED = {"PYTHONVERBOSE": "1"}
+"""Lets each process of Python write what it imports."""
 _LIST_MODULES = "import sys; from importlib import import_module; import_module(sys.argv[1]); print(*sys.modules)"
 
 
@@ -171,6 +173,7 @@ class PluginContract:
                 module = path.partition(":")[0]
                 assert set(unwanted) & _list_modules(module) == set(), f"imported by {module}"
 
+    @pytest.mark.integration
     def test_it_loads_alone_and_beside_all_that_are_installed(self, run_maesh: Callable[..., Command]) -> None:
         """Nothing that it gives is claimed by another plugin, and it needs none."""
         fixed = {self.name, *(flag.removeprefix("--").removeprefix("no-") for flag in self.run_switches)}
@@ -184,12 +187,13 @@ class PluginContract:
             claimed = {name for text in report["provides"] for name in _read_claimed(text)}
             assert claimed <= set(self.annotations), "the test names its annotations, each with a good value"
 
-    def test_it_starts_with_its_settings_and_with_those_alone_that_it_requires(
+    @pytest.mark.integration
+    def test_it_starts_with_its_settings_and_not_without_those_that_it_requires(
         self, start_mesh: Callable[..., RunningMesh], run_maesh: Callable[..., Command], tmp_path: Path
     ) -> None:
-        """The defaults of the others are enough, what the README names is taken, and what is missing is named."""
-        for switches in (self._on, self._on_with_settings):
-            self._check_answers(start_mesh(*switches), has_plugin=not self.annotations)
+        """What the README names is taken, and what is missing is named."""
+        if self._settings != self.required_settings:
+            self._check_answers(start_mesh(*self._on_with_settings), has_plugin=not self.annotations)
         for missing in self.required_settings:
             given = {key: text for key, text in self.required_settings.items() if key != missing}
             switches = (*self._switch, *self.run_switches, *self._render_settings(given))
@@ -198,6 +202,7 @@ class PluginContract:
             assert missing in command.stderr
             assert "Traceback" not in command.stderr
 
+    @pytest.mark.integration
     def test_a_setting_that_it_does_not_have_stops_the_start(
         self, run_maesh: Callable[..., Command], tmp_path: Path
     ) -> None:
@@ -207,54 +212,66 @@ class PluginContract:
         assert "no-such-setting" in command.stderr
         assert "Traceback" not in command.stderr
 
-    def test_only_its_switch_imports_it(self, start_mesh: Callable[..., RunningMesh], entry_point: EntryPoint) -> None:
-        """Where it is not switched on it costs nothing, in any process."""
-        package, watched = entry_point.module.partition(".")[0], {"PYTHONVERBOSE": "1"}
-        off = start_mesh(*self._off, env=watched).command.stderr
-        assert _find_imported(off, package) == set()
-        assert package in _find_imported(start_mesh(*self._on, env=watched).command.stderr, package)
-
-    @pytest.mark.parametrize("prefix", PREFIXES)
-    def test_a_service_has_it_by_either_prefix(
-        self, start_mesh: Callable[..., RunningMesh], good_annotations: Mapping[str, str], prefix: str
+    @pytest.mark.integration
+    def test_where_it_is_off_nothing_imports_it_and_its_annotations_are_not_ignored_in_silence(
+        self,
+        start_mesh: Callable[..., RunningMesh],
+        entry_point: EntryPoint,
+        good_annotations: Mapping[str, str],
     ) -> None:
-        """Annotations of Maesh and of Traefik Mesh mean the same."""
-        self._skip_without_annotations()
-        annotations = {f"{prefix}{name}": text for name, text in good_annotations.items()}
-        mesh = start_mesh(*self._on, annotations=annotations)
-        service = mesh.describe_service()
-        assert (service["errors"], service["notices"]) == ([], [])
-        self._check_answers(mesh, has_plugin=True)
+        """It costs nothing there, in any process, and a service says what it asks for and does not get."""
+        mesh = start_mesh(*self._off, annotations=good_annotations, env=_WATCHED)
+        assert _find_imported(mesh.command.stderr, entry_point.module.partition(".")[0]) == set()
+        if self.annotations:
+            service = mesh.describe_service()
+            told = "\n".join((*service["errors"], *service["notices"]))
+            assert any(name in told for name in good_annotations), told
 
-    def test_a_bad_annotation_closes_its_service_alone_and_says_why(
-        self, start_mesh: Callable[..., RunningMesh], start_upstream: Callable[..., Upstream]
+    @pytest.mark.integration
+    def test_its_switch_imports_it_and_no_other_setting_is_needed(
+        self, start_mesh: Callable[..., RunningMesh], entry_point: EntryPoint
     ) -> None:
-        """An error names the annotation and its value; a service without an error is served."""
-        self._skip_without_annotations()
+        """The defaults of all settings but those that it requires are enough."""
+        mesh = start_mesh(*self._on, env=_WATCHED)
+        package = entry_point.module.partition(".")[0]
+        assert package in _find_imported(mesh.command.stderr, package)
+        self._check_answers(mesh, has_plugin=not self.annotations)
+
+    @pytest.mark.integration
+    def test_a_service_has_it_by_either_prefix_and_a_bad_annotation_closes_that_service_alone(
+        self,
+        start_mesh: Callable[..., RunningMesh],
+        start_upstream: Callable[..., Upstream],
+        good_annotations: Mapping[str, str],
+    ) -> None:
+        """Annotations of Maesh and of Traefik Mesh mean the same. An error names the annotation and its value."""
+        if not self.annotations:  # test_it_loads_... has seen that it claims none
+            pytest.skip("the plugin claims no annotations")
         assert self.bad_annotations, "the test names a bad value"
         other = start_upstream("other")
-        objects = build_service("other", [(other.address, other.port)])
-        mesh = start_mesh(*self._on, objects=objects)
+        mesh = start_mesh(*self._on, objects=build_service("other", [(other.address, other.port)]))
         for annotations in self.bad_annotations:
-            name, text = list(annotations.items())[-1]
-            mesh.set_annotations(annotations)
+            self._check_closes(mesh, annotations)
+        for prefix in PREFIXES:
+            self._check_closes(mesh, self.bad_annotations[0])  # what is served afterwards has the new annotations
+            mesh.set_annotations({f"{prefix}{name}": text for name, text in good_annotations.items()})
+            mesh.wait_until(lambda: not mesh.describe_service()["errors"], f"a service with {prefix}")
+            assert mesh.describe_service()["notices"] == []
+            mesh.wait_until(lambda: self._ask(mesh).status == self.expected_status, str(self.expected_status))
+            self._check_answers(mesh, has_plugin=True)
 
-            def find_errors(name: str = name, text: str = text) -> list[str]:
-                shown = repr(text)[1:-1][:SHOWN_CHARACTERS]
-                return [each for each in mesh.describe_service()["errors"] if name in each and shown in each]
+    def _check_closes(self, mesh: RunningMesh, annotations: Mapping[str, str]) -> None:
+        """Check that these annotations, the last of which is bad, close the service, say why, and close no other."""
+        mesh.set_annotations(annotations)
+        name, text = list(annotations.items())[-1]
+        shown = repr(text)[1:-1][:SHOWN_CHARACTERS]
 
-            assert mesh.wait_until(find_errors, f"an error that names {name} and {text!r}")
-            mesh.wait_until(lambda: self._ask(mesh).status >= 400, "a closed service")
-            assert self._ask(mesh, host=f"other.{NAMESPACE}.maesh").text == "other"
+        def find_errors() -> list[str]:
+            return [each for each in mesh.describe_service()["errors"] if name in each and shown in each]
 
-    def test_its_annotations_are_not_ignored_in_silence_where_it_is_off(
-        self, start_mesh: Callable[..., RunningMesh], good_annotations: Mapping[str, str]
-    ) -> None:
-        """A service says what it asks for and does not get."""
-        self._skip_without_annotations()
-        service = start_mesh(*self._off, annotations=good_annotations).describe_service()
-        told = "\n".join((*service["errors"], *service["notices"]))
-        assert any(name in told for name in good_annotations), told
+        mesh.wait_until(find_errors, f"an error that names {name} and {text!r}")
+        mesh.wait_until(lambda: self._ask(mesh).status >= 400, "a closed service")
+        assert self._ask(mesh, host=f"other.{NAMESPACE}.maesh").text == "other"
 
     def _ask(self, mesh: RunningMesh, host: str = HOST) -> Answer:
         return mesh.get(host=host, headers=self.request_headers)
@@ -267,10 +284,6 @@ class PluginContract:
 
     def _render_settings(self, settings: Mapping[str, str]) -> list[str]:
         return [word for key, text in settings.items() for word in ("--set", f"{self.name}.{key}={text}")]
-
-    def _skip_without_annotations(self) -> None:
-        if not self.annotations:  # test_it_loads_... has seen that it claims none
-            pytest.skip("the plugin claims no annotations")
 
 
 def _read_name(requirement: str) -> str:

@@ -18,6 +18,11 @@ from maesh_testing.running_mesh import SERVICE, Manifests, RunningMesh, build_se
 from maesh_testing.upstream import Upstream
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of tests that start commands, such as those of the contract: `-m "not integration"`."""
+    config.addinivalue_line("markers", "integration: runs the real commands as processes")
+
+
 @pytest.fixture
 def maesh_program() -> Sequence[str]:
     """Give the command `maesh` of the environment that the tests run in; override it to test another."""
