@@ -1,5 +1,7 @@
 """The leader's writes: what is marked before, during and after this controller's term."""
 
+from typing import Any
+
 import pytest
 
 from maesh_core.controller.cluster.leader_writes import LeaderWrites
@@ -64,7 +66,10 @@ class Keeper:
 
 @pytest.fixture
 def writes():
-    found = LeaderWrites(None, FakeEngine(), FakeElection(), mesh_namespace="maesh", cluster_domain="cluster.local")
+    engine: Any = FakeEngine()
+    election: Any = FakeElection()
+    client: Any = None
+    found: Any = LeaderWrites(client, engine, election, mesh_namespace="maesh", cluster_domain="cluster.local")
     found.shadows, found.dns, found.statuses, found._recorder = Keeper(), Keeper(), Keeper(), Keeper()
     found.follow_engine()
     return found
