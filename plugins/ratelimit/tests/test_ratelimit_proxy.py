@@ -142,7 +142,7 @@ def test_what_makes_a_client_is_what_the_service_says(world, source, same, other
 
 
 @pytest.mark.parametrize("jump_s", [-999.0, -60.0, 3600.0, 1e9])
-def test_a_clock_that_jumps_locks_nobody_out_for_long(world, jump_s):
+def test_a_clock_that_jumps_locks_no_client_out_for_long(world, jump_s):
     limit = world.start_worker()
     world.count_admitted(limit)
     world.pass_time(jump_s)
