@@ -1,6 +1,11 @@
-"""Counts the middlewares that raised, by type, for all protocols of a worker."""
+"""Counts the middlewares that raised, by type, for all protocols of a worker, and logs the first failure of each."""
+
+import logging
+from typing import Any
 
 from maesh_core.model.metrics import MetricFamily
+
+_logger = logging.getLogger(__name__)
 
 
 class MiddlewareFailures:
@@ -14,11 +19,13 @@ class MiddlewareFailures:
     def __repr__(self) -> str:
         return f"<MiddlewareFailures {self._counts}>"
 
-    def count(self, type_: type) -> bool:
-        """Count a failure; return True for the first one of its type, which the caller should log."""
+    def note(self, call: Any, error: BaseException, outcome: str) -> None:
+        """Count a failure of a middleware, or of one of its methods; `outcome` says what follows from it."""
+        type_ = type(getattr(call, "__self__", call))
         name = f"{type_.__module__}.{type_.__qualname__}"
         self._counts[name] = self._counts.get(name, 0) + 1
-        return self._counts[name] == 1
+        if self._counts[name] == 1:
+            _logger.error("middleware %s failed; %s", type_.__qualname__, outcome, exc_info=error)
 
     def collect(self) -> MetricFamily:
         """Return the metric."""

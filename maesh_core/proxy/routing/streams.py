@@ -5,7 +5,6 @@ decide about access. It sends no traffic itself. Failing servers are set aside, 
 `node.Streams`.
 """
 
-import logging
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,9 +22,6 @@ from maesh_core.proxy.balancing.health import Aside, PassiveHealth
 from maesh_core.proxy.middleware.chain import Judge, collect_judges, read_verdict
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.transport.guards import list_guarded
-
-_logger = logging.getLogger(__name__)
-
 
 ServerKey = tuple[str, int, str, str]
 """The address, the port, and if the service has encryption, the node and the mode."""
@@ -199,9 +195,7 @@ class Route:
         try:
             return read_verdict(judge(connection), default=default)
         except Exception as error:  # fail closed: a judge that raises denies access
-            owner = type(getattr(judge, "__self__", judge))
-            if self._failures.count(owner):
-                _logger.error("middleware %s failed; a connection is denied: %r", owner.__qualname__, error)
+            self._failures.note(judge, error, "a connection is denied")
             return False
 
 

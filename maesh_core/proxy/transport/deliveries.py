@@ -7,7 +7,6 @@ configuration, so what is not known is waited for, in limits. Fails closed.
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Final
@@ -34,8 +33,6 @@ BY_REQUEST: Final = ByRequest()
 UNKNOWN_SERVICE: Final = "the server's node does not know the service"
 UNKNOWN_SERVER: Final = "the server is not on this node"
 NOT_ENCRYPTED: Final = "the service has no encryption"
-
-_logger = logging.getLogger(__name__)
 
 
 class Deliveries:
@@ -152,9 +149,7 @@ class Deliveries:
             verdict = judge(delivery)
             is_allowed = read_verdict(verdict, default=delivery.protocol == HTTP)
         except Exception as error:  # fail closed: a guard that raises denies access
-            owner = type(compiled.instance)
-            if self._failures.count(owner):
-                _logger.error("middleware %s failed; a delivery is denied: %r", owner.__qualname__, error)
+            self._failures.note(compiled.instance, error, "a delivery is denied")
             return False
         if is_allowed and delivery.protocol == HTTP:
             is_https = resolved.section.services[delivery.service].scheme == HTTPS

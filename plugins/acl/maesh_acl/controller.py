@@ -22,6 +22,7 @@ from maesh_core.plugin import (
     ApiPage,
     ConditionChecker,
     ControllerNode,
+    ControllerService,
     MiddlewareBuilder,
     ObjectChecker,
     PolicyChecker,
@@ -103,6 +104,13 @@ class ControllerHalf:
 
     def __init__(self, settings: AccessSettings) -> None:
         self._settings = settings
+        self._denials: DenialPage | None = None
+
+    def _find_denials(self, controller: ControllerNode) -> DenialPage:
+        """Return the one page of denials, which is also a service; two hooks return it."""
+        if self._denials is None:
+            self._denials = DenialPage(controller)
+        return self._denials
 
     @hookimpl
     def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
@@ -133,8 +141,13 @@ class ControllerHalf:
         """Return the page of the denials of all proxies, and that of the rules that would allow them."""
         if self._settings.mode == "audit":
             _logger.warning("access control is in audit mode: requests that no rule allows pass, and are reported")
-        denials = DenialPage(controller)
+        denials = self._find_denials(controller)
         return [denials, SuggestionPage(controller, denials)]
+
+    @hookimpl
+    def maesh_controller_services(self, controller: ControllerNode) -> Sequence[ControllerService]:
+        """Return what keeps the reports of proxies, so that they survive a restart of a proxy."""
+        return [self._find_denials(controller)]
 
     @hookimpl
     def maesh_mesh_conditions(self, controller: ControllerNode) -> Sequence[ConditionChecker]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from maesh_acl import AccessSettings
 from maesh_acl.controller import ControllerHalf
 from maesh_acl.denials import gathering as module
-from maesh_acl.denials.gathering import DenialGathering, DenialPage
+from maesh_acl.denials.gathering import KEEP_EVERY_S, KEEP_PAUSES, DenialGathering, DenialPage
+from maesh_acl.denials.keeping import KeptDenials
 from maesh_acl.denials.report import ClientAccount, CountedDenial, DenialKey, DenialReport, WorkerReport
 
 from maesh_core.plugin import PageRequest, ProxyReport
@@ -57,8 +58,8 @@ def build_body(*denials, since=NOW - 600, forgotten=0):
     return msgspec.Raw(msgspec.json.encode(WorkerReport(since=since, forgotten=forgotten, denials=denials)))
 
 
-def gather(*reports, is_complete=True):
-    gathering = DenialGathering(lambda address: PODS.get(address, []), NOW)
+def gather(*reports, is_complete=True, kept=None):
+    gathering = DenialGathering(lambda address: PODS.get(address, []), NOW, KeptDenials() if kept is None else kept)
     for report in reports:
         gathering.add(report)
     return gathering.build(is_complete=is_complete)
@@ -137,6 +138,55 @@ def test_only_the_latest_entries_are_kept(monkeypatch):
     assert not found.complete
 
 
+def test_what_a_proxy_had_reported_before_a_restart_still_counts():
+    kept = KeptDenials()
+    before = ProxyReport(name="a", workers=(build_body(count("10.0.0.1", number=5), since=NOW - 600),))
+    for _ in range(2):
+        report = gather(before, kept=kept)
+        assert (report.denials[0].count, report.kept_since) == (5, "")
+    after = ProxyReport(name="a", workers=(build_body(count("10.0.0.2", number=2), since=NOW - 60),))
+    for _ in range(2):
+        report = gather(after, kept=kept)
+        (found,) = report.denials
+        assert (found.count, found.client) == (7, ClientAccount(namespace="shop", service_account="web"))
+        assert (report.since, report.kept_since) == ("2027-01-15T07:59:00Z", "2027-01-15T07:50:00Z")
+        assert report.complete
+
+
+def test_an_account_is_still_known_when_the_proxy_and_the_pod_have_ended(monkeypatch):
+    kept = KeptDenials()
+    gather(ProxyReport(name="a", workers=(build_body(count("10.0.0.1")),)), kept=kept)
+    monkeypatch.delitem(PODS, "10.0.0.1")
+    (found,) = gather(kept=kept).denials
+    assert found.client == ClientAccount(namespace="shop", service_account="web")
+
+
+def test_a_proxy_that_does_not_answer_counts_with_what_it_reported_last():
+    kept = KeptDenials()
+    gather(ProxyReport(name="a", workers=(build_body(count("10.0.0.1", number=3)),)), kept=kept)
+    report = gather(ProxyReport(name="a", error="no route"), kept=kept)
+    assert ([each.count for each in report.denials], report.complete) == ([3], False)
+    report = gather(ProxyReport(name="a", workers=(build_body(count("10.0.0.1", number=4)),)), kept=kept)
+    assert ([each.count for each in report.denials], report.kept_since) == ([4], "")
+
+
+WORKERS = st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([NOW - 600, NOW - 60, NOW - 6]))
+ROUNDS = st.lists(st.dictionaries(WORKERS, st.integers(1, 9), max_size=6), min_size=1, max_size=6)
+
+
+@given(ROUNDS)
+def test_the_report_adds_up_the_last_reports_of_all_workers_that_were_ever_seen(rounds):
+    kept, last = KeptDenials(), {}
+    for found in rounds:
+        last |= found
+        reports: Any = {}
+        for (name, since), number in found.items():
+            reports.setdefault(name, []).append(build_body(count("10.0.0.1", number=number), since=since))
+        report = gather(*(ProxyReport(name=name, workers=tuple(each)) for name, each in reports.items()), kept=kept)
+        assert sum(each.count for each in report.denials) == sum(last.values())
+        assert bool(report.kept_since) == bool(last.keys() - found.keys())
+
+
 @given(st.recursive(st.none() | st.integers() | st.floats() | st.text(max_size=5), st.lists, max_leaves=20))
 def test_whatever_json_a_worker_reports_the_report_lists_the_proxy(document):
     report = gather(ProxyReport(name="a", workers=(msgspec.Raw(msgspec.json.encode(document)),)))
@@ -169,6 +219,34 @@ async def test_the_page_asks_the_proxies_once_for_all_who_ask_within_a_second():
     time.now = 6.0
     await page.respond(PageRequest())
     assert controller.asked == 2
+
+
+@pytest.mark.parametrize(("takes_s", "pause_s"), [(0.0, KEEP_EVERY_S), (5.0, 5.0 * KEEP_PAUSES)])
+async def test_the_service_asks_all_proxies_regularly_and_less_often_if_that_takes_long(takes_s, pause_s):
+    controller, time, pauses = FakeController(), SimpleNamespace(now=5.0), []
+
+    async def pause(duration_s):
+        pauses.append(duration_s)
+        time.now += duration_s
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    async def gather_reports(name, add):
+        time.now += takes_s
+        return await FakeController.gather_reports(controller, name, add)
+
+    slow: Any = SimpleNamespace(gather_reports=gather_reports, find_pods=controller.find_pods)
+    page = DenialPage(slow, clock=lambda: time.now, wall_clock=lambda: NOW, pause=pause)
+    with pytest.raises(asyncio.CancelledError):
+        await page.run()
+    assert (controller.asked, pauses) == (3, [pause_s] * 3)
+
+
+def test_the_page_and_the_service_keep_the_same_denials():
+    controller: Any = FakeController()
+    half = ControllerHalf(AccessSettings())
+    pages: list[object] = [*half.maesh_api_pages(controller)]
+    assert pages[0] is half.maesh_controller_services(controller)[0]
 
 
 @pytest.mark.parametrize("mode", ["audit", "enforce"])

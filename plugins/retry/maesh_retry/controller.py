@@ -68,7 +68,6 @@ class RetryBuilder:
         attempts = read_annotation(annotations, ATTEMPTS, Annotated[int, Meta(ge=1, le=_MOST_ATTEMPTS)])
         timeout_s = read_annotation(annotations, TIMEOUT, PositiveDuration)
         backoff_s = read_annotation(annotations, BACKOFF, Duration)
-        budget = read_annotation(annotations, BUDGET, Annotated[float, Meta(ge=0, le=100)])
         errors, statuses, grpc_statuses = parse_conditions(annotations.get(RETRY_ON))
         return ServiceRetry(
             attempts=_DEFAULT_ATTEMPTS if attempts is None else attempts,
@@ -79,11 +78,14 @@ class RetryBuilder:
             body_limit=self._settings.body_limit,
             backoff_s=self._settings.backoff if backoff_s is None else backoff_s,
             backoff_limit_s=max(self._settings.backoff_limit, backoff_s or 0.0),
-            budget=(self._settings.budget if budget is None else budget) / 100,
+            budget=self._read_budget(annotations),
         )
 
     def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> ServiceRetry:
-        """Read the field of one rule. All errors of connections are retried, and time-outs (GEP-1731)."""
+        """Read the field of one rule. All errors of connections are retried, and time-outs (GEP-1731).
+
+        The field has no budget, so the limit that the owner of the Service sets by annotation holds for each rule.
+        """
         request = requests[-1]
         found = read_filter(request, RuleRetry)
         if found.attempts is not None and found.attempts < 1:
@@ -102,8 +104,13 @@ class RetryBuilder:
             backoff_s=self._settings.backoff if found.backoff is None else 0.0,
             backoff_least_s=least_s,
             backoff_limit_s=self._settings.backoff_limit,
-            budget=self._settings.budget / 100,
+            budget=self._read_budget(service.annotations),
         )
+
+    def _read_budget(self, annotations: Mapping[str, str]) -> float:
+        """Read the budget of a service, as a share of its requests; raises ConfigurationError."""
+        percent = read_annotation(annotations, BUDGET, Annotated[float, Meta(ge=0, le=100)])
+        return float(self._settings.budget if percent is None else percent) / 100
 
     def describe(self, settings: Mapping[str, object]) -> Sequence[str]:
         """Say after which failures a request is sent again, and how often."""

@@ -140,10 +140,11 @@ def test_whatever_is_written_there_is_what_the_proxy_takes_or_an_error(annotatio
 # --- rules
 
 
-def build_rule(value, **settings):
+def build_rule(value, annotations=None, **settings):
     builder = RetryBuilder(RetrySettings(**settings))
     request = FilterRequest(name="retry", value=value, matches=(), port=PortNode(number=80))
-    built = builder.build_filter([request], SERVICE)
+    service = msgspec.structs.replace(SERVICE, annotations=annotations or {})
+    built = builder.build_filter([request], service)
     return msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), ServiceRetry)
 
 
@@ -165,6 +166,17 @@ def test_the_backoff_of_a_rule_is_the_least_and_without_it_the_plugin_s_own_appl
     assert (found.backoff_least_s, found.backoff_s, found.budget, found.body_limit) == (61, 0, 0.2, 7)
     found = build_rule({}, backoff=0.5)
     assert (found.backoff_least_s, found.backoff_s) == (0, 0.5)
+
+
+@pytest.mark.parametrize(("percent", "share"), [("5", 0.05), ("0", 0.0), ("100", 1.0)])
+def test_the_retries_of_a_rule_keep_to_the_budget_of_the_service(percent, share):
+    assert build_rule({"attempts": 3}, {"retry-budget": percent}, budget=20.0).budget == share
+    assert build_rule({"attempts": 3}, {"retry-attempts": "9", "retry-on": "5xx"}, budget=20.0).budget == 0.2
+
+
+def test_a_budget_of_the_service_that_is_none_is_an_error_of_the_rule_too():
+    with pytest.raises(ConfigurationError, match="annotation retry-budget: '101'"):
+        build_rule({}, {"retry-budget": "101"})
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,13 @@ def test_no_attempt_outlasts_the_time_out_of_the_request(start_mesh, silent):
     answer = mesh.get()
     assert answer.status == 504
     assert "in time" in answer.headers["X-Maesh-Reason"]
+
+
+@pytest.mark.parametrize("annotation", ["retry-budget", "80.retry-budget"])
+def test_the_retries_of_a_rule_stay_within_the_budget_of_the_service(start_mesh, annotation):
+    route = build_route(retry={"attempts": 5, "codes": [503]})
+    mesh = start_mesh("--workers", 1, annotations={annotation: "50"}, objects=[route])
+    (server,) = mesh.upstreams
+    server.status = 503
+    assert [mesh.get().status for _ in range(10)] == [503] * 10
+    assert server.count == 15

@@ -1,8 +1,8 @@
 """What a run does with bodies: asks the middlewares how they use them, and lets the content go through those uses.
 
-The part of a run between the view of an exchange and its attempts (middleware_run.py). The flows of a request and of a
-response do the work (request_flow.py, response_flow.py); this module decides who uses a body, and what follows if such
-a use fails or takes too long.
+The part of a run between the questions to guards (guarding.py) and the attempts (middleware_run.py). The flows of a
+request and of a response do the work (request_flow.py, response_flow.py); this module decides who uses a body, and what
+follows if such a use fails or takes too long.
 """
 
 from abc import abstractmethod
@@ -16,7 +16,7 @@ from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.body_flow import BodyFlow, Stage, build_stage, close_stages
 from maesh_core.proxy.http.exchanges.body_side import BodySide
 from maesh_core.proxy.http.exchanges.exchange import Exchange
-from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
+from maesh_core.proxy.http.exchanges.guarding import GuardedExchange
 from maesh_core.proxy.http.exchanges.request_flow import TOO_LARGE as REQUEST_TOO_LARGE
 from maesh_core.proxy.http.exchanges.request_flow import RequestFlow
 from maesh_core.proxy.http.exchanges.response_flow import ResponseFlow
@@ -24,12 +24,11 @@ from maesh_core.proxy.http.exchanges.run import ResponseBody
 from maesh_core.proxy.http.messages.request_head import CHUNKED
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding
-from maesh_core.proxy.middleware.chain import Chain
 
 _Call = Callable[..., Any]
 
 
-class BodyRun(ExchangeView):
+class BodyRun(GuardedExchange):
     """The bodies of one exchange, as far as middlewares use them."""
 
     request_flow: BodyFlow | None = None
@@ -44,11 +43,6 @@ class BodyRun(ExchangeView):
 
     # --- implemented by the run
 
-    @property
-    @abstractmethod
-    def chain(self) -> Chain:
-        """The middlewares of the route."""
-
     @abstractmethod
     def on_gathered(self) -> None:
         """Begin the first attempt, which has waited for the request's body."""
@@ -60,10 +54,6 @@ class BodyRun(ExchangeView):
     @abstractmethod
     def fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
         """Answer for a middleware that has raised or timed out, unless the response has started."""
-
-    @abstractmethod
-    def note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
-        """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
 
     # --- both bodies
 

@@ -13,25 +13,20 @@ from typing import Any, Final, final
 
 from maesh_core.errors import ExchangeError, UpstreamTimeoutError
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
-from maesh_core.model.traffic_record import ROUTE_REMOVED
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
-    CHANGED,
     CLIENT_ENDED,
     MIDDLEWARE_FAILED,
     MIDDLEWARE_TIMEOUT,
     REQUEST_TIMEOUT,
-    REVOKED,
     build_answer,
 )
 from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.body_run import BodyRun
 from maesh_core.proxy.http.exchanges.copying import (
     COPIES_OF_REQUEST,
-    judge_changed,
     may_copy,
-    note_failure,
     send_copy,
 )
 from maesh_core.proxy.http.exchanges.exchange_view import NEVER
@@ -39,13 +34,11 @@ from maesh_core.proxy.http.exchanges.picking import pick_server
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
-from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.server_counters import FAILED_STATUS
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
-from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
 from maesh_core.proxy.network.time_limits import TimeLimitQueue
 
 DELAY_LIMIT_S: Final = 60.0
@@ -60,7 +53,7 @@ class MiddlewareRun(BodyRun, Run):
 
     `_depth` is the number of middlewares that the request has reached, `_position` the index at which `on_request`
     resumes. `_stored_body` is the request's body so far; None if it is too large. `_wanted_copies` are the copies to
-    send with the first attempt, by side service. `_judged` is the changed head that the guards have admitted.
+    send with the first attempt, by side service.
     """
 
     _depth = 0
@@ -70,7 +63,6 @@ class MiddlewareRun(BodyRun, Run):
     _task: "asyncio.Future[object] | None" = None
 
     _wanted_copies: tuple[tuple[str, bytes], ...] = ()
-    _judged: RequestHead | None = None
     _failure: ExchangeError | None = None
     _stored_body: bytearray | None = None
 
@@ -78,12 +70,6 @@ class MiddlewareRun(BodyRun, Run):
         return f"<MiddlewareRun depth={self._depth} attempts={self.attempts} {self._exchange!r}>"
 
     # --- before the attempt
-
-    @property
-    def chain(self) -> Chain:
-        """The middlewares of the route."""
-        route = self._exchange.route
-        return route.chain if route is not None else EMPTY_CHAIN
 
     def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
         """Call the chain's `on_request` methods from `_position` on, then start the first attempt."""
@@ -177,7 +163,7 @@ class MiddlewareRun(BodyRun, Run):
     # --- attempts
 
     def _begin_attempt(self, balancer: Balancer[HttpServer]) -> None:
-        if not self._admits_changed():
+        if not self.admits_changed():
             return
         self.attempts += 1
         server = pick_server(self, balancer)
@@ -307,7 +293,7 @@ class MiddlewareRun(BodyRun, Run):
                 return None
         return None if is_forbidden else pause_s
 
-    # --- copies, and changed requests
+    # --- copies
 
     def send_copy(self, service: str, body: bytes) -> bool:
         """Send a copy of the request to a side service, with the first attempt or now; False if it is dropped."""
@@ -329,24 +315,6 @@ class MiddlewareRun(BodyRun, Run):
         if exchange.attempts and exchange.route is not None:
             for service, body in wanted:
                 send_copy(exchange, exchange.route.chain, service, body, self)
-
-    def _admits_changed(self) -> bool:
-        """Whether the guards allow the request as it is sent; if not, it is answered."""
-        exchange = self._exchange
-        rewritten, judged = exchange.rewritten, self._judged or exchange.head
-        if rewritten is not None and not (
-            rewritten.target == judged.target and rewritten.authority == judged.authority
-        ):
-            judges = self.chain.judge_changed
-            self._judged = rewritten
-        elif exchange.changed_headers is not None:
-            judges = self.chain.judge_headers
-        else:
-            return True
-        if judge_changed(exchange, judges, self):
-            return True
-        exchange.answer(CHANGED)
-        return False
 
     # --- after the response head
 
@@ -397,54 +365,6 @@ class MiddlewareRun(BodyRun, Run):
                     call(self)
                 except Exception as error:  # a middleware's error ends only its exchange
                     self.fail(call, error)
-
-    # --- permission while the exchange is in progress
-
-    def find_revocation(self) -> str:
-        """Return why the exchange, or its tunnel, is no longer allowed under the current table; empty if it is.
-
-        If the host now has no route, or another service, the exchange stays allowed unless a judge was in its chain:
-        that judge no longer applies, so the exchange ends. If its branch no longer exists, the branch that the request
-        would now be routed to is judged instead.
-        """
-        exchange = self._exchange
-        route, current = exchange.route, exchange.client.find_route(exchange.head.host)
-        if route is None or (current is not None and current.has_route(route)):
-            return ""
-        if current is None or current.service != route.service:
-            return ROUTE_REMOVED if route.chain.is_still_allowed else ""
-        target = current.find_target(route.destination)
-        if target is None:
-            namespace = exchange.client.find_namespace() if current.consumers else ""
-            target = current.choose(exchange.head, namespace)
-            if target.balancer is None:
-                return REVOKED.reason
-            self._judged_destination = target.destination
-        is_allowed = all(self._judge(judge) for judge in target.chain.is_still_allowed)
-        if is_allowed and self._judged is not None:
-            is_allowed = judge_changed(exchange, target.chain.judge_changed, self)
-        elif is_allowed and exchange.changed_headers is not None:
-            is_allowed = judge_changed(exchange, target.chain.judge_headers, self)
-        self._judged_destination = ""
-        return "" if is_allowed else REVOKED.reason
-
-    def revoke(self) -> None:
-        """End the exchange: answer it, or reset the connection if a response has started."""
-        if self._exchange.has_started_response:
-            self._exchange.abort(reason=REVOKED.reason, is_failure=False)
-        else:
-            self._exchange.answer(REVOKED)
-
-    def _judge(self, judge: Judge) -> bool:
-        try:
-            return read_verdict(judge(self), default=False)
-        except Exception as error:  # fail closed: a judge that raises denies access
-            self.note_failure(judge, error, "access is denied")
-            return False
-
-    def note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
-        """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
-        note_failure(self._exchange.client.environment, call, error, outcome)
 
     def fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
         """Handle a middleware that raised or timed out: answer with its failure response."""

@@ -3,7 +3,6 @@
 from typing import Final
 
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
-from maesh_core.proxy.http.exchanges.copying import note_failure
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
 from maesh_core.proxy.http.exchanges.picking import choose_backend
@@ -63,5 +62,5 @@ def _skips(client: ClientStream, route: Route, skip: Skip, request: RequestHead)
     try:
         return skip(request) is True
     except Exception as error:  # fail closed: the middleware decides in its other methods
-        note_failure(client.environment, skip, error, "the request is not skipped")
+        client.environment.failures.note(skip, error, "the request is not skipped")
         return False

@@ -10,7 +10,6 @@ from maesh_core.plugin_system.interfaces import BackendChoice
 from maesh_core.proxy.balancing.balancer import Balancer, begin_due_trial
 from maesh_core.proxy.balancing.division import Division
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
-from maesh_core.proxy.http.exchanges.copying import note_failure
 from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.routes import Route
@@ -37,7 +36,7 @@ def choose_backend(client: ClientStream, route: Route, head: RequestHead) -> Cho
             if not isinstance(choice, BackendChoice):
                 raise TypeError(f"choose_backend returned {type(choice).__name__}")
         except Exception as error:  # a middleware's error affects only its own choice
-            note_failure(client.environment, call, error, _NO_PREFERENCE)
+            client.environment.failures.note(call, error, _NO_PREFERENCE)
             continue
         server = backends.servers.get(choice)
         if server is None or (server.aside is not None and not server.aside.is_due):

@@ -96,6 +96,9 @@ def render_report(report: DenialReport) -> str:
         lines.append(f"and {len(rows) - ROWS_SHOWN} more; --json shows all")
     since = f"all proxies have recorded since {report.since}" if report.since else "no proxy has answered"
     lines += ["", since]
+    if report.kept_since:
+        lost = "proxies and workers that have ended or did not answer"
+        lines.append(f"also counted: what {lost} had recorded since {report.kept_since}")
     if not report.complete:
         lines.append("the report is incomplete: proxies did not answer, or have recorded more than they keep")
     failed = [node for node in report.nodes if node.error]

@@ -1,18 +1,20 @@
 """Gathers the denials of all proxies for `/api/acl/denials`, and names the accounts of the clients.
 
 Takes the reports of workers, which are untrusted: whatever is not a valid entry is left out, and the number and the
-size of entries are limited. An address names an account only if all pods that have it run as that account, and if all
-of them existed when the first request came: an address is given to another pod when one has ended.
+size of entries are limited. What a worker had reported still counts when it has ended (keeping.py). An address names an
+account only if all pods that have it run as that account, and if all of them existed when the first request came: an
+address is given to another pod when one has ended.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import msgspec
 
+from maesh_acl.denials.keeping import KeptDenials, NamedDenial
 from maesh_acl.denials.report import (
     REPORT_NAME,
     REPORT_PATH,
@@ -38,6 +40,10 @@ CLOCK_SKEW_S: Final = 3600.0
 """Entries of a proxy whose clock is further ahead are left out."""
 ANSWER_S: Final = 1.0
 """How long an answer is reused for further requests."""
+KEEP_EVERY_S: Final = 30.0
+"""Period of the questions without a request. What a proxy records after the last one is lost when it ends."""
+KEEP_PAUSES: Final = 20.0
+"""The pause is at least this many times as long as the questions took, which bounds what they cost."""
 
 _DECODER = msgspec.json.Decoder(WorkerReport)
 
@@ -64,21 +70,23 @@ class _Sum:
     def __repr__(self) -> str:
         return f"<_Sum {self.count}>"
 
-    def add(self, address: str, found: CountedDenial) -> None:
+    def add(self, found: NamedDenial) -> None:
         """Add the denials of an address."""
         self.count += found.count
         self.first = min(self.first, found.first)
         if found.last >= self.last:
-            self.last, self.address = found.last, address
+            self.last, self.address = found.last, found.address
 
 
 class DenialGathering:
-    """One round of questions to all proxies."""
+    """One round of questions to all proxies. `kept` is what former rounds have found, and keeps what this one finds."""
 
-    __slots__ = ("_accounts", "_find_pods", "_is_complete", "_nodes", "_now", "_sums")
+    __slots__ = ("_accounts", "_answered", "_find_pods", "_is_complete", "_kept", "_nodes", "_now", "_sums")
 
-    def __init__(self, find_pods: Callable[[str], Sequence[Pod]], now: float) -> None:
+    def __init__(self, find_pods: Callable[[str], Sequence[Pod]], now: float, kept: KeptDenials) -> None:
         self._find_pods = find_pods
+        self._kept = kept
+        self._answered: set[tuple[str, float]] = set()
         self._now = now
         self._accounts: dict[str, tuple[ClientAccount, float] | None] = {}
         """The account that an address identifies, and since when."""
@@ -104,20 +112,21 @@ class DenialGathering:
                 continue
             since.append(found.since)
             self._is_complete = self._is_complete and not found.forgotten
-            for denial in found.denials:
-                self._add_denial(denial)
+            self._add_worker(report.name, found)
         if error or not report.is_complete or not since:
             self._is_complete = False
         self._nodes[report.name] = (max(since, default=None), error)
 
     def build(self, *, is_complete: bool) -> DenialReport:
-        """Build the report; `is_complete` says whether all proxies were asked."""
+        """Build the report; `is_complete` says whether all proxies were asked. Call it once, after `add`."""
+        kept_since = self._add_kept()
         kept = sorted(self._sums.items(), key=lambda item: -item[1].last)[:ENTRIES_LIMIT]
         denials = [_build_denial(client, key, total) for (client, key), total in kept]
         denials.sort(key=lambda each: (each.service, each.mode, -each.count, each.path, each.method, each.address))
         starts = [since for since, _ in self._nodes.values() if since is not None]
         return DenialReport(
             since=_render_time(max(starts)) if starts else "",
+            kept_since="" if kept_since is None else _render_time(kept_since),
             complete=is_complete and self._is_complete and len(kept) == len(self._sums),
             denials=tuple(denials),
             nodes=tuple(
@@ -126,20 +135,40 @@ class DenialGathering:
             ),
         )
 
-    def _add_denial(self, found: CountedDenial) -> None:
-        if not _is_valid(found, self._now):
-            self._is_complete = False
-            return
+    def _add_worker(self, proxy: str, report: WorkerReport) -> None:
+        valid = [each for each in report.denials if _is_valid(each, self._now)]
+        self._is_complete = self._is_complete and len(valid) == len(report.denials)
+        named = [self._name_client(each) for each in valid]
+        for each in named:
+            self._add_denial(each)
+        self._kept.replace(proxy, report.since, named)
+        self._answered.add((proxy, report.since))
+
+    def _name_client(self, found: CountedDenial) -> NamedDenial:
         address = found.key.client.removeprefix("::ffff:")
-        client = self._find_client(address, found.first)
-        place = (client or address, msgspec.structs.replace(found.key, client=""))
+        client = self._find_client(address, found.first) or address
+        key = msgspec.structs.replace(found.key, client="")
+        return NamedDenial(client, address, key, found.count, found.first, found.last)
+
+    def _add_denial(self, found: NamedDenial) -> None:
+        place = (found.client, found.key)
         total = self._sums.get(place)
         if total is None:
             if len(self._sums) >= 2 * ENTRIES_LIMIT:  # the report shows the latest half
                 self._is_complete = False
                 return
-            total = self._sums[place] = _Sum(address)
-        total.add(address, found)
+            total = self._sums[place] = _Sum(found.address)
+        total.add(found)
+
+    def _add_kept(self) -> float | None:
+        """Add what workers had reported that have not answered; return since when the first of them recorded."""
+        self._kept.expire(self._now)
+        earliest: float | None = None
+        for since, denials in self._kept.list_missing(self._answered):
+            earliest = since if earliest is None else min(earliest, since)
+            for denial in denials:
+                self._add_denial(denial)
+        return earliest
 
     def _find_client(self, address: str, first: float) -> ClientAccount | None:
         if address not in self._accounts:
@@ -149,7 +178,12 @@ class DenialGathering:
 
 
 class DenialPage:
-    """The page `/api/acl/denials`. Its report is built at most once a second."""
+    """The page `/api/acl/denials`. Its report is built at most once a second.
+
+    It is also a service of the controller that asks all proxies regularly, so that what they report is kept.
+    """
+
+    name = "acl-denials"
 
     path = REPORT_PATH
     is_costly = True
@@ -160,15 +194,25 @@ class DenialPage:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._controller = controller
         self._clock = clock
         self._wall_clock = wall_clock
+        self._pause = pause
+        self._kept = KeptDenials()
         self._task: asyncio.Task[DenialReport] | None = None
         self._fresh_until = 0.0
 
     def __repr__(self) -> str:
         return f"<DenialPage {self.path}>"
+
+    async def run(self) -> None:
+        """Ask all proxies every `KEEP_EVERY_S`, or less often if that takes long."""
+        while True:
+            begin = self._clock()
+            await self.build_report()
+            await self._pause(max(KEEP_EVERY_S, KEEP_PAUSES * (self._clock() - begin)))
 
     async def respond(self, request: PageRequest) -> PageResponse:
         """Answer with the report as JSON."""
@@ -188,7 +232,7 @@ class DenialPage:
 
     async def _gather(self) -> DenialReport:
         try:
-            gathering = DenialGathering(self._controller.find_pods, self._wall_clock())
+            gathering = DenialGathering(self._controller.find_pods, self._wall_clock(), self._kept)
             is_complete = await self._controller.gather_reports(REPORT_NAME, gathering.add)
             return gathering.build(is_complete=is_complete)
         finally:

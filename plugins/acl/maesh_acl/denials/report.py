@@ -99,14 +99,17 @@ class ReportingNode(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-class DenialReport(msgspec.Struct, frozen=True, kw_only=True):
+class DenialReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The content of `/api/acl/denials`.
 
-    All proxies have recorded since `since`; it is empty if none has answered. It is not `complete` if a proxy did not
-    answer, a controller did not name its proxies, or entries were left out or forgotten.
+    All proxies have recorded since `since`; it is empty if none has answered. The report also has what workers had
+    reported that have ended or did not answer; the first of them recorded since `kept_since`, which is empty if there
+    are none. It is not `complete` if a proxy did not answer, a controller did not name its proxies, or entries were
+    left out or forgotten.
     """
 
     since: str
+    kept_since: str = ""
     complete: bool
     denials: tuple[Denial, ...]
     nodes: tuple[ReportingNode, ...] = ()

@@ -1,101 +1,19 @@
-"""Requests that are copied to side services, and requests that middlewares change, judged by guards."""
+"""Requests that are copied to side services."""
 
 import pytest
 
-from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.copies import COPY_LIMIT
-from maesh_core.proxy.transport.paths import Paths
 
+from .copying_doubles import (
+    GET,
+    SIDE,
+    Copier,
+    apply,
+    read_outcomes,
+    send,
+)
 from .middleware_doubles import OK, POST, get_status
-
-ENTRYPOINT, HOST, SIDE = 5000, "a.test.maesh", "a/side"
-GET = b"GET /x?y HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
-
-
-def go_elsewhere(exchange):
-    exchange.new_target = b"/z"
-
-
-class Copier:
-    """Sends copies of the requests that it gets."""
-
-    def __init__(self, *, service=SIDE, body=b"", times=1, then=None, change=None):
-        self.service, self.body, self.times, self.then, self.change = service, body, times, then, change
-        self.results = []
-
-    def on_request(self, exchange):
-        for _ in range(self.times):
-            self.results.append(exchange.send_copy(self.service, self.body))
-        if self.change is not None:
-            self.change(exchange)
-        return self.then
-
-
-class Guard:
-    """Answers as told whether what is changed or copied may be sent."""
-
-    def __init__(self, *, change=True, copy=True, reads_headers=False):
-        self.change, self.copy, self.changed, self.copied = change, copy, [], []
-        self.reads_changed_headers = reads_headers
-
-    def on_request(self, exchange):
-        return None
-
-    def judge_changed(self, exchange, sent):
-        self.changed.append((sent.method, sent.target, sent.host))
-        if isinstance(self.change, Exception):
-            raise self.change
-        return self.change
-
-    def judge_copy(self, exchange, service, sent):
-        self.copied.append((service, sent.target, sent.client_headers.get(b"x-a")))
-        if isinstance(self.copy, Exception):
-            raise self.copy
-        return self.copy
-
-
-class DeafGuard:
-    """A guard of an earlier version, which has neither method."""
-
-    def on_request(self, exchange):
-        return None
-
-
-def apply(world, *middlewares, guards=(), side_servers=1, scheme="http"):
-    keys = tuple(f"m{index}" for index in range(len(middlewares)))
-    router = HttpRouter(entrypoint=ENTRYPOINT, hosts=(HOST,), service="a", middlewares=keys, side_services=(SIDE,))
-    side = tuple(Server(address=f"10.0.2.{number + 1}", port=80) for number in range(side_servers))
-    kinds = [("guard" if each in guards else "other") for each in middlewares]
-    section = Section(
-        routers={"a": router},
-        services={
-            "a": Service(servers=(Server(address="10.0.1.1", port=80),)),
-            SIDE: Service(servers=side, scheme=scheme),
-        },
-        middlewares={key: Middleware(kind=kind) for key, kind in zip(keys, kinds, strict=True)},
-    )
-    environment = world.handler.environment
-    environment.paths = Paths("node", environment.clock, guard_kinds=("guard",))
-    instances = dict(zip(keys, middlewares, strict=True))
-    world.handler.apply_table(world.handler.compile_table(section, middlewares=instances, changed=None))
-
-
-def read_outcomes(world):
-    (family,) = world.handler.environment.copies.collect()
-    return {outcome: count for (_, _, outcome), count in family.samples}
-
-
-async def send(world, request=GET):
-    """Send a request; return the client, and the servers that were connected to, by address."""
-    client = world.open_client()
-    client.send(request)
-    await world.settle()
-    servers = {}
-    while world.connects:
-        address = world.connects[0][1]
-        servers[address] = await world.accept()
-    return client, servers
 
 
 async def test_a_copy_goes_to_the_side_service_as_the_request_goes_to_its_own(open_world, observe):
@@ -287,99 +205,3 @@ async def test_a_copy_is_sent_over_http2_to_servers_that_speak_it(open_world):
         apply(world, Copier(body=b"abc"), scheme="h2c")
         _, servers = await send(world, POST)
         assert servers["10.0.2.1"].take().startswith(b"PRI * HTTP/2.0")
-
-
-# --- guards
-
-
-async def test_a_guard_decides_about_each_copy_as_it_is_sent(open_world):
-    def change(exchange):
-        exchange.new_target = b"/z"
-        exchange.request_headers.set(b"X-A", b"1")
-
-    async with open_world() as world:
-        guard = Guard()
-        apply(world, guard, Copier(change=change), guards=(guard,))
-        assert set((await send(world))[1]) == {"10.0.1.1", "10.0.2.1"}
-        assert guard.copied == [(SIDE, b"/z", b"1")]
-
-
-async def test_a_guard_may_limit_copies_to_some_servers(open_world):
-    async with open_world() as world:
-        guard = Guard(copy=frozenset({("10.0.2.2", 80)}))
-        apply(world, guard, Copier(), guards=(guard,), side_servers=3)
-        for _ in range(3):
-            _, servers = await send(world)
-            assert set(servers) == {"10.0.1.1", "10.0.2.2"}
-
-
-@pytest.mark.parametrize("verdict", [False, None, "yes", 1, frozenset(), RuntimeError("broken")])
-async def test_what_a_guard_does_not_allow_is_not_copied_and_the_request_goes_on(open_world, caplog, verdict):
-    async with open_world() as world:
-        guard = Guard(copy=verdict)
-        apply(world, guard, Copier(), guards=(guard,))
-        client, servers = await send(world)
-        assert list(servers) == ["10.0.1.1"]
-        assert read_outcomes(world) == {"denied": 1}
-        servers["10.0.1.1"].send(OK)
-        assert get_status(client) == 200
-
-
-async def test_a_guard_without_the_methods_denies_copies_and_changes(open_world):
-    async with open_world() as world:
-        guard = DeafGuard()
-        apply(world, guard, Copier(), guards=(guard,))
-        assert list((await send(world))[1]) == ["10.0.1.1"]
-        assert read_outcomes(world) == {"denied": 1}
-        apply(world, guard, Copier(change=go_elsewhere), guards=(guard,))
-        client, _ = await send(world)
-        assert get_status(client) == 403
-
-
-@pytest.mark.parametrize("name", ["new_target", "new_host"])
-@pytest.mark.parametrize("verdict", [False, None, 1, RuntimeError("broken")])
-async def test_a_changed_request_that_a_guard_does_not_allow_is_answered_with_403(open_world, caplog, name, verdict):
-    async with open_world() as world:
-        guard = Guard(change=verdict)
-        value = {"new_target": b"/z", "new_host": b"b.example"}[name]
-        apply(world, guard, Copier(change=lambda exchange: setattr(exchange, name, value)), guards=(guard,))
-        client, servers = await send(world)
-        assert not servers
-        answer = client.take()
-        assert answer.startswith(b"HTTP/1.1 403 ")
-        assert b"access denied: no rule allows the request as it would be sent" in answer
-        assert guard.changed[0][1:] == ((b"/z", b"a.test.maesh") if name == "new_target" else (b"/x?y", b"b.example"))
-
-
-def set_header(exchange):
-    exchange.request_headers.set(b"X-A", b"b")
-
-
-@pytest.mark.parametrize(("reads", "verdict", "status"), [(True, False, 403), (True, True, 200), (False, False, 200)])
-async def test_changed_headers_are_judged_by_guards_that_read_them(open_world, reads, verdict, status):
-    async with open_world() as world:
-        guard = Guard(change=verdict, reads_headers=reads)
-        apply(world, guard, Copier(times=0, change=set_header), guards=(guard,))
-        client, servers = await send(world)
-        for server in servers.values():
-            server.send(OK)
-        assert get_status(client) == status
-        assert guard.changed == ([(b"GET", b"/x?y", b"a.test.maesh")] if reads else [])
-
-
-async def test_an_allowed_change_is_sent_and_an_unchanged_request_is_not_asked_about(open_world):
-    async with open_world() as world:
-        guard = Guard()
-        apply(world, guard, Copier(times=0), guards=(guard,))
-        await send(world)
-        assert not guard.changed
-        apply(
-            world,
-            guard,
-            Copier(times=0, change=go_elsewhere),
-            guards=(guard,),
-        )
-        client = world.open_client()
-        client.send(GET)
-        await world.settle()
-        assert guard.changed == [(b"GET", b"/z", b"a.test.maesh")]
