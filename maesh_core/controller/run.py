@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from maesh_core.controller.api.conditions import Conditions
 from maesh_core.controller.api.nodes import NodeRegistry
 from maesh_core.controller.api.pages import index_pages
-from maesh_core.controller.api.protection import Protection, choose_certifier, load_protection
+from maesh_core.controller.api.security.protection import Protection, choose_certifier, load_protection
 from maesh_core.controller.building import (
     Plugins,
     build_engine,

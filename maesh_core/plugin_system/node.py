@@ -137,7 +137,7 @@ class Streams(Protocol[CountersT]):
     """The routes of a protocol in which an entrypoint belongs to one service, and whose routers are `StreamRouter`."""
 
     routes: Mapping[int, StreamRoute[CountersT]]
-    """The current routes, by entrypoint."""
+    """The current routes, by entrypoint, without those for the clients of a namespace."""
 
     counters: Mapping[str, CountersT]
     """The counters of the current routes, by service."""
@@ -153,6 +153,15 @@ class Streams(Protocol[CountersT]):
 
     def apply_table(self, table: object) -> None:
         """Use this table from now on."""
+
+    def apply_namespaces(self, namespaces: Mapping[str, str]) -> None:
+        """Use these namespaces of clients, by address, from now on; see `ProtocolHandler`."""
+
+    def find_route(self, entrypoint: int, client_address: str) -> StreamRoute[CountersT] | None:
+        """Find the route of a new connection: that for clients of its namespace, or else that of the entrypoint."""
+
+    def find_current_route(self, connection: Connection) -> StreamRoute[CountersT] | None:
+        """Find the route that a connection would start on now, under the current table."""
 
     def collect_parts(self, protocol: str, *, opened: str, failed: str) -> Sequence[MetricFamily]:
         """Build the metrics of servers and of branches from what was counted by the routes.

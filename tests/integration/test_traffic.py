@@ -79,9 +79,9 @@ def test_up_reports_exactly_what_clients_sent(up, get, manifests, web, report, w
 def test_each_branch_of_a_split_has_percentiles_of_its_own(
     up, get, manifests, build_service, start_upstream, web, report
 ):
-    """The slow version waits for 60 ms, which its bucket has as 50 to 100 ms."""
+    """The slow version waits for 500 ms; the other one needs less even on a busy machine."""
     slow = start_upstream("web-v2")
-    slow.delay_s = 0.06
+    slow.delay_s = 0.5
     for name, server in (("web-v1", web), ("web-v2", slow)):
         manifests.write(f"{name}.json", build_service(name, server.port, namespace="shop"))
     split = {
@@ -97,8 +97,7 @@ def test_each_branch_of_a_split_has_percentiles_of_its_own(
     branches = find_service(report(mesh.api_port, 8))["branches"]
     found = {each["destination"]: each["total"] for each in branches}
     assert found["shop/web-v2:80"]["requests"] == 4
-    assert 0.05 <= found["shop/web-v2:80"]["total"]["p50"] <= 0.1
-    assert 0 < found["shop/web-v1:80"]["total"]["p50"] < found["shop/web-v2:80"]["total"]["p50"]
+    assert 0 < found["shop/web-v1:80"]["total"]["p50"] < 0.5 <= found["shop/web-v2:80"]["total"]["p50"]
 
 
 def test_a_controller_sums_up_its_proxies_and_reports_one_that_is_gone(

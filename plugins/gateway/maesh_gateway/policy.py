@@ -44,7 +44,6 @@ WRONG_PARENT = FindingKind(
     patterns=(
         r"Service \S+ has no .* port.*",
         r"port \d+ of Service \S+ has the traffic type .*",
-        r"an? \w+ can only be attached to .*",
         r"parentRefs\[\d+\].*",
     ),
     kinds=ROUTES,

@@ -323,7 +323,7 @@ async def test_what_a_server_said_before_it_reset_still_reaches_the_client(handl
     await wait_drained(handler)
 
 
-async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
+async def test_clients_wait_while_there_is_no_descriptor_which_is_logged_once(
     handler, monkeypatch, caplog, start_server
 ):
     monkeypatch.setattr(listener_module, "ACCEPT_PAUSE_S", 0.001)
@@ -429,6 +429,26 @@ async def test_bytes_are_counted_while_a_connection_is_open(handler, address, st
     writer.close()
     await wait_drained(handler)
     assert read_counter(handler, "received_bytes") == 10
+
+
+async def test_clients_of_a_namespace_reach_the_servers_of_their_own_rule(handler, address, start_server):
+    async def answer(writer, text):
+        writer.write(text)
+        await writer.drain()
+
+    own = await start_server(lambda _, writer: answer(writer, b"own"))
+    theirs = await start_server(lambda _, writer: answer(writer, b"theirs"))
+    found = build_section(own)
+    router = StreamRouter(entrypoint=ENTRYPOINT, service="a/b:1", consumers={"lab": "a/b:1/consumer/lab/r"})
+    services = {**found.services, "a/b:1/consumer/lab/r": build_section(theirs).services["a/b:1"]}
+    apply(handler, Section(routers={"a/b:1": router}, services=services))
+    assert await read_until_closed(address) == b"own"
+    handler.apply_namespaces({"127.0.0.1": "lab"})
+    assert await read_until_closed(address) == b"theirs"
+    handler.apply_namespaces({"127.0.0.1": "other"})
+    assert await read_until_closed(address) == b"own"
+    await wait_drained(handler)
+    assert read_counter(handler, "connections") == 3
 
 
 def read_samples(handler, name):

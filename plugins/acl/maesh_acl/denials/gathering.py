@@ -149,11 +149,18 @@ class DenialGathering:
     def _add_worker(self, proxy: str, report: WorkerReport) -> None:
         valid = [each for each in report.denials if _is_valid(each, self._now)]
         self._is_complete = self._is_complete and len(valid) == len(report.denials)
-        named = [self._name_client(each) for each in valid]
+        named = self._recall_accounts(proxy, report.since, [self._name_client(each) for each in valid])
         for each in named:
             self._add_denial(each)
         self._kept.replace(proxy, report.since, named)
         self._answered.add((proxy, report.since))
+
+    def _recall_accounts(self, proxy: str, since: float, named: Sequence[NamedDenial]) -> Sequence[NamedDenial]:
+        """Name the clients whose pods have ended as before, if they have sent nothing since then."""
+        if not any(isinstance(each.client, str) for each in named):
+            return named
+        before = {(each.address, each.key): each for each in self._kept.find(proxy, since)}
+        return [_recall_account(each, before.get((each.address, each.key))) for each in named]
 
     def _name_client(self, found: CountedDenial) -> NamedDenial:
         address = found.key.client.removeprefix("::ffff:")
@@ -249,6 +256,13 @@ class DenialPage:
             return gathering.build(is_complete=is_complete)
         finally:
             self._fresh_until = self._clock() + ANSWER_S
+
+
+def _recall_account(found: NamedDenial, before: NamedDenial | None) -> NamedDenial:
+    """Return a denial with the account that it had, if it has none now and nothing was counted since."""
+    if before is None or isinstance(found.client, ClientAccount) or found.count != before.count:
+        return found
+    return before
 
 
 def _find_account(pods: Sequence[Pod]) -> tuple[ClientAccount, float] | None:

@@ -87,6 +87,11 @@ class KeptDenials:
             largest = max(self._sizes, key=self._sizes.__getitem__)
             self._remove(largest, next(iter(self._proxies[largest])))
 
+    def find(self, proxy: str, since: float) -> Sequence[NamedDenial]:
+        """Find what a worker reported last."""
+        record = self._proxies.get(proxy, {}).get(since)
+        return () if record is None else record.denials
+
     def expire(self, now: float) -> None:
         """Remove the records of workers that have denied nothing for `KEPT_S`."""
         old = [
