@@ -20,13 +20,17 @@ GROUP_LIMIT: Final = 2_000
 GROUP_SHARE: Final = 1_000
 """One proxy may add this many of them: as many as a worker counts clients by default."""
 FREE_LIMIT: Final = 200_000
-"""Limit of sums whose labels a proxy can invent, clients and reasons; further ones are counted as `other`."""
-FREE_SHARE: Final = 50_000
-"""One proxy may add this many of them."""
+"""Limit of the weight of sums whose labels a proxy can invent, clients and reasons; further ones count as `other`."""
+FREE_SHARE: Final = 60_000
+"""One proxy may add this weight of them: as much as 8,000 pairs of client and service have, of 8 workers by default."""
 KNOWN_LIMIT: Final = 500_000
-"""Limit of all other sums, whose labels are services, servers, destinations and codes. They take about 100 MB."""
-KNOWN_SHARE: Final = 250_000
-"""One proxy may add this many of them: so many has a proxy of 10,000 services with two busy servers each."""
+"""Limit of the weight of all other sums, whose labels are services, servers, destinations and codes."""
+KNOWN_SHARE: Final = 300_000
+"""One proxy may add this weight of them: so much has a proxy of 10,000 services with two busy servers each."""
+WEIGHT_BYTES: Final = 400
+"""Limit of the memory of one weight, in each of the two windows: so the sums of a window take up to 280 MB."""
+_HEAVY_WEIGHT: Final = 3
+"""The weight of a histogram, whose buckets take 900 bytes, and of a number with a reason of REASON_LIMIT characters."""
 
 STEP: Final = 1_000
 """Samples that are added without a pause, which takes a few milliseconds."""
@@ -38,12 +42,13 @@ _FREE_METRICS = frozenset(
     name for name, labels in {**COUNTERS, **HISTOGRAMS}.items() if labels[-1] in ("reason", CLIENT)
 )
 """Metrics with a label whose values are counted as `other` above a limit; for others, the sample does not count."""
+_HEAVY_METRICS = frozenset({*HISTOGRAMS, *(name for name, labels in COUNTERS.items() if "reason" in labels)})
 _NONE: Final[Mapping[Labels, int]] = {}
 _NO_BUCKETS: Final = (0,) * BUCKETS
 
 
 class Share:
-    """What one proxy has added to the sums of one window: new labels, in all and by metric and first label.
+    """What one proxy has added to the sums of one window: the weight of new labels, and their number in each group.
 
     With `is_whole`, only the limits of all proxies apply.
     """
@@ -59,22 +64,25 @@ class Share:
     def __repr__(self) -> str:
         return f"<Share {self._known} known, {self._free} free>"
 
-    def has_room(self, group: tuple[str, str], *, is_free: bool) -> bool:
-        """Whether the proxy may add new labels to a group."""
+    def has_room(self, group: tuple[str, str], weight: int, *, is_free: bool) -> bool:
+        """Whether the proxy may add new labels of this weight to a group: those of a metric and its first label."""
         if self._is_whole:
             return True
-        is_within = self._free < FREE_SHARE if is_free else self._known < KNOWN_SHARE
+        is_within = self._free + weight <= FREE_SHARE if is_free else self._known + weight <= KNOWN_SHARE
         return is_within and self._groups.get(group, 0) < GROUP_SHARE
 
-    def note(self, group: tuple[str, str], *, is_free: bool) -> None:
+    def note(self, group: tuple[str, str], weight: int, *, is_free: bool) -> None:
         """Count new labels."""
-        self._free += is_free
-        self._known += not is_free
+        self._free += weight * is_free
+        self._known += weight * (not is_free)
         self._groups[group] = self._groups.get(group, 0) + 1
 
 
 class Counts:
-    """Sums by metric, by the value of its first label, and by the values of its further labels."""
+    """Sums by metric, by the value of its first label, and by the values of its further labels.
+
+    `free` and `known` are their weights.
+    """
 
     __slots__ = ("_buckets", "_sums", "free", "known", "seconds")
 
@@ -86,7 +94,7 @@ class Counts:
         self._buckets: dict[str, dict[str, dict[Labels, list[int]]]] = {}
 
     def __repr__(self) -> str:
-        return f"<Counts {self.known + self.free} sums in {self.seconds:g} s>"
+        return f"<Counts of weight {self.known + self.free} in {self.seconds:g} s>"
 
     def find(self, metric: str, first: str) -> Mapping[Labels, int]:
         """Return the sums of a metric with this first label."""
@@ -134,11 +142,12 @@ class Counts:
         if rest in group:
             return rest
         name, is_free = (metric, labels[0]), metric in _FREE_METRICS
-        is_below = len(group) < GROUP_LIMIT and (self.free < FREE_LIMIT if is_free else self.known < KNOWN_LIMIT)
-        if is_below and share.has_room(name, is_free=is_free):
-            self.free += is_free
-            self.known += not is_free
-            share.note(name, is_free=is_free)
+        weight = _HEAVY_WEIGHT if metric in _HEAVY_METRICS else 1
+        has_room = self.free + weight <= FREE_LIMIT if is_free else self.known + weight <= KNOWN_LIMIT
+        if has_room and len(group) < GROUP_LIMIT and share.has_room(name, weight, is_free=is_free):
+            self.free += weight * is_free
+            self.known += weight * (not is_free)
+            share.note(name, weight, is_free=is_free)
             return rest
         return (*(f"{code[0]}xx" for code in rest[:-1]), OTHER) if is_free else None
 

@@ -178,15 +178,15 @@ class Scope(msgspec.Struct, frozen=True):
 class LabelCheck:
     """Checks label values; each method returns the value to sum by, or None for one that does not count."""
 
-    __slots__ = ("_checks", "_scope")
+    __slots__ = ("_checks", "_services")
 
     def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+        self._services = {key: key for key in scope.services}  # sums keep these strings, not those of the answers
         self._checks: dict[str, Callable[[str], str | None]] = {
             "service": self._check_service,
             "server": scope.servers.get,
             "destination": scope.destinations.get,
-            "rule": lambda value: value if value in scope.rules else None,
+            "rule": {key: key for key in scope.rules}.get,
             "client": _check_client,
             "code": _check_code,
             "reason": _check_reason,
@@ -199,17 +199,14 @@ class LabelCheck:
         }
 
     def __repr__(self) -> str:
-        return f"<LabelCheck of {len(self._scope.services)} services>"
+        return f"<LabelCheck of {len(self._services)} services>"
 
     def find(self, label: str) -> Callable[[str], str | None]:
         """Return the check of a label."""
         return self._checks[label]
 
     def _check_service(self, value: str) -> str | None:
-        if value in self._scope.services:
-            return value
-        key = cut_port_key(value)
-        return key if key in self._scope.services else None
+        return self._services.get(value) or self._services.get(cut_port_key(value))
 
 
 def _check_client(value: str) -> str | None:

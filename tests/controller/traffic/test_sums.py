@@ -1,6 +1,8 @@
 """Sums over proxies: exact for any partition, and untouched by what is invalid."""
 
+import gc
 import math
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -11,8 +13,11 @@ from hypothesis import strategies as st
 
 from maesh_core.controller.traffic import sums as module
 from maesh_core.controller.traffic import wanted_metrics as metrics
+from maesh_core.controller.traffic.latency import BOUNDS_S, BUCKETS
+from maesh_core.controller.traffic.parsing import parse_traffic
 from maesh_core.controller.traffic.report import ReportBuilder, build_scope
-from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.sums import WEIGHT_BYTES, TrafficSums
+from maesh_core.controller.traffic.wanted_metrics import REASON_LIMIT, Scope
 from maesh_core.model.metrics import Histogram, MetricFamily
 from maesh_core.model.traffic import ProxyTraffic, ServiceTraffic
 from maesh_core.proxy.workers.counters import add_families
@@ -80,25 +85,27 @@ def test_durations_of_a_client_that_decreased_do_not_count_again() -> None:
     assert sum(sums.total.find_buckets(metrics.EDGE_DURATIONS, WEB, "10.0.0.1")) == 1
 
 
-@pytest.mark.parametrize("limit", ["GROUP_LIMIT", "GROUP_SHARE", "FREE_LIMIT", "FREE_SHARE"])
-def test_above_a_limit_durations_of_clients_are_those_of_other(monkeypatch: Any, limit: str) -> None:
-    monkeypatch.setattr(module, limit, 3)
+@pytest.mark.parametrize(
+    ("limit", "value"), [("GROUP_LIMIT", 3), ("GROUP_SHARE", 3), ("FREE_LIMIT", 11), ("FREE_SHARE", 9)]
+)
+def test_above_a_limit_durations_of_clients_are_those_of_other(monkeypatch: Any, limit: str, value: int) -> None:
+    monkeypatch.setattr(module, limit, value)
     edges = {(f"10.0.0.{number}", WEB): observe(0.2) for number in range(10)}
     sums = TrafficSums(SCOPE)
     assert work_at_once(sums.add(since_start(count(metrics.EDGE_DURATIONS, edges, "client", "service")))) == 0
     assert sum(sums.total.find_buckets(metrics.EDGE_DURATIONS, WEB, "other")) == 7
-    assert sums.total.free == 3
+    assert sums.total.free == 9
 
 
 def test_above_the_limit_durations_of_known_names_are_left_out(monkeypatch: Any) -> None:
-    monkeypatch.setattr(module, "KNOWN_LIMIT", 1)
+    monkeypatch.setattr(module, "KNOWN_LIMIT", 5)
     sums = TrafficSums(SCOPE)
     families = (
         count(metrics.DURATIONS, {(WEB,): observe(0.2)}),
         count(metrics.UPSTREAM_DURATIONS, {(WEB,): observe(1)}),
     )
     assert work_at_once(sums.add(since_start(*families))) == 1
-    assert sums.total.known == 1
+    assert sums.total.known == 3
 
 
 def test_a_histogram_that_restarted_counts_whole() -> None:
@@ -367,3 +374,45 @@ def test_hostile_proxies_change_nothing_that_an_honest_one_counts(hostile: Any, 
         assert sums.total.count(metrics.EDGES, WEB, client) == alone.total.count(metrics.EDGES, WEB, client)
     assert sums.total.find_buckets(metrics.DURATIONS, WEB) == alone.total.find_buckets(metrics.DURATIONS, WEB)
     assert set(sums.total.list_firsts(metrics.REQUESTS)) <= {WEB}
+
+
+KEYS = [f"namespace-{number}/service-{number}:8080" for number in range(1_000)]
+SERVERS = [f"10.0.{number // 250}.{number % 250}:8080" for number in range(1_000)]
+CLIENTS = [f"fd00:1111:2222:3333:4444:5555:6666:{number:x}" for number in range(4096, 5096)]
+LARGEST = Histogram(BOUNDS_S, [2**50 + number for number in range(BUCKETS)], 1.0)
+REASONS = ["\N{GRINNING FACE}" * (REASON_LIMIT - 4) + str(number) for number in range(1_000, 2_000)]
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        count(metrics.FAILURES, {(key,): 2.0**50 for key in KEYS}),
+        count(metrics.FAILED_RESPONSES, {(server,): 2.0**50 for server in SERVERS}, "server"),
+        count(metrics.DURATIONS, {(key,): LARGEST for key in KEYS}),
+        count(metrics.SERVER_DURATIONS, {(server,): LARGEST for server in SERVERS}, "server"),
+        count(metrics.EDGES, dict.fromkeys(zip(KEYS, CLIENTS, strict=True), 2.0**50), "service", "client"),
+        count(metrics.EDGE_DURATIONS, dict.fromkeys(zip(KEYS, CLIENTS, strict=True), LARGEST), "service", "client"),
+        count(
+            metrics.ANSWERS,
+            {(key, "503", reason): 2.0**50 for key, reason in zip(KEYS, REASONS, strict=True)},
+            *("service", "code", "reason"),
+        ),
+    ],
+    ids=lambda family: family.name,
+)
+def test_no_weight_takes_more_memory_than_the_limit_says(family: MetricFamily) -> None:
+    scope = Scope(frozenset(KEYS), {server: server for server in SERVERS})
+    body = msgspec.json.encode(ProxyTraffic(interval_s=60.0, uptime_s=60.0, now=(family,)))
+    sums = TrafficSums(scope)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        assert work_at_once(sums.add(work_at_once(parse_traffic(body)), is_only=True)) == 0
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    weight = sum(window.known + window.free for window in (sums.total, sums.last))
+    assert weight >= 2 * len(KEYS)
+    assert after - before <= weight * WEIGHT_BYTES
