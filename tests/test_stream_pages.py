@@ -66,7 +66,7 @@ def list_remarks(traffic_types, *ports, entrypoints=None, **fields):
 @pytest.mark.parametrize(
     ("name", "number", "middleware"), [("tcp", 6379, "retry-attempts"), ("udp", 53, "ratelimit-burst")]
 )
-def test_what_cannot_be_carried_is_told_as_the_page_says(name, number, middleware):
+def test_what_cannot_be_carried_is_reported_as_the_page_says(name, number, middleware):
     known = (HTTP, TCP, UDP)
     suitable = PortNode(number=number, protocol=name.upper())
     other = PortNode(number=53, protocol={"tcp": "UDP", "udp": "TCP"}[name])
@@ -88,7 +88,8 @@ async def test_every_metric_is_on_its_page_and_no_other(name, build):
     families = build(node).collect_metrics()
     node.close()
     rows = list_rows(PAGES[name], "What is counted and logged")
-    assert sorted(row[0] for row in rows) == sorted(f"`{family.name}_total`" for family in families)
+    endings = {"counter": "_total", "gauge": ""}
+    assert sorted(row[0] for row in rows) == sorted(f"`{family.name}{endings[family.type]}`" for family in families)
     without = {f"`{family.name}_total`" for family in families if not family.labels}
     assert {row[0] for row in rows if "without label" in row[1]} == without
 
