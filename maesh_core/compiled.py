@@ -151,7 +151,7 @@ def read_text(path: str) -> str | None:
 
 
 def install_finder() -> CompiledFinder:
-    """Have compiled modules of this package and of plugins found from now on; gives the finder of this package.
+    """Let imports find compiled modules of this package and of plugins; return the finder of this package.
 
     Says in one line on standard error which compiled modules are not used since they do not fit.
     """

@@ -67,7 +67,7 @@ def test_every_metric_of_a_controller_has_a_row_and_every_row_is_one(start_mesh)
     mesh = start_mesh("--access-log", "--set", "access-log.format=json", annotations={"retry-attempts": "many"})
     assert send_request(mesh.api_port, path="/api/absent").status == 404
     text = send_request(mesh.api_port, path="/metrics").text
-    in_a_cluster = {family.name: [family] for family in collect_cluster_metrics(0.0, None, None, None)}
+    in_a_cluster = {family.name: [family] for family in collect_cluster_metrics(0.0, None)}
     found = list_families(text) | list_families(render_families(in_a_cluster).decode())
     assert found == list_of_controller()
     check_labels(text)

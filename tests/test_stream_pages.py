@@ -66,7 +66,7 @@ def list_remarks(traffic_types, *ports, entrypoints=None, **fields):
 @pytest.mark.parametrize(
     ("name", "number", "middleware"), [("tcp", 6379, "retry-attempts"), ("udp", 53, "ratelimit-burst")]
 )
-def test_what_cannot_be_carried_is_told_as_the_page_says(name, number, middleware):
+def test_what_cannot_be_carried_is_reported_as_the_page_says(name, number, middleware):
     known = (HTTP, TCP, UDP)
     suitable = PortNode(number=number, protocol=name.upper())
     other = PortNode(number=53, protocol={"tcp": "UDP", "udp": "TCP"}[name])

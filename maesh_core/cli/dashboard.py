@@ -37,9 +37,13 @@ def run(settings: DashboardSettings) -> None:
 
 
 async def _serve(settings: DashboardSettings, stop: asyncio.Event) -> None:
-    from maesh_core.controller.api.controllers import ApiAccess, advise, open_apis  # aiohttp, only for this command
-    from maesh_core.controller.api.local_dashboard import LocalDashboard
     from maesh_core.controller.api.server import open_socket, start_server
+    from maesh_core.controller.api_clients.controllers import (  # aiohttp, only for this command
+        ApiAccess,
+        advise,
+        open_apis,
+    )
+    from maesh_core.controller.api_clients.local_dashboard import LocalDashboard
 
     key = secrets.token_urlsafe(KEY_BYTES)
     dashboard = LocalDashboard(

@@ -13,7 +13,7 @@ from maesh_core.model.transport import CLEAR, ENCRYPTED, LOCAL
 from maesh_core.process.printable import show_line
 
 if TYPE_CHECKING:
-    from maesh_core.controller.api.encryption_status import EncryptionStatus, ServicePaths
+    from maesh_core.controller.api_clients.encryption_status import EncryptionStatus, ServicePaths
     from maesh_core.model.traffic import TunnelCounts
 
 EXPOSED_SHOWN: Final = 10

@@ -107,7 +107,7 @@ def run_command(
     """Open the APIs of the controllers, or build one from manifests, and run the command. Raises MaeshError."""
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.cli.running import run_to_end  # asyncio and aiohttp, only for these commands
-    from maesh_core.controller.api.controllers import ApiAccess, open_apis
+    from maesh_core.controller.api_clients.controllers import ApiAccess, open_apis
 
     async def run() -> CommandResult:
         if manifests and isinstance(settings, ManifestCommandSettings):

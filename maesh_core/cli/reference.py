@@ -163,7 +163,7 @@ class Interface(NamedTuple):
 
 
 def list_interfaces() -> list[Interface]:
-    """Read from their sources what the objects that hooks give must have, then those that they are given."""
+    """Read from their sources the members of the objects that hooks return, then of those that hooks receive."""
     families = {
         transports: _FAMILIES["TransportSpecs"],
         controllers: _FAMILIES["ServiceSpecs"],

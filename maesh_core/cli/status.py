@@ -23,7 +23,7 @@ from maesh_core.process.printable import show_line, show_lines
 from maesh_core.settings import InstalledPlugin, StatusSettings
 
 if TYPE_CHECKING:
-    from maesh_core.controller.api.status import MeshStatus
+    from maesh_core.controller.api_clients.status import MeshStatus
     from maesh_core.model.messages import NodeReport
 
 NOT_READY_STATUS = 3
@@ -49,7 +49,7 @@ def run(settings: StatusSettings) -> None:
     API server, or http://127.0.0.1:9000 if there is no cluster.
     """
     configure_logging(settings.log_level, settings.log_format)
-    from maesh_core.controller.api.status import ask_mesh  # aiohttp, only for this command
+    from maesh_core.controller.api_clients.status import ask_mesh  # aiohttp, only for this command
 
     status = run_to_end(lambda: ask_mesh(settings), stopped="stopped before all controllers had answered")
     print(msgspec.json.encode(status).decode() if settings.json else show_lines(render_status(status)))  # noqa: T201

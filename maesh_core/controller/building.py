@@ -206,16 +206,12 @@ def build_engine(
     """
     balancers = index_balancers(plugins.collect("maesh_balancer_builders"), plugins.describe)
     traffic_types = _collect_traffic_types(settings, plugins, balancers)
-    ranges = {each.name: each.port_range for each in list_exclusive_ranges(traffic_types)}
     if is_cluster:
         mapping_file = PortMappingFile(None)
     elif mapping_file is None:
         named = settings.port_mapping
         mapping_file = PortMappingFile(Path(named)) if named else find_default_file(os.environ, settings.paths)
-    assigned = mapping_file.load()
-    ports = PortTables(
-        ranges, assigned=assigned, clock=clock, is_cluster=is_cluster, is_inherited=mapping_file.is_inherited
-    )
+    ports = _build_port_tables(traffic_types, mapping_file, clock=clock, is_cluster=is_cluster)
     catalogue = Catalogue(
         traffic_types,
         _collect_middleware_builders(plugins),
@@ -226,20 +222,10 @@ def build_engine(
         describe=plugins.describe,
     )
     sections = collect_sections(plugins)
+    names_clients = settings.client_header or ACCOUNTS.name in sections
     parts = EngineParts(
         snapshot=Snapshot(kinds),
-        rules=TopologyRules(
-            default_mode=settings.default_mode,
-            mesh_namespace=settings.namespace,
-            ignored_namespaces=settings.ignore_namespaces,
-            watched_namespaces=settings.watch_namespaces,
-            is_pod_fallback=not is_cluster,
-            has_transport=transport is not None,
-            names_clients=settings.client_header or ACCOUNTS.name in sections,
-            filters=catalogue.filters,
-            has_shadows=is_cluster,
-            outside=_collect_outside_rules(plugins),
-        ),
+        rules=_build_topology_rules(settings, plugins, catalogue, is_cluster=is_cluster, names_clients=names_clients),
         builders=_collect_topology_builders(plugins),
         catalogue=catalogue,
         ports=ports,
@@ -254,6 +240,37 @@ def build_engine(
         sends_pod_names=POD_NAMES.name in sections,
     )
     return Engine(parts)
+
+
+def _build_port_tables(
+    traffic_types: Sequence[TrafficType],
+    mapping_file: PortMappingFile,
+    *,
+    clock: Callable[[], float],
+    is_cluster: bool,
+) -> PortTables:
+    """Build the tables of exclusive entrypoints, with those that the mapping file has. Raises StartupError."""
+    ranges = {each.name: each.port_range for each in list_exclusive_ranges(traffic_types)}
+    assigned = mapping_file.load()
+    return PortTables(
+        ranges, assigned=assigned, clock=clock, is_cluster=is_cluster, is_inherited=mapping_file.is_inherited
+    )
+
+
+def _build_topology_rules(
+    settings: ControllerSettings, plugins: Plugins, catalogue: Catalogue, *, is_cluster: bool, names_clients: bool
+) -> TopologyRules:
+    return TopologyRules(
+        default_mode=settings.default_mode,
+        mesh_namespace=settings.namespace,
+        ignored_namespaces=settings.ignore_namespaces,
+        watched_namespaces=settings.watch_namespaces,
+        is_pod_fallback=not is_cluster,
+        has_transport=catalogue.transport is not None,
+        names_clients=names_clients,
+        filters=catalogue.filters,
+        outside=_collect_outside_rules(plugins),
+    )
 
 
 def _collect_middleware_builders(plugins: Plugins) -> list[MiddlewareBuilder]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, UndecidedShadowError
-from maesh_core.controller.configuration.builder import WAITING
+from maesh_core.controller.configuration.group_build import WAITING
 from maesh_core.controller.configuration.pod_name_table import PodNameTable
 from maesh_core.controller.configuration.port_plan import plan_entrypoints
 from maesh_core.controller.configuration.revisions import EntryChanges, RevisionStore

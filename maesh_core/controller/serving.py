@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 
-from maesh_core.controller.api.browser_guard import BrowserGuard
 from maesh_core.controller.api.clients import choose_connection_limit
 from maesh_core.controller.api.explanations import Explanations
 from maesh_core.controller.api.handlers import Api
-from maesh_core.controller.api.node_client import NodeClient
 from maesh_core.controller.api.nodes import NodeRegistry
+from maesh_core.controller.api.outgoing.node_client import NodeClient
+from maesh_core.controller.api.outgoing.peer_client import PeerClient
+from maesh_core.controller.api.outgoing.tap_client import HttpTapClient, choose_stream_limit
 from maesh_core.controller.api.paths import PROBE_PATHS
-from maesh_core.controller.api.peer_client import PeerClient
-from maesh_core.controller.api.protection import Protection
 from maesh_core.controller.api.queries import read_path
+from maesh_core.controller.api.security.browser_guard import BrowserGuard
+from maesh_core.controller.api.security.protection import Protection
 from maesh_core.controller.api.server import STOP_S, build_text, open_socket, start_server
-from maesh_core.controller.api.tap_client import HttpTapClient, choose_stream_limit
 from maesh_core.controller.controller_status import ControllerStatus
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.mesh_proxies.finder import ProxyFinder

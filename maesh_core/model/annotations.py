@@ -1,8 +1,8 @@
 """The mesh's annotations: two prefixes, one set of names, and one way to read a value.
 
 Takes the annotations of a Kubernetes object; returns those of the mesh, without prefix. Which names have a meaning, and
-which values are valid, is not decided here: controller/configuration/builder.py reads the annotations of a service, and
-controller/configuration/port_plan.py selects those of each of its ports.
+which values are valid, is not decided here: controller/configuration/group_build.py reads the annotations of a service,
+and controller/configuration/port_plan.py selects those of each of its ports.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -26,7 +26,7 @@ class SectionForm(msgspec.Struct, frozen=True, kw_only=True):
 
 TRANSPORT: Final = "transport"
 """The nodes that take part in the transport, by name, as it describes them; clients that guards refer to, by address;
-and what the transport tells the parents of all nodes, by its name, which workers ignore."""
+and what the transport sends to the parents of all nodes, by its name, which workers ignore."""
 NODES: Final = "nodes"
 TRANSPORT_CLIENTS: Final = "clients"
 SHARED: Final = "shared"

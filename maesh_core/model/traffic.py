@@ -162,6 +162,8 @@ class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class NodeTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One proxy, and why it did not answer; its traffic is then missing in the sums.
 
+    Of several proxies with one name and address, only one is counted, and the error says so.
+
     `is_refused`: controllers refuse its pulls, because they have no contact with the cluster. `left_out` counts the
     values of its answer that do not count: those of unknown services and servers, invalid ones, and those above a limit
     that could not be added to `other`.

@@ -1,7 +1,7 @@
 """The interface with which a plugin protects the controller's API: it offers a certificate, and recognizes callers.
 
-Interfaces only. `controller/api/protection.py` uses them. Certificates of others are given as `SSLObject.getpeercert`
-describes them, after OpenSSL has verified their chain; names are not checked yet.
+Interfaces only. `controller/api/security/protection.py` uses them. Certificates of others are given as
+`SSLObject.getpeercert` describes them, after OpenSSL has verified their chain; names are not checked yet.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -367,7 +367,7 @@ class TransportRules(Protocol):
 
 
 class ReportingRules(TransportRules, Protocol):
-    """Rules that tell the parents of all nodes something, and read what they report."""
+    """Rules that send the parents of all nodes something, and read what they report."""
 
     def describe_mesh(self) -> msgspec.Struct | None:
         """Return what all nodes should know, which their `InformedService` receives; None for nothing."""

@@ -7,7 +7,7 @@ import yaml
 from maesh_acl.kinds import KINDS as ACL_KINDS
 from maesh_smi.kinds import KINDS as SMI_KINDS
 
-from maesh_core.controller.api.authentication import ACCESS_PREFIX
+from maesh_core.controller.api.security.authentication import ACCESS_PREFIX
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.model.resources import NAMESPACES
 

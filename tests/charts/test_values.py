@@ -402,7 +402,7 @@ def test_a_default_mode_that_no_plugin_carries_is_refused(render):
             render({**values, "plugins": {"udp": False}})
 
 
-def test_all_that_is_wrong_is_told_at_once(render):
+def test_all_errors_are_reported_at_once(render):
     with pytest.raises(helm_python.HelmValuesError) as refusal:
         render({"tracing": {}, "smi": {"enable": True}, "mesh": {"logging": "INFO"}, "logLevel": "loud"})
     assert str(refusal.value).count("GONE: ") == 3

@@ -1,7 +1,7 @@
 """What `maesh status` shows of encryption."""
 
 from maesh_core.cli.encryption_table import EXPOSED_SHOWN, render_encryption
-from maesh_core.controller.api.encryption_status import EncryptionStatus, PathCounts, ServicePaths
+from maesh_core.controller.api_clients.encryption_status import EncryptionStatus, PathCounts, ServicePaths
 from maesh_core.model.traffic import TunnelCounts, TunnelTraffic
 
 

@@ -49,7 +49,7 @@ def test_nothing_of_the_templates_name_is_left(tmp_path, kind, name):
         ("traffic-type", "an annotation of the mesh itself has"),
     ],
 )
-def test_a_name_that_nobody_could_use_is_refused(tmp_path, monkeypatch, capsys, name, why):
+def test_an_unusable_name_is_refused(tmp_path, monkeypatch, capsys, name, why):
     monkeypatch.chdir(tmp_path)
     assert run_command_line(["plugins", "new", name]) == 1
     assert why in capsys.readouterr().err

@@ -24,7 +24,7 @@ def test_generated_sections_are_current(name):
     assert replace_sections(text, build_sections()) == text, "run: python -m maesh_core.cli.reference docs"
 
 
-def test_every_generated_section_stands_in_a_document():
+def test_every_generated_section_is_in_a_document():
     text = "".join(path.read_text() for path in DOCS.glob("*.md"))
     for name in build_sections():
         assert f"<!-- begin: {name} -->" in text

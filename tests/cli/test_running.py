@@ -41,7 +41,7 @@ def test_first_signal_asks_to_stop_and_handlers_are_taken_back(number):
     assert signal.getsignal(number) is before
 
 
-def test_what_runs_to_its_end_gives_its_result_or_its_error():
+def test_a_finished_run_returns_its_result_or_raises_its_error():
     async def give():
         return 7
 

@@ -5,8 +5,8 @@ import msgspec
 import pytest
 
 from maesh_core.cli.status import LINES_SHOWN, TRANSPORT_PROBLEMS_SHOWN, UNENCRYPTED_SHOWN, is_well, render_status
-from maesh_core.controller.api.encryption_status import EncryptionStatus, ServiceMode
-from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
+from maesh_core.controller.api_clients.encryption_status import EncryptionStatus, ServiceMode
+from maesh_core.controller.api_clients.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport, TransportReport
 from maesh_core.plugin_system.conditions import MeshCondition
 from maesh_testing.api_server import FaultKind
@@ -175,7 +175,7 @@ def test_a_service_without_a_server_has_status_3_and_its_reason(start_mesh, run_
     assert "lonely.demo: port 80 has no ready server: its selector app=lonely matches no pod" in shown.stdout
 
 
-def test_an_endpoint_where_nobody_is_has_status_3_and_says_so(run_maesh):
+def test_an_endpoint_without_a_listener_has_status_3_and_an_error(run_maesh):
     shown = run_maesh("status", "--endpoint", "http://127.0.0.1:1")
     assert shown.status == 3
     assert "no controller answers at http://127.0.0.1:1: Connection refused\n" in shown.stdout

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from maesh_core.controller.api.protection import choose_certifier
+from maesh_core.controller.api.security.protection import choose_certifier
 from maesh_core.controller.building import build_own_range, check_port_ranges, is_cluster_meant
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.errors import PluginError, StartupError

@@ -145,13 +145,16 @@ class Traffic:
 
     def run(self):
         for _ in range(ROUNDS):  # first, because a session is counted as closed when it was idle for long enough
-            self.script.use_udp(self.entrypoints["datagrams"], self.echo)
-            self.script.use_udp(
-                self.entrypoints["splitdatagrams"], self.echo, "splitdatagrams", branch="split/sessions/datagrams"
-            )
-            self.script.use_denied_udp(self.entrypoints["guardeddatagrams"], "test/guardeddatagrams:53")
+            self.use_datagrams()
         for number in range(ROUNDS):
             self.run_round(CLIENTS[number % len(CLIENTS)])
+
+    def use_datagrams(self):
+        """Use UDP, whose sessions of a split service are those of its backend."""
+        script, ports = self.script, self.entrypoints
+        script.use_udp(ports["datagrams"], self.echo)
+        script.use_udp(ports["splitdatagrams"], self.echo, "splitdatagrams", branch="split/sessions/datagrams")
+        script.use_denied_udp(ports["guardeddatagrams"], "test/guardeddatagrams:53")
 
     def run_round(self, client):
         script = self.script

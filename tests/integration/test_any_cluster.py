@@ -126,9 +126,7 @@ def test_a_lost_leader_is_replaced_and_no_client_notices(
     assert "leads now" in follower.stderr
 
 
-def test_errors_are_told_as_events_on_the_objects_they_concern(
-    cluster, start_in_cluster, wait_until, build_user_service
-):
+def test_errors_become_events_on_the_objects_they_concern(cluster, start_in_cluster, wait_until, build_user_service):
     bad = build_user_service("bad")
     bad["metadata"]["annotations"]["maesh.containo.us/retry-attempts"] = "many"
     cluster.apply(bad)

@@ -25,7 +25,9 @@ def test_edited_manifest_moves_traffic_and_no_request_fails(up, start_load, mani
     assert load.stop() == []
 
 
-def test_other_services_coming_and_going_disturb_nobody(up, start_load, get, manifests, build_service, blue_and_green):
+def test_other_services_come_and_go_without_failed_requests(
+    up, start_load, get, manifests, build_service, blue_and_green
+):
     blue, green = blue_and_green
     manifests.write("cart.json", build_service("cart", blue.port))
     mesh = up(manifests.path)
@@ -58,7 +60,7 @@ def test_controller_stopped_and_started_again_under_load_fails_no_request(
     assert load.stop() == []
 
 
-def test_proxy_that_is_told_to_end_finishes_what_is_under_way(
+def test_a_proxy_that_is_terminated_finishes_requests_in_progress(
     start_controller, start_proxy, start_load, get, free_port, manifests, build_service, blue_and_green, wait_until
 ):
     blue, _ = blue_and_green

@@ -129,7 +129,7 @@ def test_from_applied_manifests_to_a_request(
     assert restored == build_core_dns()[0]["data"]["Corefile"]
 
 
-def test_an_api_server_that_is_away_under_traffic_and_changes_harms_nobody(
+def test_an_unreachable_api_server_affects_neither_traffic_nor_later_changes(
     server, start_beside, start_proxy, start_load, start_upstream, wait_until, build_user_service, build_slice
 ):
     blue, green = start_upstream("blue"), start_upstream("green")

@@ -145,7 +145,7 @@ def carry(up, manifests, build_service, free_port):
 # --- Redis ------------------------------------------------------------------------------------------------------------
 
 
-def test_redis_answers_commands_in_their_order_and_pushes_what_nobody_asked_for(start_redis, carry):
+def test_redis_answers_commands_in_order_and_pushes_messages(start_redis, carry):
     _, entrypoint = carry(start_redis("blue").port)
     with RedisClient(entrypoint) as client, RedisClient(entrypoint) as listener:
         assert client.call("SET", "key", "value") == b"OK"

@@ -47,7 +47,7 @@ def test_up_spreads_requests_over_the_servers_of_a_service(up, start_load, manif
     assert max(load.seen.values()) <= 2 * min(load.seen.values())
 
 
-def test_up_tells_in_one_json_line_what_the_api_tells(up, get, manifests, cart):
+def test_up_prints_one_json_line_with_what_the_api_reports(up, get, manifests, cart):
     mesh = up(manifests.path)
     assert mesh.services == get(mesh.api_port, path="/api/services").json
     (service,) = mesh.services
@@ -57,7 +57,7 @@ def test_up_tells_in_one_json_line_what_the_api_tells(up, get, manifests, cart):
     assert mesh.command.stdout.count("\n") == 1
 
 
-def test_api_tells_what_the_proxy_has_in_force(up, get, manifests, cart):
+def test_the_api_reports_the_configuration_in_force_of_the_proxy(up, get, manifests, cart):
     mesh = up(manifests.path)
     (node,) = get(mesh.api_port, path="/api/status/nodes").json
     answer = get(mesh.api_port, path=f"/api/status/node/{node['name']}/configuration")

@@ -282,7 +282,7 @@ def test_cached_configuration_is_served_while_the_controller_is_away(
 @pytest.mark.parametrize(
     "content", [b"precious", b"", b'{"format":"maesh configuration 1","endpoint":"x","sha256":""}\n']
 )
-def test_cache_that_is_no_cache_is_told_and_ignored(start_proxy, start_node, tmp_path, content):
+def test_a_file_that_is_no_cache_is_reported_and_ignored(start_proxy, start_node, tmp_path, content):
     cache = tmp_path / "cache"
     cache.write_bytes(content)
     node = start_node("--configuration-cache", cache)

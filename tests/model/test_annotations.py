@@ -18,7 +18,7 @@ def test_names_come_without_prefix_and_sorted() -> None:
 
 
 @pytest.mark.parametrize("full_names", [(OLD + "scheme", NEW + "scheme"), (NEW + "scheme", OLD + "scheme")])
-def test_the_later_prefix_wins_whatever_stands_first(full_names: tuple[str, str]) -> None:
+def test_the_later_prefix_wins_in_any_order(full_names: tuple[str, str]) -> None:
     values = {name: "z-old" if name.startswith(OLD) else "a-new" for name in full_names}
     assert parse_annotations(values) == {"scheme": "a-new"}
 

@@ -270,7 +270,7 @@ def test_half_that_cannot_be_registered_is_an_error(broken, code, words):
         ("return [Failing()]", "maesh_sources returned a Failing: RuntimeError: not now"),
     ],
 )
-def test_hook_that_fails_or_gives_no_sequence_is_an_error(broken, body, words):
+def test_a_hook_that_fails_or_returns_no_sequence_is_an_error(broken, body, words):
     code = f"    @hookimpl\n    def maesh_sources(self):\n        {body}\n" + SOURCE
     failing = "class Failing:\n    @property\n    def name(self):\n        raise RuntimeError('not now')\n"
     assert words in broken(*with_half(code + failing))

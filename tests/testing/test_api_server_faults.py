@@ -60,7 +60,7 @@ async def test_an_answer_that_is_none(raw, api_server, kind, error):
     assert len(api_server.list("configmaps")) == 1
 
 
-async def test_somebody_else_is_faster(raw, api_server):
+async def test_another_writer_is_faster(raw, api_server):
     _, found = await raw("POST", MAPS, ITEM)
     fault = api_server.add_fault(FaultKind.CONFLICT, verb="update", name="a", count=None)
     for _ in range(3):

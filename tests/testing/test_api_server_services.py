@@ -31,7 +31,7 @@ async def test_the_server_fills_in_what_is_not_said(raw, build_service):
     assert "generation" not in found["metadata"]
 
 
-async def test_every_service_has_an_address_of_its_own_and_gives_it_back(raw, api_server, build_service):
+async def test_every_service_has_an_address_of_its_own_and_frees_it(raw, api_server, build_service):
     addresses = {found["spec"]["clusterIP"] for found in api_server.apply([build_service(f"a-{n}") for n in range(20)])}
     assert len(addresses) == 20
     taken = min(addresses)

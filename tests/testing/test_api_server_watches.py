@@ -20,7 +20,7 @@ def shorten(event):
     return event["type"], event["object"]["metadata"]["name"]
 
 
-async def test_a_watch_tells_what_happens_after_its_version(raw, api_server):
+async def test_a_watch_delivers_what_happens_after_its_version(raw, api_server):
     api_server.apply(build_map("old"))
     async with raw.watch(f"{MAPS}?resourceVersion={api_server.version}") as read:
         (added,) = api_server.apply(build_map("a"))
@@ -52,7 +52,7 @@ async def test_a_watch_without_a_version_begins_with_all_that_is_there(raw, api_
         assert shorten(await read()) == ("ADDED", "c")
 
 
-async def test_a_watch_of_a_namespace_tells_of_no_other(raw, api_server):
+async def test_a_watch_of_a_namespace_delivers_no_other(raw, api_server):
     async with raw.watch("/api/v1/namespaces/shop/configmaps") as read:
         api_server.apply([build_map("a"), build_map("b", "shop")])
         assert shorten(await read()) == ("ADDED", "b")

@@ -9,7 +9,7 @@ from maesh_testing import cost
 pytestmark = pytest.mark.integration
 
 
-def test_it_tells_what_a_request_costs_without_and_with_the_annotations(capsys):
+def test_it_measures_what_a_request_costs_without_and_with_the_annotations(capsys):
     cost.main(["--requests", "200", "--turns", "1", "scheme=http"])
     found = re.fullmatch(
         r"without +([\d.]+) µs.*\nwith +([\d.]+) µs\nadded +(-?[\d.]+) µs, median of 1 pairs of turns.*\n",

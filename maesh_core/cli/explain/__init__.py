@@ -146,7 +146,7 @@ def _read(settings: ExplainSettings, manifests: tuple[str, ...], stack: ExitStac
     """Read the sources of the explanation, and load the plugins that built them."""
     from maesh_core.cli.explain.blocking_api import BlockingApi
     from maesh_core.cli.explain.sources import SourcesClient
-    from maesh_core.controller.api.controllers import ApiAccess, open_apis
+    from maesh_core.controller.api_clients.controllers import ApiAccess, open_apis
     from maesh_core.controller.explaining.sources import read_engine
 
     if manifests:

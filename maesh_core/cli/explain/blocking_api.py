@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Self
 
-from maesh_core.controller.api.controllers import ControllerApi
+from maesh_core.controller.api_clients.controllers import ControllerApi
 from maesh_core.errors import MaeshError
 
 OpenApis = Callable[[], AbstractAsyncContextManager[Sequence[ControllerApi]]]

@@ -128,7 +128,7 @@ def _list_texts(report: ServiceReport) -> tuple[str, ...]:
 
 
 def _list_lines(report: ObjectReport, texts: Sequence[str], shown: Collection[str], of_services: str) -> Iterator[str]:
-    """Give a line for each text that no line of a service has already."""
+    """Return a line for each text that no line of a service has already."""
     name = f"{report.namespace}/{report.name}"
     for text in texts:
         is_own = report.kind == "Service" and f"{name}: {text}" in shown

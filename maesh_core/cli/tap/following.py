@@ -15,7 +15,7 @@ import msgspec
 from maesh_core.cli.tap import tap_stream
 from maesh_core.cli.tap.tap_stream import TapStream
 from maesh_core.cli.top.services import select_services
-from maesh_core.controller.api.controllers import ApiAccess, ControllerApi, advise, open_apis
+from maesh_core.controller.api_clients.controllers import ApiAccess, ControllerApi, advise, open_apis
 from maesh_core.controller.tap.selection import parse_selection
 from maesh_core.errors import MaeshError, SettingsError, StartupError
 from maesh_core.model.messages import ServiceReport

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from maesh_core.controller.api.controllers import LOST, ControllerApi
+from maesh_core.controller.api_clients.controllers import LOST, ControllerApi
 from maesh_core.errors import MaeshError
 from maesh_core.model.tap import TapDrops, TapError, TappedRecord
 

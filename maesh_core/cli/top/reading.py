@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 import msgspec
 
-from maesh_core.controller.api.controllers import ApiAccess, Controllers, advise, open_controllers
+from maesh_core.controller.api_clients.controllers import ApiAccess, Controllers, advise, open_controllers
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.model.traffic import TrafficReport
 from maesh_core.settings.traffic import TopSettings

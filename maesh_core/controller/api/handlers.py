@@ -12,9 +12,6 @@ from http import HTTPStatus
 
 import msgspec
 
-from maesh_core.controller.api.access import ApiAccess
-from maesh_core.controller.api.authentication import Authentication, Caller
-from maesh_core.controller.api.browser_guard import BrowserGuard
 from maesh_core.controller.api.nodes import NodeRegistry
 from maesh_core.controller.api.pages import (
     answer_page,
@@ -29,6 +26,9 @@ from maesh_core.controller.api.paths import LIVENESS_PATH, PULL_PATH, READINESS_
 from maesh_core.controller.api.pulls import HELD_PULLS_LIMIT, NOT_READY, Pulls
 from maesh_core.controller.api.queries import read_path, read_query
 from maesh_core.controller.api.request_counts import CLIENT_LEFT, OTHER_PATH, PAGE_PATH, RequestCounts
+from maesh_core.controller.api.security.access import ApiAccess
+from maesh_core.controller.api.security.authentication import Authentication, Caller
+from maesh_core.controller.api.security.browser_guard import BrowserGuard
 from maesh_core.controller.api.served import (
     Explains,
     Metrics,

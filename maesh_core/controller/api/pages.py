@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from maesh_core.controller.api.authentication import Caller
+from maesh_core.controller.api.security.authentication import Caller
 from maesh_core.controller.api.server import to_response
 from maesh_core.errors import PluginError
 from maesh_core.plain_http.messages import Request, Response

@@ -3,17 +3,16 @@
 Takes the parts of a Cluster and returns metric families. A controller that never led has counts of zero.
 """
 
-from maesh_core.controller.cluster.dns_keeper import DnsKeeper
-from maesh_core.controller.cluster.shadow_keeper import ShadowKeeper
-from maesh_core.controller.cluster.status_keeper import StatusKeeper
+from maesh_core.controller.cluster.leader_writes import LeaderWrites
 from maesh_core.controller.metrics import Samples, build_family
 from maesh_core.model.metrics import MetricFamily
 
 
-def collect_cluster_metrics(
-    out_of_touch_s: float, shadows: ShadowKeeper | None, dns: DnsKeeper | None, statuses: StatusKeeper | None
-) -> list[MetricFamily]:
+def collect_cluster_metrics(out_of_touch_s: float, leader_writes: LeaderWrites | None) -> list[MetricFamily]:
     """Return the families; before the first build there are no keepers yet."""
+    shadows, dns, statuses = (
+        (leader_writes.shadows, leader_writes.dns, leader_writes.statuses) if leader_writes else (None, None, None)
+    )
     writes: Samples = dict(shadows.writes) if shadows else {}
     status_writes: Samples = dict(statuses.writes) if statuses else {}
     return [

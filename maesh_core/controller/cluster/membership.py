@@ -1,36 +1,31 @@
 """This controller's part in a cluster: the source of its objects and, while it leads, the writes to the cluster.
 
-Connects election, shadow services, statuses, Events and DNS to an engine. Every replica reads and serves. Only the
-leader writes, and it checks everything once when it starts to lead.
+Every replica reads and serves. Only the leader writes (leader_writes.py), once its watch has delivered everything that
+earlier leaders wrote.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from maesh_core.controller.cluster.cluster_metrics import collect_cluster_metrics
-from maesh_core.controller.cluster.dns_keeper import DnsKeeper
 from maesh_core.controller.cluster.leader_election import LeaderElection
-from maesh_core.controller.cluster.object_events import EventRecorder
-from maesh_core.controller.cluster.shadow_keeper import ShadowKeeper
-from maesh_core.controller.cluster.status_keeper import StatusKeeper
+from maesh_core.controller.cluster.leader_writes import LeaderWrites
 from maesh_core.controller.discovery.kubernetes.objects import ObjectDecoder
 from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
 from maesh_core.controller.discovery.kubernetes.watch import PAGE_SIZE
-from maesh_core.controller.dns.patching import ClusterDns
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.paths import build_path
 from maesh_core.controller.ports.port_table import GRACE_S
-from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import Service
-from maesh_core.model.shadow_names import LABELS, build_name, is_hashed
+from maesh_core.model.shadow_names import LABELS, build_name
 from maesh_core.process.backoff import Backoff
 
 STALE_S = 60.0
@@ -44,29 +39,6 @@ LONGEST_LOOK_S = 2.0
 Pause = Callable[[float], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
-
-
-class _Term:
-    """This controller's leadership, from when it knows all earlier writes; until then it writes nothing."""
-
-    __slots__ = ("_election", "is_begun")
-
-    def __init__(self, election: LeaderElection) -> None:
-        self._election = election
-        self.is_begun = False
-
-    def __repr__(self) -> str:
-        return f"<_Term begun={self.is_begun} {self._election!r}>"
-
-    @property
-    def remaining_s(self) -> float:
-        """How long this controller may write."""
-        return self._election.remaining_s if self.is_begun else 0.0
-
-    @property
-    def is_leader(self) -> bool:
-        """Whether this controller may write."""
-        return self.remaining_s > 0
 
 
 class Cluster:
@@ -87,9 +59,8 @@ class Cluster:
         self._cluster_domain = cluster_domain
         self._pause = pause
         self._clock = clock
-        self._shadows: ShadowKeeper | None = None
-        self._dns: DnsKeeper | None = None
-        self._statuses: StatusKeeper | None = None
+        self._writes: LeaderWrites | None = None
+        self._taking_over: asyncio.Task[None] | None = None
         self.source = KubernetesSource(client, clock=clock, pause=pause)
         self.election = LeaderElection(
             client,
@@ -110,80 +81,42 @@ class Cluster:
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Return the metrics of the contact with the cluster, and of the leader's writes."""
-        return collect_cluster_metrics(self.source.out_of_touch_s, self._shadows, self._dns, self._statuses)
+        return collect_cluster_metrics(self.source.out_of_touch_s, self._writes)
 
     async def run(self, engine: Engine, *, is_built: asyncio.Event) -> None:
         """Take part in the election, and write while leading, until cancelled. Starts after the first full build."""
-        term = _Term(self.election)
-        shadows = ShadowKeeper(self._client, engine, term, mesh_namespace=self._mesh_namespace, pause=self._pause)
-        reports = engine.reports
-        recorder = EventRecorder(self._client, reports.find_identified, term, clock=self._clock, pause=self._pause)
-        dns = self._build_dns_keeper(engine, term)
-        statuses = StatusKeeper(self._client, engine.statuses, term, clock=self._clock, pause=self._pause)
-        self._shadows, self._dns, self._statuses = shadows, dns, statuses
+        writes = self._writes = LeaderWrites(
+            self._client,
+            engine,
+            self.election,
+            mesh_namespace=self._mesh_namespace,
+            cluster_domain=self._cluster_domain,
+            clock=self._clock,
+            pause=self._pause,
+        )
         await is_built.wait()
-
-        def mark(services: Iterable[ObjectKey]) -> None:
-            if term.is_leader:
-                shadows.mark(services)
-                if any(is_hashed(self._mesh_namespace, service) for service in services):
-                    dns.mark()
-
-        def record(subjects: Iterable[Subject]) -> None:
-            if term.is_leader:
-                recorder.mark(subjects)
-
-        async def lead() -> None:
-            if await self._catch_up(engine):
-                term.is_begun = True
-                engine.set_leading(is_leading=True)
-                mark({*engine.list_services(), *engine.list_shadowed()})
-                record(reports.list_subjects())
-                statuses.mark(engine.statuses.list_subjects())
-
-        engine.on_built(mark)
-        reports.on_changed(record)
-        engine.statuses.on_changed(statuses.mark)
+        writes.follow_engine()
         async with asyncio.TaskGroup() as group:
-            taking_over: asyncio.Task[None] | None = None
-
-            def change(is_leader: bool) -> None:  # noqa: FBT001 - what an election tells
-                nonlocal taking_over
-                if is_leader:
-                    taking_over = group.create_task(
-                        lead()
-                    )  # in parallel with the election, which must continue to renew
-                else:
-                    if taking_over is not None:
-                        taking_over.cancel()
-                    term.is_begun = False
-                    shadows.forget()
-                    statuses.forget()
-                    engine.set_leading(is_leading=False)
-
-            group.create_task(shadows.run())
-            group.create_task(recorder.run())
-            group.create_task(statuses.run())
-            group.create_task(dns.run())
-            group.create_task(self.election.run(change))
+            for keeper in writes.run_keepers():
+                group.create_task(keeper)
+            group.create_task(
+                self.election.run(lambda is_leader: self._change_leader(writes, group, is_leader=is_leader))
+            )
             group.create_task(self._expire_reservations(engine))
             group.create_task(self._report_contact())
 
-    def _build_dns_keeper(self, engine: Engine, term: _Term) -> DnsKeeper:
-        dns = ClusterDns(
-            self._client,
-            mesh_namespace=self._mesh_namespace,
-            cluster_domain=self._cluster_domain,
-            pause=self._pause,
-            clock=self._clock,
-        )
-        return DnsKeeper(
-            dns,
-            term,
-            list_long=lambda: self._list_long(engine),
-            report=lambda key, error: engine.set_outside_errors(key, (error,) if error else (), aspect="DNS"),
-            pause=self._pause,
-        )
+    def _change_leader(self, writes: LeaderWrites, group: asyncio.TaskGroup, *, is_leader: bool) -> None:
+        """Begin to take over the leader's writes, or end them. The election continues to renew the Lease meanwhile."""
+        if is_leader:
+            self._taking_over = group.create_task(self._take_over(writes))
+            return
+        if self._taking_over is not None:
+            self._taking_over.cancel()
+        writes.end()
+
+    async def _take_over(self, writes: LeaderWrites) -> None:
+        if await self._catch_up(writes.engine):
+            writes.begin()
 
     async def _expire_reservations(self, engine: Engine) -> None:
         """Assign ports whose reservation has expired to waiting services, even if nothing else happens."""
@@ -202,14 +135,6 @@ class Cluster:
                 _log.warning("in contact with the cluster again: pulls are answered")
             was_current = is_current
             await self._pause(CONTACT_CHECK_S)
-
-    def _list_long(self, engine: Engine) -> dict[ObjectKey, str]:
-        """List the services whose shadow services DNS cannot find by its general rule."""
-        return {
-            key: build_name(self._mesh_namespace, key)
-            for key in engine.list_services()
-            if is_hashed(self._mesh_namespace, key)
-        }
 
     async def _catch_up(self, engine: Engine) -> bool:
         """Wait until the watch has delivered all that others wrote; return False if this controller no longer leads.

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from maesh_core.controller.api.pod_api import TRUST_KEY
+from maesh_core.controller.api_clients.pod_api import TRUST_KEY
 from maesh_core.controller.cluster_check.controllers import MeshAnswers
 from maesh_core.controller.cluster_check.objects import Reader
 from maesh_core.controller.cluster_check.outcomes import SectionBuilder

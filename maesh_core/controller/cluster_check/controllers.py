@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from maesh_core.controller.api.controllers import ControllerApi
+from maesh_core.controller.api_clients.controllers import ControllerApi
 from maesh_core.controller.cluster.leader_election import API_VERSION, LEASE_NAME, LEASE_S
 from maesh_core.controller.cluster_check.objects import Reader
 from maesh_core.controller.cluster_check.outcomes import Check, SectionBuilder

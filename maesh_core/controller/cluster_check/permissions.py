@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from maesh_core.controller.api.pod_api import TRUST_CONFIG_MAP, VIEWER
+from maesh_core.controller.api_clients.pod_api import TRUST_CONFIG_MAP, VIEWER
 from maesh_core.controller.cluster.leader_election import LEASE_NAME
 from maesh_core.controller.cluster_check.objects import NOT_FOUND, Reader
 from maesh_core.controller.cluster_check.outcomes import FORBIDDEN, SectionBuilder

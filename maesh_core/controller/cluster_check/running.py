@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from maesh_core.controller.api.conditions import fetch_conditions
-from maesh_core.controller.api.controllers import LOCAL_ENDPOINT, ApiAccess, ControllerApi, open_apis
+from maesh_core.controller.api_clients.controllers import LOCAL_ENDPOINT, ApiAccess, ControllerApi, open_apis
 from maesh_core.controller.cluster_check import catalogue, certificates, controllers, permissions, written
 from maesh_core.controller.cluster_check import dns as cluster_dns
 from maesh_core.controller.cluster_check.controllers import MeshAnswers, ask_controllers

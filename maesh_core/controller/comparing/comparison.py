@@ -60,7 +60,7 @@ def compare_states(old: MeshState, new: MeshState) -> MeshDiff:
 
 
 def _share_clients(old: MeshState, new: MeshState) -> None:
-    """Give both states the same clients: each account with a pod, each that a rule names, one in each namespace."""
+    """Add the same clients to both states: each account with a pod, each that a rule names, one in each namespace."""
     accounts: set[Account] = set()
     for state in (old, new):
         accounts |= list_accounts(state.engine) | list_named_accounts(state.topology)

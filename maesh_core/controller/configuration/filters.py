@@ -165,7 +165,7 @@ class _Adder:
         links: Sequence[_Link],
         matches: Callable[[], tuple[HttpMatch, ...]],
     ) -> None:
-        """Give the parts with filters of their own chains of their own."""
+        """Build a chain of its own for each part that has filters."""
         if not any(part.backend.filters for part in planned.parts):
             return
         service = self._services[planned.key]

@@ -1,4 +1,4 @@
-"""Finds a pod by its name or its address, for `maesh explain`: `/api/pods` answers with what this gives.
+"""Finds a pod by its name or its address, for `maesh explain`: `/api/pods` answers with the result.
 
 Takes the snapshot and returns reports of a bounded number of pods. It knows every pod of the snapshot, including those
 that no service and no rule names. It builds no index and keeps nothing: a lookup among 100,000 pods takes 0.3 s.

@@ -72,7 +72,7 @@ class DeliveredTable(HttpTable):
         found = table.routes.get(self.label)
         if found is None or not found.service or not self.is_current:
             return self._build_route()
-        router, chain = found.router, table.guards.get(self.label, EMPTY_CHAIN)
+        router, chain = found.router, table.delivery_guards.get(self.label, EMPTY_CHAIN)
         targets = [
             target
             for target in list_targets(router)

@@ -195,9 +195,9 @@ class Environment:
         self.clock = clock
         self.clock_time = time.monotonic  # uvloop's own time counts whole milliseconds
         self.wall_offset_s = time.time() - self.clock_time()
+        """Seconds to add to the clock's time to get the Unix time."""
         self.last_outcome: RecordOutcome | None = None
         """That of the last record: most records have the same one."""
-        """Seconds to add to the clock's time to get the Unix time."""
         self.exchange_limits = TimeLimits(_end_exchange, self.read_time)
         self.head_limits = TimeLimits(_end_head, self.read_time)
         self.total_limits = TimeLimits(_end_total, self.read_time)

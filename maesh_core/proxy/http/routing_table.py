@@ -18,22 +18,21 @@ from maesh_core.model.configuration import (
     list_targets,
 )
 from maesh_core.model.hosts import find_meant_host
-from maesh_core.model.matching import compile_matches
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.transports import OFF
-from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.answers import CLOSED, NO_SERVER
+from maesh_core.proxy.http.branch_compiling import BranchCompiler
 from maesh_core.proxy.http.compiled_services import CompiledService
 from maesh_core.proxy.http.request_counters import RouteCounters
-from maesh_core.proxy.http.routes import NO_ROUTER, Route
+from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.rule_compiling import RuleCompiler
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.middleware.chain import Chain, compile_chain
-from maesh_core.proxy.transport.guards import list_guarded, list_guards, list_reached
+from maesh_core.proxy.transport.guards import list_guarded, list_reached
 from maesh_core.proxy.transport.paths import Paths
 
 GetServer = Callable[[ServerKey], HttpServer]
@@ -55,9 +54,9 @@ class HttpTable:
     __slots__ = (
         "contested",
         "counters",
+        "delivery_guards",
         "divided",
         "gained",
-        "guards",
         "has_lost_judges",
         "hosts",
         "lost",
@@ -73,8 +72,8 @@ class HttpTable:
         self.counters: dict[str, RouteCounters] = dict(base.counters) if base else {}
         self.divided: dict[str, frozenset[str]] = dict(base.divided) if base else {}
         """For each service that is part of other services, the keys of those services."""
-        self.guards: dict[str, Chain] = dict(base.guards) if base else {}
-        """The guards of routers, if there is a transport: what requests that other nodes send on must pass."""
+        self.delivery_guards: dict[str, Chain] = dict(base.delivery_guards) if base else {}
+        """For each router, the guards that requests which other nodes send on must pass; empty without a transport."""
         self.gained: list[HttpServer] = []
         self.lost: list[HttpServer] = []
         self.has_lost_judges = False
@@ -160,7 +159,7 @@ class HttpTable:
     def drop_router(self, key: str, claimants: Claimants) -> Route | None:
         """Remove a router and its claims; return its route."""
         route = self.routes.pop(key, None)
-        self.guards.pop(key, None)
+        self.delivery_guards.pop(key, None)
         if route is None:
             return None
         for name in list_targets(route.router):
@@ -179,20 +178,19 @@ class HttpTable:
         claimants: Claimants,
         *,
         guard_keys: Collection[str] = (),
-        judging: Collection[str] = (),
+        has_transport: bool = False,
         former: Route | None = None,
     ) -> None:
         """Add a router and its claims; `former` is its previous route.
 
-        `judging` are the keys of its middlewares that decide about access; `guard_keys` are the same if there is a
-        transport, of all routers.
+        `guard_keys` are the keys of the guards, which are the middlewares that decide about access.
         """
-        self.routes[key] = self._compile(key, router, middlewares, former, judging)
-        if guard_keys:
+        self.routes[key] = self._compile(key, router, middlewares, former, guard_keys)
+        if has_transport and guard_keys:
             known = dict.fromkeys(each for chain in list_chains(router) for each in chain)
             guards = [middlewares[each] for each in known if each in guard_keys]
             if guards:
-                self.guards[key] = compile_chain(guards)
+                self.delivery_guards[key] = compile_chain(guards)
         for name in list_targets(router):
             service = self.services[name]
             self.services[name] = service._replace(users=service.users | {key})
@@ -247,57 +245,27 @@ class HttpTable:
         router: HttpRouter,
         middlewares: Mapping[str, Middleware],
         former: Route | None,
-        judging: Collection[str],
+        guard_keys: Collection[str],
     ) -> Route:
         counters = self.counters.setdefault(router.service or key, RouteCounters())
         if chooses_by_rules(router):
-            compiler = RuleCompiler(
-                key, router, services=self.services, middlewares=middlewares, counters=counters, judging=judging
+            rules = RuleCompiler(
+                key, router, services=self.services, middlewares=middlewares, counters=counters, guard_keys=guard_keys
             )
-            return compiler.compile(former)
+            return rules.compile(former)
         if router.service is None:
             closed = Response(status=router.status, reason=router.reason or CLOSED)
             return Route("", balancer=None, counters=counters, closed=closed, key=key, router=router)
-        chain = compile_chain(
-            [middlewares[each] for each in router.middlewares],
-            [middlewares[each] for each in router.middlewares if each in judging],
-        )
-        sides: dict[str, Balancer[HttpServer]] = {each: self.services[each].balancer for each in router.side_services}
-        branches = tuple(
-            (
-                compile_matches(branch.matches),
-                Route(
-                    router.service,
-                    balancer=self.services[branch.service].balancer,
-                    counters=counters,
-                    chain=chain,
-                    key=key,
-                    router=NO_ROUTER,
-                    destination=branch.service,
-                    sides=sides,
-                    answer=self.services[branch.service].answer,
-                    answers=self._list_answers(branch.service),
-                ),
-            )
-            for branch in router.branches
-        )
-        balancer = self.services[router.service].balancer
-        return Route(
+        compiler = BranchCompiler(
+            key,
+            router,
             router.service,
-            balancer=balancer,
+            services=self.services,
+            middlewares=middlewares,
             counters=counters,
-            chain=chain,
-            key=key,
-            router=router,
-            branches=branches,
-            sides=sides,
-            answer=self.services[router.service].answer,
-            answers=self._list_answers(router.service),
+            guard_keys=guard_keys,
         )
-
-    def _list_answers(self, key: str) -> dict[str, Response]:
-        """List the responses of a service's parts for requests for which they have no server."""
-        return {part.service: self.services[part.service].answer for part in self.services[key].parts}
+        return compiler.compile()
 
 
 def build_table(
@@ -315,10 +283,8 @@ def build_table(
     `get_server` returns the pool of a server; calling it has no effect until the table is applied.
     """
     guarded: frozenset[str] = frozenset()
-    guard_keys: frozenset[str] = frozenset()
-    if paths is not None and paths.guard_kinds:
-        guard_keys = list_guards(section, paths.guard_kinds)
-        guarded = list_guarded(section, paths.guard_kinds)
+    if paths is not None and paths.remote_guard_kinds:
+        guarded = list_guarded(section, paths.remote_guard_kinds)
         if changed is not None:
             changed |= list_reached(section, changed)
     keys = current.keys | frozenset(section.routers) | frozenset(section.services) if changed is None else changed
@@ -340,16 +306,23 @@ def build_table(
         former = table.drop_router(key, claimants)
         router = section.routers.get(key)
         if router is not None:
-            judging = _list_judging(section, router, paths)
-            table.add_router(key, router, middlewares, claimants, guard_keys=guard_keys, judging=judging, former=former)
+            table.add_router(
+                key,
+                router,
+                middlewares,
+                claimants,
+                guard_keys=_list_guard_keys(section, router, paths),
+                has_transport=paths is not None and paths.transport is not None,
+                former=former,
+            )
     table.assign_hosts(claimants)
     table.drop_unused_counters(keys)
     return table
 
 
-def _list_judging(section: Section, router: HttpRouter, paths: Paths | None) -> frozenset[str]:
+def _list_guard_keys(section: Section, router: HttpRouter, paths: Paths | None) -> frozenset[str]:
     """Return the keys of a router's middlewares that decide about access."""
-    kinds = paths.access_kinds if paths is not None else ()
+    kinds = paths.guard_kinds if paths is not None else ()
     if not kinds:
         return frozenset()
     known = section.middlewares

@@ -22,10 +22,10 @@ from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 class RuleCompiler:
     """Compiles one router. The routes of its rules share the router's counters, and its side services.
 
-    `judging` are the keys of middlewares that decide about access.
+    `guard_keys` are the keys of middlewares that decide about access.
     """
 
-    __slots__ = ("_chains", "_counters", "_judging", "_key", "_middlewares", "_router", "_services", "_sides")
+    __slots__ = ("_chains", "_counters", "_guard_keys", "_key", "_middlewares", "_router", "_services", "_sides")
 
     def __init__(
         self,
@@ -35,11 +35,11 @@ class RuleCompiler:
         services: Mapping[str, CompiledService],
         middlewares: Mapping[str, Middleware],
         counters: RouteCounters,
-        judging: Collection[str] = (),
+        guard_keys: Collection[str] = (),
     ) -> None:
         self._key, self._router = key, router
         self._services, self._middlewares = services, middlewares
-        self._counters, self._judging = counters, judging
+        self._counters, self._guard_keys = counters, guard_keys
         self._sides: dict[str, Balancer[HttpServer]] = {each: services[each].balancer for each in router.side_services}
         self._chains: dict[tuple[str, ...], Chain] = {}
 
@@ -131,7 +131,7 @@ class RuleCompiler:
             return EMPTY_CHAIN
         chain = self._chains.get(keys)
         if chain is None:
-            guards = [self._middlewares[key] for key in keys if key in self._judging]
+            guards = [self._middlewares[key] for key in keys if key in self._guard_keys]
             chain = self._chains[keys] = compile_chain([self._middlewares[key] for key in keys], guards)
         return chain
 

@@ -24,7 +24,7 @@ LONGEST_PAUSE_S = 60.0
 """Pauses before a failed service is started again; they double with every consecutive failure."""
 STARTING_LIMIT_S = 60.0
 """How long after the first configuration a service that is starting keeps the node from being ready. A node whose
-certificate nobody signs can still route what needs none."""
+certificate is not signed can still route what needs none."""
 STEADY_S = 60.0
 """A service that ran this long is started again after the first pause."""
 

@@ -82,22 +82,23 @@ class _RemoteNode:
 class Paths:
     """The paths of one worker. Without a transport, it only refuses what strict services would send in clear.
 
-    `guard_kinds` are the kinds of middlewares that decide about access; a connection over a path to a service that has
-    one carries only the traffic of one client. It is empty without a transport; `access_kinds` is not. With
-    `names_clients`, this also applies to other services, because servers get the account of each client.
+    `guard_kinds` are the kinds of guards, which are middlewares that decide about access. `remote_guard_kinds` are the
+    same, or empty without a transport: a connection over a path to a service that has such a guard carries only the
+    traffic of one client. With `names_clients`, this also applies to other services, because servers get the account of
+    each client.
     """
 
     __slots__ = (
         "_health",
         "_listeners",
         "_nodes",
-        "access_kinds",
         "callers",
         "clients",
         "counts",
         "guard_kinds",
         "names_clients",
         "node",
+        "remote_guard_kinds",
         "transport",
     )
 
@@ -114,8 +115,8 @@ class Paths:
         self.node = node
         self.transport = transport
         self.names_clients = names_clients and transport is not None
-        self.access_kinds = frozenset(guard_kinds)
-        self.guard_kinds = frozenset(guard_kinds) if transport is not None else frozenset()
+        self.guard_kinds = frozenset(guard_kinds)
+        self.remote_guard_kinds = self.guard_kinds if transport is not None else frozenset()
         options = {"random_share": random_share} if random_share is not None else {}
         self._health = PassiveHealth(clock, first_pause_s=FIRST_PAUSE_S, pause_limit_s=PAUSE_LIMIT_S, **options)
         self._nodes: dict[str, _RemoteNode] = {}

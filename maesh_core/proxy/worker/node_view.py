@@ -176,7 +176,7 @@ class NodeView:
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, with the proxy's settings for passive health."""
         health = build_passive_health(self.settings, self.clock)
-        return Streams(health, self.failures, build_counters, guard_kinds=self.paths.guard_kinds)
+        return Streams(health, self.failures, build_counters, guard_kinds=self.paths.remote_guard_kinds)
 
     def build_tunnels(self, rules: TunnelRules) -> Tunnels:
         """Build the engine of encrypted connections to and from other nodes."""

@@ -1,4 +1,4 @@
-"""The taps of one worker: observers that exist only while somebody watches, so that otherwise nothing costs anything.
+"""The taps of one worker: observers that exist only while a viewer watches, so that they cost nothing otherwise.
 
 Takes the parent's orders and the records of ended traffic; sends the records that pass a filter, in batches. A tap
 never delays traffic: above its rate, and while the parent does not read, records are dropped and counted.

@@ -73,7 +73,7 @@ class StopTap(Order, frozen=True):
 
 
 class HandOver(Order, frozen=True):
-    """Give the payload to the transport of this name; it replaces an earlier one. No report."""
+    """Pass the payload to the transport of this name; it replaces an earlier one. No report."""
 
     name: str
 

@@ -15,5 +15,5 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
-        """Give the middleware."""
+        """Return the middleware."""
         return [AclFactory(node)]

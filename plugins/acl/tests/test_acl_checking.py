@@ -88,7 +88,7 @@ def test_a_source_that_is_nobody_is_named(report, source, said):
     assert report(WEB, SERVER, CALLER, target) == {"TrafficTarget t": [said]}
 
 
-def test_a_target_without_sources_lets_nobody_in(report):
+def test_a_target_without_sources_allows_no_client(report):
     assert report(WEB, SERVER, build_target("t", "server", [])) == {
         "TrafficTarget t": ["it has no sources, so it allows no client"]
     }

@@ -172,7 +172,7 @@ def test_no_target_is_advised_that_is_there_or_that_would_not_help(objects, clie
     assert (found.is_admitted, list_denials(found)) == (False, reasons)
 
 
-def test_a_pod_on_its_node_s_network_is_nobody():
+def test_a_pod_on_its_node_s_network_identifies_no_client():
     pod = build_pod("agent", "10.0.0.7", "caller")
     pod["spec"]["hostNetwork"] = True
     found = explain([*BASE, pod, OPEN], "web", client="shop/agent", service="web.shop")

@@ -61,7 +61,7 @@ def test_only_the_pods_of_an_allowed_account_are_let_in_and_the_denied_are_count
     assert 'maesh_acl_denied_total{reason="client",service="test/app:80"} 2.0' in mesh.read_metrics()
 
 
-def test_an_empty_mesh_lets_in_nobody(start_guarded):
+def test_an_empty_mesh_allows_no_client(start_guarded):
     mesh = start_guarded()
     assert {mesh.get(client=client).status for client in (CLIENT, STRANGER, "127.0.0.1")} == {403}
     assert mesh.upstreams[0].count == 0
@@ -237,7 +237,7 @@ def test_requests_under_way_end_with_their_permission(start_guarded, is_begun):
 @pytest.mark.parametrize(
     ("controller", "proxy", "status"), [("--no-acl", "--acl", 403), ("--acl", "--no-acl", 503), ("--acl", "--acl", 200)]
 )
-def test_one_half_alone_lets_in_nobody(start_maesh, start_upstream, manifests, controller, proxy, status):
+def test_one_half_alone_allows_no_client(start_maesh, start_upstream, manifests, controller, proxy, status):
     upstream = start_upstream("app-1", SERVER)
     manifests.write("app.json", build_service("app", [(SERVER, upstream.port)], account="server"))
     manifests.write("more.json", allow(CLIENT))

@@ -26,11 +26,11 @@ API = build_group(
 )
 
 
-def test_without_a_target_nobody_is_let_in(cluster):
+def test_without_a_target_no_client_is_allowed(cluster):
     assert cluster(*BASE).ask(CLIENT, "web") == (403, None)
 
 
-def test_a_target_lets_in_its_sources_and_nobody_else(cluster):
+def test_a_target_allows_its_sources_and_no_other_client(cluster):
     found = cluster(*BASE, OPEN)
     assert found.ask(CLIENT, "web") == (200, None)
     assert found.ask(STRANGER, "web") == (403, None)
@@ -159,20 +159,20 @@ def test_only_pods_of_the_destinations_account_get_what_it_grants(cluster):
     assert both.ask(CLIENT, "web") == (200, frozenset({(SERVER, 8080), ("10.0.1.2", 8080)}))
 
 
-def test_a_source_without_namespace_is_nobody(cluster):
+def test_a_source_without_namespace_allows_no_client(cluster):
     target = build_target("t", "server", ["caller"])
     del target["spec"]["sources"][0]["namespace"]
     assert cluster(*BASE, target).ask(CLIENT, "web")[0] == 403
 
 
-def test_an_address_that_is_also_another_pods_stands_for_nobody(cluster):
+def test_an_address_of_two_pods_identifies_no_client(cluster):
     found = cluster(*BASE, OPEN, build_pod("twin", CLIENT, "other"))
     assert found.ask(CLIENT, "web")[0] == 403
     assert "identifies no client" in " ".join(found.build_node("web").notices)
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
-def test_a_pod_that_has_ended_lends_its_address_to_nobody(cluster, phase):
+def test_the_address_of_a_pod_that_has_ended_identifies_no_client(cluster, phase):
     ended = build_pod("client", CLIENT, "caller", phase=phase)
     assert cluster(ended, *BASE[1:], OPEN).ask(CLIENT, "web")[0] == 403
     heir = build_pod("heir", CLIENT, "other")
@@ -297,7 +297,7 @@ def test_every_address_of_a_pod_is_its_own(cluster):
     assert [found.ask(address, "web")[0] for address in (CLIENT, "fd00::1", "fd00::2")] == [200, 200, 403]
 
 
-def test_a_pod_with_its_nodes_address_stands_for_nobody(cluster):
+def test_a_pod_with_its_nodes_address_identifies_no_client(cluster):
     client = build_pod("client", CLIENT, "caller")
     client["spec"]["hostNetwork"] = True
     found = cluster(client, *BASE[1:], OPEN)
@@ -312,7 +312,7 @@ def test_what_is_no_path_below_a_rule_is_not_let_in_by_it(cluster, path, method)
     assert found.ask(CLIENT, "web", path=path, method=method)[0] == 403
 
 
-def test_a_port_that_no_pod_serves_is_told_on_the_target(cluster):
+def test_a_port_that_no_pod_serves_is_reported_on_the_target(cluster):
     found = cluster(*BASE, build_target("t", "server", ["caller"], port=81))
     (text,) = found.build_node("web").sections["serviceTrafficTargets"]["web@shop:t@shop"].errors
     assert text == "port 81 of the destination is not a port of service web's pods"

@@ -15,5 +15,5 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
-        """Give the one factory of this plugin."""
+        """Return the one factory of this plugin."""
         return [BreakerFactory(node)]

@@ -159,7 +159,7 @@ def test_no_more_run_than_the_limit_and_none_is_refused_below_it(steps, limit):
                 world.end(exchange, owner)
 
 
-def test_an_adaptive_limit_is_told_of_responses_and_failures():
+def test_an_adaptive_limit_learns_of_responses_and_failures():
     world = World(limit=100, is_adaptive=True)
     (limit,) = world.limits
     assert limit.read_limit() == 20

@@ -54,7 +54,7 @@ def test_an_answer_is_used_for_its_ttl_and_then_asked_for_again() -> None:
     assert store(table, find("203.0.113.2"), 60.0) == NameAddresses(("203.0.113.2",))
 
 
-def test_the_workers_are_told_a_limited_number_of_addresses_of_each_family() -> None:
+def test_the_workers_get_a_limited_number_of_addresses_of_each_family() -> None:
     many = [f"203.0.{high}.{low}" for high in range(2) for low in range(250)] + [
         f"2001:db8::{n}" for n in range(1, 500)
     ]

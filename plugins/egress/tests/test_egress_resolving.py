@@ -135,7 +135,7 @@ def test_a_name_is_looked_up_again_at_its_ttl_and_only_changes_are_published() -
     assert [table[NAME].addresses for table in world.parent.published] == [("203.0.113.1",), ("203.0.113.2",)]
 
 
-def test_a_failure_is_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     async def script(world: World) -> None:
         world.task.receive_names({NAME})
         await world.advance()

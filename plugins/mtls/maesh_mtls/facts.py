@@ -7,6 +7,7 @@ or none.
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -50,7 +51,7 @@ class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
         if now >= self.ends:
             return "the certificate has ended"
         if self.ends - now < NEAR_END * (self.ends - self.starts):
-            return f"the certificate ends in {render_time(self.ends - now)} and was not renewed"
+            return f"the certificate ends in {render_span(self.ends - now)} and was not renewed"
         return ""
 
 
@@ -85,9 +86,14 @@ def parse_facts(facts: Mapping[str, str]) -> CertificateFacts:
     return msgspec.convert(dict(facts), CertificateFacts, strict=False)
 
 
-def render_time(seconds: float) -> str:
-    """Render a time span with its largest units, such as `23h`."""
+def render_span(seconds: float) -> str:
+    """Render a time span of some seconds in one unit, such as `23h`."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"
     return f"{max(seconds, 0):.0f}s"
+
+
+def render_moment(seconds: float) -> str:
+    """Render a Unix time as RFC 3339."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

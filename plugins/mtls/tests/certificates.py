@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from maesh_mtls.controller.authority.ca import SigningAuthority, build_authority_certificate
-from maesh_mtls.controller.authority.node_certificates import Authority
+from maesh_mtls.controller.authority.node_certificates import CertificateIssuer
 from maesh_mtls.proxy.enrolment import build_credentials, build_request
 from maesh_mtls.wire import Credentials
 
@@ -40,7 +40,7 @@ def write_signer(folder: Path, signer):
 
 
 def make_authority(signer, lifetime=DAY, *, now=None):
-    return Authority(lambda: signer, DOMAIN, lifetime, now=now or (lambda: datetime.now(UTC)))
+    return CertificateIssuer(lambda: signer, DOMAIN, lifetime, now=now or (lambda: datetime.now(UTC)))
 
 
 class PlainSigner:

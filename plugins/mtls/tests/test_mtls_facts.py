@@ -10,7 +10,16 @@ from maesh_mtls.controller.authority import ca
 from maesh_mtls.controller.authority.stores import Stored
 from maesh_mtls.controller.rotation.report import build_report
 from maesh_mtls.controller.rotation.service import build_view
-from maesh_mtls.facts import LAST_TIME, STATES, CertificateFacts, check_facts, parse_facts, render_facts, render_time
+from maesh_mtls.facts import (
+    LAST_TIME,
+    STATES,
+    CertificateFacts,
+    check_facts,
+    parse_facts,
+    render_facts,
+    render_moment,
+    render_span,
+)
 
 from maesh_core.model.facts import is_fact
 from maesh_core.plugin import NodeReport, TransportReport
@@ -104,4 +113,8 @@ def test_a_certificate_that_was_not_renewed_is_a_problem_long_before_it_ends(now
     ("seconds", "text"), [(-1, "0s"), (90, "90s"), (7200, "2h"), (90_000, "25h"), (864_000, "10d")]
 )
 def test_time_spans_have_one_unit(seconds, text):
-    assert render_time(seconds) == text
+    assert render_span(seconds) == text
+
+
+def test_moments_are_written_as_rfc_3339():
+    assert render_moment(1_700_000_000.9) == "2023-11-14T22:13:20Z"

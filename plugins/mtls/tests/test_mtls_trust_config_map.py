@@ -68,7 +68,7 @@ async def test_a_controller_that_does_not_lead_writes_nothing_until_it_does(buil
         await wait_until(lambda: read_bundle(api_server))
 
 
-async def test_what_somebody_changes_or_deletes_is_repaired(build, api_server):
+async def test_a_changed_or_deleted_config_map_is_repaired(build, api_server):
     _, keeper, trust = build()
     async with running(keeper, trust):
         await wait_until(lambda: read_bundle(api_server))

@@ -106,7 +106,7 @@ def test_what_does_not_fit_into_the_queue_is_dropped_and_counted(start_sink, exp
     assert count(sink) == (20, 30)
 
 
-def test_a_collector_that_hangs_delays_nobody_and_the_rest_is_dropped(start_sink, exporter):
+def test_a_collector_that_hangs_delays_no_request_and_further_spans_are_dropped(start_sink, exporter):
     exporter.gate.clear()
     sink = start_sink(queue=10)
     sink.submit(build_record())

@@ -233,7 +233,7 @@ async def test_a_store_that_no_limit_uses_does_not_connect(world):
     assert read_metrics(world.store)["maesh_ratelimit_redis_workers", "connected"] == 1
 
 
-async def test_a_client_that_leaves_while_it_waits_costs_nobody_else_anything(world):
+async def test_a_client_that_leaves_while_it_waits_costs_other_clients_nothing(world):
     world.link.gate.clear()
     limiter = world.build_limiter(burst=1)
     leaving = asyncio.ensure_future(send(limiter))

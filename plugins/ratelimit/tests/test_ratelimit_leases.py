@@ -151,7 +151,7 @@ def test_a_client_without_tokens_is_refused_without_asking_until_the_next_one_is
     assert waiter.result == pytest.approx(0.04, abs=1e-4)
 
 
-def test_under_overload_tokens_are_asked_for_together_and_nobody_waits(world):
+def test_under_overload_tokens_are_fetched_together_and_no_request_waits(world):
     worker = world.start_worker(average=1000, burst=1000)
     waited = 0
     for _ in range(400):

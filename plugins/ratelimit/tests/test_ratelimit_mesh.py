@@ -117,7 +117,7 @@ def test_proxies_share_a_limit_and_each_has_its_part_of_it_while_redis_is_killed
         assert first.count_admitted(20) + second.count_admitted(20) == 12
 
 
-def test_a_redis_that_stands_still_delays_requests_no_longer_than_the_time_out(start_proxies, tmp_path):
+def test_a_stopped_redis_delays_requests_no_longer_than_the_time_out(start_proxies, tmp_path):
     with run_redis(tmp_path) as redis:
         (proxy,) = start_proxies(redis.url, 1, timeout="1s")
         proxy.wait_for(CONNECTED, 1)
@@ -130,7 +130,7 @@ def test_a_redis_that_stands_still_delays_requests_no_longer_than_the_time_out(s
         assert proxy.count_admitted(20) in (9, 10)  # the answer that came too late had a token
 
 
-def test_a_wrong_password_is_told_and_each_node_limits_for_itself(start_proxies, tmp_path):
+def test_a_wrong_password_is_reported_and_each_node_limits_for_itself(start_proxies, tmp_path):
     password = tmp_path / "password"
     password.write_text("wrong")
     with run_redis(tmp_path, "--requirepass", "right") as redis:

@@ -142,7 +142,7 @@ def test_what_makes_a_client_is_what_the_service_says(world, source, same, other
 
 
 @pytest.mark.parametrize("jump_s", [-999.0, -60.0, 3600.0, 1e9])
-def test_a_clock_that_jumps_locks_nobody_out_for_long(world, jump_s):
+def test_a_clock_that_jumps_locks_no_client_out_for_long(world, jump_s):
     limit = world.start_worker()
     world.count_admitted(limit)
     world.pass_time(jump_s)
@@ -153,9 +153,9 @@ def test_a_clock_that_jumps_locks_nobody_out_for_long(world, jump_s):
 
 
 @pytest.mark.slow
-def test_a_million_clients_take_no_more_memory_than_the_table(world):
+def test_many_clients_take_no_more_memory_than_the_table(world):
     limit = world.start_worker(source="header:user")
-    for number in range(1_000_000):
+    for number in range(3 * BUCKETS):
         assert ask(limit, number) is None
     assert len(get_buckets(limit)._places) <= BUCKETS
     assert ask(limit, "x" * 100_000) is None

@@ -21,6 +21,6 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_traffic_types(self) -> Sequence[TrafficType]:
-        """Give the traffic type."""
+        """Return the traffic type."""
         settings = self._settings
         return [UdpTrafficType(PortRange(first=settings.port, limit=settings.limit, is_exclusive=True))]

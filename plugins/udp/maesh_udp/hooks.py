@@ -15,5 +15,5 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_protocol_handlers(self, node: Node) -> Sequence[ProtocolHandler]:
-        """Give the protocol."""
+        """Return the protocol."""
         return [UdpHandler(self._settings, node)]

@@ -120,7 +120,7 @@ async def test_a_client_of_a_server_that_dies_loses_one_datagram_whatever_other_
         await ask(world, client, port, server="b")
 
 
-async def test_a_server_that_comes_back_is_tried_with_a_copy_whose_answer_reaches_nobody(world):
+async def test_a_server_that_comes_back_is_tried_with_a_copy_whose_answer_is_dropped(world):
     world.serve("a", "b")
     port, address = await world.listen(), world.servers["a"].getsockname()
     world.servers["a"].close()

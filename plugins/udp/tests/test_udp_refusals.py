@@ -71,7 +71,7 @@ async def test_a_datagram_to_an_entrypoint_without_a_route_is_refused(world):
     assert world.count("unrouted_datagrams") == 1
 
 
-async def test_nothing_is_built_or_counted_while_nobody_observes(world):
+async def test_nothing_is_built_or_counted_without_an_observer(world):
     await world.listen()
     world.node.is_observed = False
     await send(world, RECORDS_PER_S + 1)

@@ -45,7 +45,7 @@ def test_a_refusal_is_an_answer():
     assert other.asked == []
 
 
-def test_the_first_reason_is_told_if_none_answers():
+def test_the_first_reason_is_reported_if_none_answers():
     apis = (Api(MaeshError("first")), Api(MaeshError("second")))
     with open_blocking(*apis) as api, pytest.raises(MaeshError, match="first"):
         api.fetch("/a")

@@ -9,7 +9,7 @@ import pytest
 
 from maesh_core.cli.explain.blocking_api import BlockingApi
 from maesh_core.cli.explain.sources import SourcesClient
-from maesh_core.controller.api.controllers import open_apis
+from maesh_core.controller.api_clients.controllers import open_apis
 from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.keys import ObjectKey
 

@@ -107,7 +107,7 @@ async def test_child_that_does_not_listen_is_killed_after_the_timeout(start, cap
     assert child.explain() == "the proxy ended with signal SIGKILL: up"
 
 
-async def test_child_stands_in_a_process_group_of_its_own(start, capsys, wait_for_line):
+async def test_a_child_has_a_process_group_of_its_own(start, capsys, wait_for_line):
     child = await start("import os, sys; print(os.getpgrp(), os.getpid(), file=sys.stderr, flush=True); os.read(0, 1)")
     group, pid = (await wait_for_line(capsys, "\n")).split()
     assert group == pid != str(os.getpgrp())

@@ -95,7 +95,7 @@ def test_a_service_of_grpc_is_called_with_a_grpc_client():
     assert "curl" in render(make_report("call", 5000, app_protocol="grpc")), "the annotation says http"
 
 
-def test_port_without_a_server_is_told_and_is_not_what_the_curl_line_asks():
+def test_a_port_without_a_server_is_reported_and_not_used_in_the_curl_line():
     text = render(make_report("idle", 5000, unserved="not ready: idle-0"), make_report("busy", 5000))
     assert "curl -H 'Host: busy.shop.maesh'" in text
     assert "notice: shop/idle: port 80 has no ready server: not ready: idle-0\n" in text

@@ -264,7 +264,7 @@ async def test_only_status_200_means_ready(answer, is_ready):
         assert await ask_ready("127.0.0.1", server.sockets[0].getsockname()[1]) is is_ready
 
 
-async def test_nobody_there_means_not_ready(unused_tcp_port):
+async def test_without_a_listener_it_is_not_ready(unused_tcp_port):
     assert await ask_ready("127.0.0.1", unused_tcp_port) is False
 
 

@@ -51,13 +51,13 @@ def test_a_lost_controller_and_the_age_of_the_data_are_shown():
     assert lines[4].startswith("shop/checkout:80")
 
 
-def test_proxies_that_did_not_answer_and_refused_requests_are_told():
+def test_proxies_that_did_not_answer_and_refused_requests_are_shown():
     nodes = (NodeTraffic(name="a"), NodeTraffic(name="b", error="timed out"))
     text = describe_gaps(build_report(nodes=nodes, refused={"400": 3, "431": 0}))
     assert text == "1 of 2 proxies did not answer: b: timed out; refused before routing, since start: 3 x 400"
 
 
-def test_controllers_that_did_not_answer_and_proxies_that_cannot_pull_are_told():
+def test_controllers_that_did_not_answer_and_proxies_that_cannot_pull_are_shown():
     nodes = (NodeTraffic(name="a"), NodeTraffic(name="b", is_refused=True))
     missing = (MissingController(name="c-2", error="the controller cannot be reached"),)
     text = describe_gaps(msgspec.structs.replace(build_report(nodes=nodes), missing=missing))
@@ -86,7 +86,7 @@ def test_an_opened_service_says_how_much_is_below():
     assert draw(view)[-2] == "the annotation maesh.io/blue has no effect"
 
 
-def test_a_service_that_is_gone_is_told():
+def test_a_service_that_is_gone_is_shown_as_such():
     view = build_view()
     view.press("enter")
     view.apply_report(build_report(build_service("other")), 101.0)

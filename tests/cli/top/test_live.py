@@ -74,7 +74,7 @@ def test_a_service_of_several_ports_is_listed_and_an_unknown_one_ends_the_comman
     assert "\x1b[?1049h" not in unknown.output
 
 
-def test_a_lost_controller_is_told_and_the_last_data_stay_until_it_is_back(start, server):
+def test_a_lost_controller_is_reported_and_the_last_data_stay_until_it_is_back(start, server):
     terminal = start(columns=160)
     terminal.wait_for("q quit")
     server.close()

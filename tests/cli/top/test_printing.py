@@ -27,7 +27,7 @@ def test_a_terminal_gets_what_fits():
     assert [line.split()[0] for line in lines[2:]] == [f"shop/quiet-{number}:80" for number in range(1, 7)]
 
 
-def test_what_is_missing_is_told_last():
+def test_missing_data_are_reported_last():
     report = build_report(build_service("a"), refused={"400": 2})
     lines = render_once(report, TopSettings(), width=None, is_opened=False).splitlines()
     assert lines[-1] == "refused before routing, since start: 2 x 400"

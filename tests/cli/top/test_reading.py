@@ -6,7 +6,7 @@ import pytest
 
 from maesh_core.cli.top import reading
 from maesh_core.cli.top.reading import Reader, parse_report, read_first, read_once
-from maesh_core.controller.api import peer_client
+from maesh_core.controller.api.outgoing import peer_client
 from maesh_core.controller.traffic import proxies
 from maesh_core.errors import MaeshError, SettingsError, StartupError
 from maesh_core.settings.traffic import TopSettings
@@ -55,7 +55,7 @@ def test_what_is_no_report_is_refused(body):
         parse_report(body)
 
 
-def test_the_reader_tells_when_the_controller_is_lost_and_when_it_is_back(server):
+def test_the_reader_reports_when_the_controller_is_lost_and_when_it_is_back(server):
     found = queue.SimpleQueue()
     settings = TopSettings(endpoint=server.url, interval=0.1)
     reader = Reader(settings, on_report=lambda _, report: found.put(report), on_failure=found.put)

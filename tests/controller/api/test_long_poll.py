@@ -25,7 +25,7 @@ async def test_a_wake_up_reaches_everybody_who_waits(waiters):
     assert len(waiters) == 0
 
 
-async def test_nobody_waits_longer_than_asked(waiters):
+async def test_no_request_waits_longer_than_asked(waiters):
     await waiters.wait(0.01)
     assert len(waiters) == 0
 

@@ -1,6 +1,5 @@
 import pytest
 
-from maesh_core.controller.api.authentication import Caller
 from maesh_core.controller.api.pages import (
     CONTENT_SECURITY_POLICY,
     answer_page,
@@ -11,6 +10,7 @@ from maesh_core.controller.api.pages import (
     is_costly_page,
     list_body_limits,
 )
+from maesh_core.controller.api.security.authentication import Caller
 from maesh_core.errors import PluginError
 from maesh_core.plain_http.messages import Request
 from maesh_core.plugin_system.pages import PageRequest, PageResponse, PostRequest

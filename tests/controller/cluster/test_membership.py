@@ -64,7 +64,7 @@ async def test_only_the_leader_writes_and_all_serve_the_same(fleet, api_server, 
     assert list_writes(two) == []
 
 
-async def test_a_follower_tells_that_an_entrypoint_is_to_come(fleet, api_server, service, pair):
+async def test_a_follower_reports_that_an_entrypoint_is_not_written_yet(fleet, api_server, service, pair):
     one, two = pair
     api_server.add_fault(FaultKind.STATUS, verb="create", resource="services", count=None)
     api_server.apply(service("d", 80, type_="tcp"))
@@ -202,7 +202,7 @@ async def test_what_was_marked_while_the_lead_lapsed_is_written_when_it_is_had_a
     await fleet.until(lambda: "a" in shadows())
 
 
-async def test_while_the_api_server_is_away_nobody_leads_and_what_was_served_stays(
+async def test_without_the_api_server_no_controller_leads_and_the_configuration_stays(
     fleet, api_server, service, shadows, pair
 ):
     before = await serve_alike(fleet, *pair, count=4)

@@ -156,7 +156,7 @@ def test_the_order_of_ports_does_not_matter():
         {"type": "NodePort"},
     ],
 )
-def test_what_somebody_edited_is_not_up_to_date(spec):
+def test_an_edited_shadow_service_is_not_up_to_date(spec):
     assert not is_up_to_date(build(spec=spec), build_desired(), None)
 
 

@@ -191,7 +191,7 @@ async def test_an_object_without_entries_is_left_alone(kept):
 
 
 @pytest.mark.parametrize("parents", [[], [entry("False", lastTransitionTime="2026-01-01T00:00:00Z")]])
-async def test_a_status_that_somebody_changes_is_repaired(kept, parents):
+async def test_a_status_that_was_changed_is_repaired(kept, parents):
     kept.entries[A.key] = (entry(),)
     await kept.settle()
     kept.server.patch("httproutes", "a", {"status": {"parents": parents}}, "shop")

@@ -63,7 +63,7 @@ async def test_missing_orphaned_and_edited_shadow_services_are_named():
     assert found["shadow-endpoints"].details == ("maesh-web-6d61657368-shop selects {'app': 'x'}",)
 
 
-async def test_without_a_controller_nobody_knows_the_services():
+async def test_without_a_controller_the_services_are_unknown():
     shadows, found = await check(FakeReader({"items": [build_shadow("web", "shop")]}), None)
     assert found["shadow-services"].result == "skipped"
     assert len(shadows) == 1

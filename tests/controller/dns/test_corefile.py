@@ -185,7 +185,7 @@ def test_broken_marks_are_refused_both_ways(text, error):
 
 
 @pytest.mark.parametrize("key", ["maesh", "maesh:53", "Maesh.", "dns://maesh", "tls://maesh:853", "x traefik.mesh"])
-def test_somebody_elses_server_of_a_zone_is_refused_but_does_not_hinder_a_removal(key):
+def test_a_foreign_server_of_a_zone_is_refused_but_does_not_hinder_a_removal(key):
     text = f"{key} {{\n    whoami\n}}\n"
     with pytest.raises(ClusterDnsError, match=r"another server already serves the zone '.*'"):
         insert_blocks(text, BLOCKS)

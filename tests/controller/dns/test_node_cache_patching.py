@@ -142,7 +142,7 @@ async def test_stub_domains_are_written_where_it_reads_them_and_come_back_byte_f
     assert cluster.list_maps() == before
 
 
-async def test_stub_domains_that_somebody_took_away_are_restored_by_the_next_plan(cluster):
+async def test_removed_stub_domains_are_restored_by_the_next_plan(cluster):
     await cluster.prepare()
     cluster.server.apply(build_map("kube-dns", {"stubDomains": '{"a": ["1.2.3.4"]}'}))
     await cluster.prepare()

@@ -77,7 +77,7 @@ async def test_a_write_is_made_again_on_the_fresh_object(api_server, store):
     assert api_server.get("configmaps", "coredns", "kube-system")["data"] == {"key": "theirs+"}
 
 
-async def test_an_object_that_somebody_else_made_is_edited(api_server, store):
+async def test_an_object_of_another_owner_is_edited(api_server, store):
     api_server.apply({**MAP, "data": {"key": "theirs"}})
     edit = lambda found: append(found) if found else MAP  # noqa: E731
     assert await store.write(CONFIG_MAPS, KEY, before=None, edit=edit)

@@ -113,7 +113,7 @@ def test_who_is_not_there_is_an_error_that_names_the_nearest(text, error):
     assert error in str(raised.value)
 
 
-def test_an_address_of_no_pod_is_nobody_s():
+def test_an_address_of_no_pod_identifies_no_client():
     client = find("10.0.0.9", build_pod("a", "10.0.0.1"))
     assert (client.addresses, client.account) == (("10.0.0.9",), "")
     assert client.lines == ("client 10.0.0.9: no pod has this address",)

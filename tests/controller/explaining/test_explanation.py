@@ -98,7 +98,7 @@ def explain(*middlewares, client="10.0.0.1", service="web.shop", **more):
     return explainer.explain(ExplainedRequest(client=client, service=service))
 
 
-def test_a_request_that_nobody_refuses_goes_to_the_servers():
+def test_a_request_that_no_middleware_refuses_goes_to_the_servers():
     found = explain("guard")
     assert (found.is_admitted, found.status, found.undecided) == (True, 200, ())
     assert found.destinations[0].servers == ("10.0.1.1:8080",)

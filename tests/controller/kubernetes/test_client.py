@@ -68,7 +68,7 @@ async def test_a_name_that_is_no_path_stays_a_name(client):
         ("PUT", MAPS, ITEM, 405, "MethodNotAllowed"),
     ],
 )
-async def test_a_refusal_tells_status_and_reason(client, api_server, method, path, body, status, reason):
+async def test_a_refusal_has_status_and_reason(client, api_server, method, path, body, status, reason):
     api_server.apply(ITEM)
     error = await fail(client.send(method, path, body))
     assert (error.status, error.reason) == (status, reason)
@@ -308,14 +308,14 @@ def test_no_bytes_make_anything_but_a_kubernetes_error(content):
 
 
 @pytest.mark.parametrize("body", GARBAGE)
-async def test_an_error_without_a_status_object_still_tells_its_status(body):
+async def test_an_error_without_a_status_object_still_has_its_status(body):
     head = b"HTTP/1.1 503 Away\r\nRetry-After: 3\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with answer_with(head + body) as client:
         error = await fail(client.get(MAPS))
     assert (error.status, error.reason, error.retry_after_s) == (503, "", 3.0)
 
 
-async def test_an_error_whose_body_breaks_still_tells_its_status():
+async def test_an_error_whose_body_breaks_still_has_its_status():
     async with answer_with(b'HTTP/1.1 503 Away\r\nContent-Length: 100\r\n\r\n{"mess') as client:
         error = await fail(client.get(MAPS))
     assert (error.status, str(error)) == (503, f"GET {MAPS}: 503 Away")

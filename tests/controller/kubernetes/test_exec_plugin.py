@@ -79,7 +79,7 @@ async def test_a_plugin_that_may_not_be_run_says_why(make, tmp_path):
         await run_plugin(plugin, CLUSTER, ENVIRONMENT)
 
 
-async def test_a_plugin_hears_of_its_cluster_only_if_it_asks(ask):
+async def test_a_plugin_gets_its_cluster_only_if_it_asks(ask):
     assert (await ask(provide_cluster_info=True, authority=b"pem"))["spec"] == {
         "interactive": False,
         "cluster": {

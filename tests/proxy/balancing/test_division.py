@@ -86,10 +86,10 @@ def test_a_part_whose_weight_becomes_0_gets_nothing_from_then_on(weights, count)
     assert 0 not in pick_parts(build([0, *weights], former=before), 50)
 
 
-def test_only_parts_of_weight_0_give_nobody():
+def test_parts_of_weight_0_alone_give_no_server():
     assert build([0, 0]).pick() is None
 
 
-def test_nothing_to_divide_gives_nobody():
+def test_without_parts_no_server_is_picked():
     assert Division(()).pick() is None
     assert build([1], servers=0).pick() is None

@@ -64,7 +64,7 @@ def test_the_numbers_are_those_of_grpcio():
         (b"", False),
     ],
 )
-def test_a_call_is_told_by_its_content_type(value, expected):
+def test_a_call_is_recognized_by_its_content_type(value, expected):
     assert is_call(((b":method", b"POST"), (b"content-type", value))) is expected
 
 

@@ -96,7 +96,7 @@ def test_codes_are_classes_unless_exact_ones_are_wanted():
     assert exact == {("a", "http/1", "200"): 1, ("a", "http/1", "204"): 1, ("a", "http/1", "404"): 1}
 
 
-def test_protocols_are_told_apart():
+def test_protocols_are_distinguished():
     both = count(200)
     both.count(200, 0.0, is_http2=True)
     assert read({"a": both})["service_requests"] == {("a", "http/1", "2xx"): 1, ("a", "http/2", "2xx"): 1}

@@ -101,7 +101,7 @@ async def test_a_request_that_waits_for_its_connection_or_for_a_middleware_is_ne
     assert not world.connects
 
 
-async def test_what_is_still_allowed_goes_on_and_nobody_is_asked_while_the_route_is_the_same(world):
+async def test_allowed_exchanges_go_on_and_no_judge_is_asked_while_the_route_is_the_same(world):
     kept, judging = Gate(), Gate()
     world.apply(middlewares=[kept])
     client, server = await begin(world)

@@ -72,7 +72,7 @@ def test_servers_outside_of_the_mesh_are_always_verified_and_only_by_name(is_ver
     ("content", "reason"),
     [(None, "No such file or directory"), (b"", "it contains no certificates"), (b"x", "it contains no certif")],
 )
-def test_a_file_that_cannot_be_used_is_told_at_once(tmp_path, content, reason):
+def test_a_file_that_cannot_be_used_is_reported_at_once(tmp_path, content, reason):
     path = tmp_path / "root.pem"
     if content is not None:
         path.write_bytes(content)

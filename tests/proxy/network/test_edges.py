@@ -50,7 +50,7 @@ async def until(condition):
             await asyncio.sleep(0)
 
 
-def test_a_change_is_told_once(run):
+def test_a_change_is_reported_once(run):
     async def act(poller, ours, theirs):
         seen = []
         poller.watch(ours.fileno(), seen.append)
@@ -67,7 +67,7 @@ def test_a_change_is_told_once(run):
     run(act)
 
 
-def test_what_is_forgotten_is_told_of_no_more(run):
+def test_events_of_forgotten_descriptors_are_not_reported(run):
     async def act(poller, ours, theirs):
         seen = []
         poller.watch(ours.fileno(), seen.append)

@@ -72,7 +72,7 @@ async def test_what_is_too_large_is_neither_written_nor_read(path: Path, monkeyp
     assert path.read_bytes().endswith(b"12345")
 
 
-async def test_a_disk_that_fails_is_told_once_and_leaves_nothing_behind(
+async def test_a_disk_that_fails_is_logged_once_and_leaves_nothing_behind(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = ConfigurationCache(path, endpoint=ENDPOINT)

@@ -188,7 +188,7 @@ async def test_a_port_that_is_taken_stops_the_start_with_one_line(bench: Bench, 
     assert str(raised.value) == f"cannot listen on 127.0.0.1:{unused_tcp_port} (TCP): Address already in use"
 
 
-async def test_a_port_that_is_taken_later_is_told_once_and_tried_again(
+async def test_a_port_that_is_taken_later_is_logged_once_and_tried_again(
     bench: Bench, unused_tcp_port_factory: GetPort, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

@@ -99,7 +99,7 @@ async def test_the_first_pull_asks_for_the_whole_and_the_next_for_what_changed()
     assert script.pauses == []
 
 
-async def test_a_node_without_an_admin_port_tells_none() -> None:
+async def test_a_node_without_an_admin_port_sends_none() -> None:
     script = Script(full("e.1"))
     script.admin_port = None
     await script.run()
@@ -123,7 +123,7 @@ async def test_it_comes_back_after_a_failure_and_logs_once(
     assert (script.poller.failures, script.poller.pulls, script.poller.is_connected) == (9, 12, True)
 
 
-async def test_each_failure_is_told_at_once() -> None:
+async def test_each_failure_is_reported_at_once() -> None:
     script = await Script(DOWN, Answer(200, b"{"), full("e.1"), DOWN).run()
     assert script.failures == [0.0, 0.1, pytest.approx(0.3)]
 

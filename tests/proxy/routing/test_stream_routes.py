@@ -26,7 +26,7 @@ def test_each_connection_is_given_every_server_once_the_next_one_first(streams):
     assert list_ports(route) == [2, 3, 1]
 
 
-def test_a_server_without_weight_is_given_to_nobody(streams):
+def test_a_server_without_weight_gets_no_connection(streams):
     route = apply(streams, build_section(1, 2, weights=[1, 0]))
     assert list_ports(route) == [1]
     assert list_ports(apply(streams, build_section(1, 2, weights=[0, 0]))) == []

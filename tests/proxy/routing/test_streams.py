@@ -45,7 +45,7 @@ def test_of_two_routers_with_one_entrypoint_the_lower_key_has_it(streams):
     assert apply(streams, section).service == "a/a:1"
 
 
-def test_a_coroutine_lets_nobody_in_and_is_not_left_behind(streams):
+def test_a_coroutine_as_verdict_denies_and_is_closed(streams):
     async def admit():
         return True
 
@@ -146,7 +146,7 @@ def test_a_part_whose_servers_change_makes_a_new_route_and_the_rotation_goes_on(
     assert apply(streams, build_divided({"v1": 1}, v1=[1]), changed=frozenset({"other"})) is second
 
 
-def test_of_contested_entrypoints_a_router_never_inherits_anothers_guards(streams):
+def test_a_router_never_inherits_the_guards_of_another_router_of_its_entrypoint(streams):
     gate = Gate(admits=False)
     service = {KEY: Service(servers=(Server(address="10.0.0.1", port=1),))}
     one = StreamRouter(entrypoint=ENTRYPOINT, service=KEY)

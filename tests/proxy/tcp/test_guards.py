@@ -45,7 +45,7 @@ def apply_guarded(handler, gate, *ports):
     handler.apply_table(table)
 
 
-async def test_a_middleware_lets_in_whom_it_will_and_no_server_hears_of_the_others(handler, address, start_server):
+async def test_a_middleware_admits_clients_and_no_server_sees_the_others(handler, address, start_server):
     gate = Gate()
     heard = []
 

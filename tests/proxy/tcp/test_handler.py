@@ -323,7 +323,7 @@ async def test_what_a_server_said_before_it_reset_still_reaches_the_client(handl
     await wait_drained(handler)
 
 
-async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
+async def test_clients_wait_while_there_is_no_descriptor_which_is_logged_once(
     handler, monkeypatch, caplog, start_server
 ):
     monkeypatch.setattr(listener_module, "ACCEPT_PAUSE_S", 0.001)

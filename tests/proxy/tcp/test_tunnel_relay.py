@@ -29,7 +29,7 @@ class Bench:
         self.transport = FakeTransport()
         self.node = FakeNode(settings=ProxySettings(connect_timeout=5, node="here"))
         self.paths = Paths("here", self.node.clock, self.transport, guard_kinds=("guard",), random_share=lambda: 0.5)
-        self.node.guard_kinds = self.paths.guard_kinds
+        self.node.guard_kinds = self.paths.remote_guard_kinds
         self.handler = TcpHandler(self.node, self.paths)
 
     async def __aenter__(self):

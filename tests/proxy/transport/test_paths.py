@@ -53,7 +53,7 @@ def test_without_a_transport_only_local_servers_of_strict_services_are_reached()
     paths, _ = build(has_transport=False)
     assert (read(paths), read(paths, mode="strict")) == ("clear: no transport", "this proxy has no transport")
     assert read(paths, RemoteServer("10.0.0.1", 80, "here"), "strict") == "local: "
-    assert (paths.collect_metrics(), paths.guard_kinds, paths.node_type) == ((), frozenset(), None)
+    assert (paths.collect_metrics(), paths.remote_guard_kinds, paths.node_type) == ((), frozenset(), None)
 
 
 def test_a_proxy_that_does_not_know_its_node_has_no_local_servers():

@@ -142,7 +142,7 @@ def test_a_loop_that_is_in_time_is_not_looked_into(loop):
     assert loop.watch.check() == BEAT_S
 
 
-def test_one_of_many_short_calls_is_not_told(loop, caplog):
+def test_one_of_many_short_calls_is_not_reported(loop, caplog):
     loop.pass_time(BEAT_S + LATE_S)
     for _ in range(5):
         loop.frame = stop_in(GREET.Greeting().on_request, Exchange())

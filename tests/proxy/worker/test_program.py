@@ -38,7 +38,7 @@ def test_by_hand_it_says_how_to_start_a_proxy() -> None:
     assert ended.stderr == "maesh: error: only the proxy starts workers; use: maesh proxy\n"
 
 
-def test_why_it_cannot_start_is_told_to_the_parent_alone() -> None:
+def test_the_reason_of_a_failed_start_goes_to_the_parent_alone() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ended = subprocess.run(

@@ -45,7 +45,7 @@ def open_counts(workers=1, name="a", regions=None):
     return [node.count_recent(name, bounds=BOUNDS, periods=3, period_s=2.0) for node in nodes]
 
 
-def test_values_are_told_apart_by_bounds():
+def test_values_are_distinguished_by_bounds():
     (counts,) = open_counts()
     for value in (-1, 0, 9.9, 10, 19, 20, 1000):
         counts.add(value, 100.0)

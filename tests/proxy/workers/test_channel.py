@@ -194,7 +194,7 @@ async def test_a_stream_that_is_cut_or_garbage_closes_the_channel(raw: Any, stre
     assert end.received == []
 
 
-async def test_descriptors_nobody_asked_for_are_closed_with_the_channel(raw: Any) -> None:
+async def test_unexpected_descriptors_are_closed_with_the_channel(raw: Any) -> None:
     ours, theirs = raw
     end = End(theirs)
     mine, sent = socket.socketpair()

@@ -276,7 +276,7 @@ async def test_a_drain_lets_every_worker_end_and_replaces_none(world: World) -> 
     assert world.pool.restarts == 0
 
 
-async def test_a_drain_tells_once_what_all_workers_wait_for(world: World) -> None:
+async def test_a_drain_reports_once_what_all_workers_wait_for(world: World) -> None:
     world.drains_for_ever = True
     task = world.start()
     await world.wait_joined(1, 2)
@@ -293,7 +293,7 @@ async def test_a_drain_tells_once_what_all_workers_wait_for(world: World) -> Non
     assert told == [{"http": 3, "udp": 4}]
 
 
-async def test_a_drain_that_waits_for_nothing_tells_nothing(world: World) -> None:
+async def test_a_drain_that_waits_for_nothing_reports_nothing(world: World) -> None:
     task = world.start()
     await world.wait_joined(1, 2)
     told: list[Mapping[str, int]] = []

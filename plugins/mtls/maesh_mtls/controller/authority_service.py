@@ -19,7 +19,7 @@ from maesh_mtls.controller.authority.ca import make_authority
 from maesh_mtls.controller.authority.effective import read_effective
 from maesh_mtls.controller.authority.folder_store import FolderStore
 from maesh_mtls.controller.authority.keeper import AuthorityKeeper, AuthorityUnavailableError, read_now
-from maesh_mtls.controller.authority.node_certificates import Authority
+from maesh_mtls.controller.authority.node_certificates import CertificateIssuer
 from maesh_mtls.controller.authority.secret_store import SecretStore
 from maesh_mtls.controller.authority.signing import prepare_signing
 from maesh_mtls.controller.authority.stores import StoreConflictError, StoreError
@@ -46,7 +46,7 @@ class AuthorityService:
         self._controller = controller
         self._settings = settings
         self._rules = rules
-        self._authority = Authority(keeper.get, settings.domain, timedelta(seconds=settings.certificate_lifetime))
+        self._issuer = CertificateIssuer(keeper.get, settings.domain, timedelta(seconds=settings.certificate_lifetime))
 
     def __repr__(self) -> str:
         return f"<AuthorityService of {self.keeper.store.place}>"
@@ -61,7 +61,7 @@ class AuthorityService:
             await prepare_signing(keeper.store, keeper.read, node, lifetime_s, time.time())
         except StoreError as error:
             raise AuthorityUnavailableError(str(error)) from error
-        return self._authority.sign(csr, node)
+        return self._issuer.sign(csr, node)
 
     def build_pages(self) -> Sequence[ApiPage]:
         """Build the pages behind `maesh mtls`."""

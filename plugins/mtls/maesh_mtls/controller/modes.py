@@ -11,7 +11,7 @@ from typing import Literal
 from maesh_core.plugin import MeshNode, ServiceNode, TransportReport, read_annotation
 from maesh_mtls import MtlsSettings
 from maesh_mtls.controller.authority.state import Revocation
-from maesh_mtls.facts import check_facts, parse_facts, render_time
+from maesh_mtls.facts import check_facts, parse_facts, render_span
 from maesh_mtls.identity import build_identity
 from maesh_mtls.wire import MeshShare, NodeEntry
 
@@ -81,7 +81,7 @@ class MtlsRules:
     def describe_facts(self, facts: Mapping[str, str]) -> TransportReport:
         """Describe the certificate of a proxy."""
         parsed, now = parse_facts(facts), self._now()
-        summary = f"{render_time(parsed.ends - now)} left" if parsed.is_valid(now) else "none"
+        summary = f"{render_span(parsed.ends - now)} left" if parsed.is_valid(now) else "none"
         return TransportReport(facts=facts, summary=summary, problem=parsed.find_problem(now))
 
 

@@ -13,13 +13,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
 
 from maesh_core.plugin import MetricFamily, ParentNode, TlsCredentials, start_process
-from maesh_mtls.facts import render_facts
+from maesh_mtls.facts import render_facts, render_moment
 from maesh_mtls.wire import Credentials, EnrolmentFailure, EnrolmentOrder, MeshShare
 
 RENEWED_AT: Final = 0.5
@@ -151,7 +150,7 @@ class Renewal:
         self._parent.use_certificate(
             TlsCredentials(key=credentials.key, chain=credentials.chain, bundle=credentials.bundle)
         )
-        _log.info("the node has a certificate until %s", _render_time(credentials.not_after))
+        _log.info("the node has a certificate until %s", render_moment(credentials.not_after))
         self._report("valid")
 
     def _note_failure(self, error: EnrolmentError) -> None:
@@ -172,7 +171,7 @@ class Renewal:
     def _describe(self, state: str) -> str:
         if self._current is None:
             return "the node has no certificate, because it cannot get one"
-        ends = _render_time(self._current.not_after)
+        ends = render_moment(self._current.not_after)
         if state == "expired":
             return f"the node's certificate has expired at {ends}, and cannot be renewed"
         return f"the node's certificate ends at {ends}, and cannot be renewed"
@@ -192,7 +191,7 @@ class Renewal:
         current = self._current
         shown = {"certificate": state}
         if current is not None:
-            shown |= {"identity": current.identity, "serial": current.serial, "ends": _render_time(current.not_after)}
+            shown |= {"identity": current.identity, "serial": current.serial, "ends": render_moment(current.not_after)}
         if problem:
             shown["problem"] = problem
         self._parent.report(self._collect(), shown)
@@ -271,7 +270,3 @@ def _parse_output(status: int, output: bytes) -> Credentials:
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise EnrolmentError("process", f"the enrolment process ended with status {status}") from None
     raise EnrolmentError(failure.reason, failure.text)
-
-
-def _render_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

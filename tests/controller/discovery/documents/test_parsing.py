@@ -229,7 +229,7 @@ def test_what_is_not_utf8_is_refused_with_its_line(parse, path, content):
     assert "not UTF-8" in error.text
 
 
-def test_a_file_full_of_errors_tells_a_limited_number(parse):
+def test_a_file_full_of_errors_reports_a_limited_number(parse):
     manifest = parse("--- 1\n" * (MAX_ERRORS + 50))
     assert len(manifest.errors) == MAX_ERRORS + 1
     assert "50 more" in manifest.errors[-1].text

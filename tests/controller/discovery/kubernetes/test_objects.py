@@ -266,7 +266,7 @@ def test_a_deletion_needs_no_more_than_a_name():
     assert told == Change(ChangeType.DELETED, ObjectKey("apps", "web"), "17", None)
 
 
-def test_a_bookmark_gives_a_version():
+def test_a_bookmark_has_a_version():
     bookmark = {
         "kind": "Service",
         "apiVersion": "v1",

@@ -269,7 +269,7 @@ async def test_a_body_that_was_sent_or_asked_for_is_not_sent_again(world, is_con
     assert not world.connects
 
 
-async def test_whoever_keeps_a_100_waiting_or_a_body_behind_it_is_who_is_blamed(open_world):
+async def test_the_side_that_delays_a_100_or_the_body_after_it_is_blamed(open_world):
     async with open_world(settings=CarryingSettings(body_timeout=10.0, response_timeout=30.0)) as world:
         silent, slow = [await ask(world, EXPECTING) for _ in range(2)]
         slow[1].send(CONTINUE)

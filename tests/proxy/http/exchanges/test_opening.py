@@ -83,7 +83,7 @@ async def test_a_client_that_is_alone_does_not_rest(world, set_cost):
     assert alone.take().count(NOT_FOUND) == 3
 
 
-async def test_nobody_rests_after_a_match_that_costs_little(world, set_cost):
+async def test_no_client_rests_after_a_match_that_costs_little(world, set_cost):
     set_cost(COSTLY_S / 2)
     client, _ = world.open_client(), world.open_client()
     client.send(b"".join(change_path(MATCHED, number) for number in range(3)))

@@ -66,5 +66,5 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_sources(self) -> Sequence[Source]:
-        """Give the sources of this plugin."""
+        """Return the sources of this plugin."""
         return [BlankSource(self._settings)]

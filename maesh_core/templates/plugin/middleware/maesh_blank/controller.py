@@ -43,5 +43,5 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
-        """Give the middlewares of this plugin."""
+        """Return the middlewares of this plugin."""
         return [BlankBuilder(self._settings)]

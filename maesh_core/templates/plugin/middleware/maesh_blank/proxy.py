@@ -41,5 +41,5 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_middleware_factories(self) -> Sequence[MiddlewareFactory]:
-        """Give the middlewares of this plugin."""
+        """Return the middlewares of this plugin."""
         return [BlankFactory()]

@@ -25,6 +25,6 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_traffic_types(self) -> Sequence[TrafficType]:
-        """Give the traffic types of this plugin."""
+        """Return the traffic types of this plugin."""
         settings = self._settings
         return [BlankTrafficType(PortRange(first=settings.first_port, limit=settings.limit, is_exclusive=True))]

@@ -157,5 +157,5 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_protocol_handlers(self, node: Node) -> Sequence[ProtocolHandler]:
-        """Give the protocols of this plugin."""
+        """Return the protocols of this plugin."""
         return [BlankHandler(node)]

@@ -25,5 +25,5 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
-        """Give the topology builders of this plugin."""
+        """Return the topology builders of this plugin."""
         return [BlankTopologyBuilder()]

@@ -30,7 +30,7 @@ def _read_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Authority:
+class CertificateIssuer:
     """Signs certificates of one trust domain, each valid for `lifetime`. `get_signer` returns what signs them now."""
 
     __slots__ = ("_domain", "_get_signer", "_lifetime", "_now")
@@ -49,7 +49,7 @@ class Authority:
         self._now = now
 
     def __repr__(self) -> str:
-        return f"<Authority of {self._domain}>"
+        return f"<CertificateIssuer of {self._domain}>"
 
     def sign(self, csr: str, node: str) -> CertificateAnswer:
         """Sign a certificate with the identity of a node, for the key of a request in PEM."""

@@ -17,7 +17,7 @@ from maesh_mtls.controller.authority.state import SETTLED, AuthorityState, parse
 from maesh_mtls.controller.authority.stores import Stored
 from maesh_mtls.controller.rotation.service import read_facts
 from maesh_mtls.controller.rotation.steps import MeshView, find_waiting
-from maesh_mtls.facts import render_time
+from maesh_mtls.facts import render_moment, render_span
 from maesh_mtls.trust import hash_trust, split_bundle
 
 AUTHORITY_NOTICE_S: Final = 60 * 86400.0
@@ -160,7 +160,7 @@ def _find_authority_problems(stored: Stored, certificate: x509.Certificate, now:
     if left <= 0:
         problems.append("the authority has ended: no certificate is valid; run `maesh mtls rotate` now")
     elif left < AUTHORITY_NOTICE_S:
-        problems.append(f"the authority ends in {render_time(left)}: replace it, for instance by `maesh mtls rotate`")
+        problems.append(f"the authority ends in {render_span(left)}: replace it, for instance by `maesh mtls rotate`")
     if not is_adopted(stored):
         problems.append("the leader has not recorded the authority yet, so nothing is rotated in phases")
     return problems
@@ -169,8 +169,3 @@ def _find_authority_problems(stored: Stored, certificate: x509.Certificate, now:
 def _find_silent(nodes: Mapping[str, object], certificates: Sequence[NodeCertificate]) -> list[str]:
     reported = {each.node for each in certificates}
     return [f"{name}: its proxy reports nothing to any controller" for name in sorted(nodes) if name not in reported]
-
-
-def render_moment(seconds: float) -> str:
-    """Render a Unix time as RFC 3339."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""The controller's own requests: to the admin ports of proxies, and to other controllers."""
