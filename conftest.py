@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from maesh_core import engine
 from maesh_testing import find_free_port
@@ -12,8 +12,10 @@ from maesh_testing.namespaces import require_namespaces
 
 pytest_plugins = ["maesh_testing.leaks"]
 
-# A loaded machine must not fail a test: how long an example takes is a matter for benchmarks.
-settings.register_profile("maesh", deadline=None)
+# A loaded machine must not fail a test: how long an example takes is a matter for benchmarks. In CI, every run tries
+# the same examples, so a change is refused only for what it changed; others try new ones.
+settings.register_profile("maesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("maesh"), derandomize=True)
 settings.load_profile("maesh")
 
 SLOW_FIXTURES = frozenset({"api_server", "make_once", "start_maesh", "start_upstream"})
@@ -26,11 +28,14 @@ GROUPS = {
     "tests/charts/test_rendering.py": "chart",
     "tests/charts/test_values.py": "chart",
     "tests/conformance/test_conformance.py": "conformance",  # its report needs the results of all cases
+    "tests/integration/test_built_distributions.py": "distributions",
     "tests/integration/test_tcp_peers.py": "PostgreSQL",
     "tests/test_examples.py": "examples",  # their servers have fixed addresses and ports
     "tests/testing/test_leaks.py": "leaks",
 }
 """Modules whose tests one worker runs one after the other, since they share something that is fixed or expensive."""
+INTEGRATION_WORDS = ("integration", "PluginContract")
+"""What a module with tests that run commands has in its text."""
 collect_ignore_glob = ["tests/data/*"]
 """Plugins that a test installs have tests of their own, which run where they are installed."""
 
@@ -38,6 +43,14 @@ collect_ignore_glob = ["tests/data/*"]
 def pytest_addoption(parser):
     """Add a random order, in which tests that depend on each other are found."""
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run tests in the order that this number gives")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out modules without a test that runs commands if only those are asked for: to collect all takes long."""
+    if config.option.markexpr == "integration" and collection_path.suffix == ".py":
+        text = collection_path.read_text()
+        return None if any(word in text for word in INTEGRATION_WORDS) else True
+    return None
 
 
 def pytest_collection_modifyitems(config, items):

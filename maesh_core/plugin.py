@@ -183,7 +183,14 @@ from maesh_core.plugin_system.pages import (
     PostRequest,
 )
 from maesh_core.plugin_system.policy_checks import FindingKind, PolicyChecker, PolicyFinding, PolicyView
-from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.protocols import (
+    CountingHandler,
+    Listener,
+    NamespacesHandler,
+    PortRange,
+    ProtocolHandler,
+    TrafficType,
+)
 from maesh_core.plugin_system.reports import ProxyReport, ReportingFactory
 from maesh_core.plugin_system.request_sources import RequestSource, SourcedBuilder, SourceKind, SourceReader
 from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
@@ -341,6 +348,7 @@ __all__ = [
     "NamedServer",
     "NamesService",
     "Namespace",
+    "NamespacesHandler",
     "Node",
     "NodeReport",
     "NodeService",

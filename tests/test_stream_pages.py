@@ -88,7 +88,8 @@ async def test_every_metric_is_on_its_page_and_no_other(name, build):
     families = build(node).collect_metrics()
     node.close()
     rows = list_rows(PAGES[name], "What is counted and logged")
-    assert sorted(row[0] for row in rows) == sorted(f"`{family.name}_total`" for family in families)
+    endings = {"counter": "_total", "gauge": ""}
+    assert sorted(row[0] for row in rows) == sorted(f"`{family.name}{endings[family.type]}`" for family in families)
     without = {f"`{family.name}_total`" for family in families if not family.labels}
     assert {row[0] for row in rows if "without label" in row[1]} == without
 

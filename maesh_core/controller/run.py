@@ -31,6 +31,7 @@ from maesh_core.controller.building import (
 )
 from maesh_core.controller.controller_status import ControllerStatus
 from maesh_core.controller.engine import Engine
+from maesh_core.controller.mesh_proxies.shared_names import SharedNames
 from maesh_core.controller.metrics import BuildCounts, build_page
 from maesh_core.controller.reports.finding_log import ProblemLog
 from maesh_core.controller.services import ControllerHost, keep_running, list_collectors, prepare_services
@@ -235,7 +236,8 @@ def _collect_parts(
     """Collect what plugins add, which they build for `host`. Raises StartupError."""
     stack.push_async_callback(host.close)
     pages = index_pages(plugins.collect("maesh_api_pages", controller=host), plugins.describe)
-    conditions = Conditions(plugins.collect("maesh_mesh_conditions", controller=host), plugins.describe)
+    checkers = [SharedNames(host), *plugins.collect("maesh_mesh_conditions", controller=host)]
+    conditions = Conditions(checkers, plugins.describe)
     services = plugins.collect("maesh_controller_services", controller=host)
     certifier = choose_certifier(plugins.collect("maesh_api_certifiers", controller=host), plugins.describe)
     protection = load_protection(settings, certifier, host.cluster)

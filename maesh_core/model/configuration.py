@@ -91,11 +91,15 @@ class HttpRouter(ConfigurationObject, frozen=True):
 
 
 class StreamRouter(ConfigurationObject, frozen=True):
-    """Sends the connections (TCP) or sessions (UDP) of an entrypoint to a service."""
+    """Sends the connections (TCP) or sessions (UDP) of an entrypoint to a service.
+
+    `consumers` has the services for clients of a namespace, in place of `service`.
+    """
 
     entrypoint: int
     service: str
     middlewares: tuple[str, ...] = ()
+    consumers: Mapping[str, str] = {}
 
 
 def list_targets(router: Any) -> tuple[str, ...]:
@@ -105,6 +109,8 @@ def list_targets(router: Any) -> tuple[str, ...]:
     own = () if service is None else (service,)
     if isinstance(router, HttpRouter) and has_rules(router):
         own = tuple(dict.fromkeys((*own, *_list_rule_targets(router))))
+    elif isinstance(router, StreamRouter) and router.consumers:
+        own = tuple(dict.fromkeys((*own, *router.consumers.values())))
     return (*own, *(branch.service for branch in branches)) if branches else own
 
 

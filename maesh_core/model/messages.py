@@ -253,7 +253,8 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     `ready` means that the controller answered a pull within 90 s. A proxy is `refused` if it has only sent pulls since
     then that the controller could not answer: it keeps its configuration, and routes traffic by it. `admin_tls`: its
-    admin port uses TLS, with the certificate of its node.
+    admin port uses TLS, with the certificate of its node. `shared_ports` is only set if several proxies pull with this
+    name from this address: it has their admin ports, and the other fields are those of one of them.
     """
 
     name: str
@@ -265,6 +266,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     refused: bool = False
     transport: TransportReport | msgspec.UnsetType = msgspec.UNSET
     admin_tls: bool = False
+    shared_ports: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_active(self) -> bool:

@@ -91,7 +91,8 @@ class ServerTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One server of a service. `pod` is `namespace/name`, or empty if it is not known.
 
     Its requests are attempts, also those for other services that have the same server: they succeed with a response
-    below 500 that does not fail later. Its durations are in `upstream`: those until the head of a response.
+    below 500 that does not fail later. Its durations are in `upstream`: those until the head of a response. Of TCP and
+    UDP, `connections` are those that were established.
     """
 
     server: str
@@ -160,6 +161,8 @@ class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class NodeTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One proxy, and why it did not answer; its traffic is then missing in the sums.
+
+    Of several proxies with one name and address, only one is counted, and the error says so.
 
     `is_refused`: controllers refuse its pulls, because they have no contact with the cluster. `left_out` counts the
     values of its answer that do not count: those of unknown services and servers, invalid ones, and those above a limit

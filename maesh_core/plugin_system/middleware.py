@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from maesh_core.model.skip_count import SkipCount
+from maesh_core.plugin_system.field_changes import FieldChanges
 from maesh_core.plugin_system.interfaces import (
     BackendChoice,
     BodyUse,
@@ -33,15 +34,15 @@ class Middleware:
     `on_connect`. An object that has these methods without deriving from this class works too; only type checkers refuse
     it.
 
-    Order of calls: `choose_backend`, `on_request`, `on_request_body`, `on_attempt`, `on_connect`, `is_still_allowed`,
-    `judge_delivery`, `judge_changed` and `judge_copy` are called outermost first, `on_attempt_failed`, `on_response`,
-    `on_response_body` and `on_finished` innermost first. If `on_request` or `on_attempt` returns a Response, or
-    `on_connect` or `is_still_allowed` refuses, the middlewares further inside are not called, and `on_response` is not
-    called for that Response. `on_finished` is called once for every middleware that the request reached: if
-    `on_request` answered or raised, these are that middleware and those outside it, otherwise all. If a method raises,
-    the exchange ends with the `failure_response` of its middleware, so a request that could not be checked is not sent.
-    The other middlewares are then not called for the same event, except for `on_finished`, which is called for all of
-    them. The exception is counted, and logged once.
+    Order of calls: `choose_backend`, `choose_request_changes`, `on_request`, `on_request_body`, `on_attempt`,
+    `on_connect`, `is_still_allowed`, `judge_delivery`, `judge_changed` and `judge_copy` are called outermost first,
+    `on_attempt_failed`, `choose_response_changes`, `on_response`, `on_response_body` and `on_finished` innermost first.
+    If `on_request` or `on_attempt` returns a Response, or `on_connect` or `is_still_allowed` refuses, the middlewares
+    further inside are not called, and `on_response` is not called for that Response. `on_finished` is called once for
+    every middleware that the request reached: if `on_request` answered or raised, these are that middleware and those
+    outside it, otherwise all. If a method raises, the exchange ends with the `failure_response` of its middleware, so a
+    request that could not be checked is not sent. The other middlewares are then not called for the same event, except
+    for `on_finished`, which is called for all of them. The exception is counted, and logged once.
     """
 
     __slots__ = ()
@@ -54,6 +55,10 @@ class Middleware:
 
     reads_changed_headers: bool = False
     """Whether `judge_changed` also judges requests of which other middlewares have changed header fields."""
+
+    keeps_choice: bool = False
+    """Whether `choose_backend` depends on nothing but the head and the backends, and `on_response` does nothing for a
+    response of the backend that it has chosen; then neither is called each time."""
 
     skip_count: SkipCount | None = None
     """Counts requests that are skipped without a call of `skips_request`; it must be the same object at all times."""
@@ -71,8 +76,23 @@ class Middleware:
 
         Called before `on_request`, when the rule of the request is known. The first answer that is not None decides;
         the request goes to that server only if it is usable and allowed, whatever the weights are. `backends` is the
-        same object until the route changes. If it raises, it has no preference; the exception is counted, and logged
-        once.
+        same object until the route changes. With `keeps_choice`, the answer is kept for a head that a client repeats.
+        If it raises, it has no preference; the exception is counted, and logged once.
+        """
+        return None
+
+    def choose_request_changes(self, head: ClientHead) -> FieldChanges | None:
+        """Return changes of the header fields of the request to send, or None; pure.
+
+        Called where `on_request` of this middleware is, just before it. The answer is kept for a head that a client
+        repeats, so it must depend on nothing but the head. Returning the same object for many requests saves time.
+        """
+        return None
+
+    def choose_response_changes(self, head: ClientHead) -> FieldChanges | None:
+        """Return changes of the header fields of the response to a request, or None; pure.
+
+        Called where `on_response` of this middleware is, just before it; otherwise as `choose_request_changes`.
         """
         return None
 
@@ -176,6 +196,7 @@ class Middleware:
 
 CALLED_OUTERMOST_FIRST: Final = (
     "choose_backend",
+    "choose_request_changes",
     "on_request",
     "on_request_body",
     "on_attempt",
@@ -185,7 +206,13 @@ CALLED_OUTERMOST_FIRST: Final = (
     "judge_changed",
     "judge_copy",
 )
-CALLED_INNERMOST_FIRST: Final = ("on_attempt_failed", "on_response", "on_response_body", "on_finished")
+CALLED_INNERMOST_FIRST: Final = (
+    "on_attempt_failed",
+    "choose_response_changes",
+    "on_response",
+    "on_response_body",
+    "on_finished",
+)
 """The methods of `Middleware`, by the order in which those of a chain are called."""
 
 if TYPE_CHECKING:

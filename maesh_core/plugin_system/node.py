@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from maesh_core.model.configuration import Section
+from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
@@ -122,12 +123,21 @@ class StreamRoute(Protocol[CountersT_co]):
     def find_destination(self, server: StreamServer | None) -> str:
         """Return the key of the service that a server belongs to: the part of a split, else the service itself."""
 
+    def count_opened(self, server: StreamServer) -> None:
+        """Count a connection or session with a server of the route, also for its branch if the traffic is split."""
+
+    def count_failure(self, server: StreamServer) -> None:
+        """Count that a server of the route refused a connection or failed a session, also for its branch."""
+
+    def count_bytes(self, server: StreamServer, *, received: int, sent: int) -> None:
+        """Count bytes from clients for a server of the route, and bytes from it, also for its branch."""
+
 
 class Streams(Protocol[CountersT]):
     """The routes of a protocol in which an entrypoint belongs to one service, and whose routers are `StreamRouter`."""
 
     routes: Mapping[int, StreamRoute[CountersT]]
-    """The current routes, by entrypoint."""
+    """The current routes, by entrypoint, without those for the clients of a namespace."""
 
     counters: Mapping[str, CountersT]
     """The counters of the current routes, by service."""
@@ -143,6 +153,22 @@ class Streams(Protocol[CountersT]):
 
     def apply_table(self, table: object) -> None:
         """Use this table from now on."""
+
+    def apply_namespaces(self, namespaces: Mapping[str, str]) -> None:
+        """Use these namespaces of clients, by address, from now on; see `ProtocolHandler`."""
+
+    def find_route(self, entrypoint: int, client_address: str) -> StreamRoute[CountersT] | None:
+        """Find the route of a new connection: that for clients of its namespace, or else that of the entrypoint."""
+
+    def find_current_route(self, connection: Connection) -> StreamRoute[CountersT] | None:
+        """Find the route that a connection would start on now, under the current table."""
+
+    def collect_parts(self, protocol: str, *, opened: str, failed: str) -> Sequence[MetricFamily]:
+        """Build the metrics of servers and of branches from what was counted by the routes.
+
+        Their names are `maesh_PROTOCOL_server_OPENED`, `maesh_PROTOCOL_branch_FAILED` and so on; the label `server` is
+        `address:port`, and branches have `service` and `destination`. Servers without traffic are left out.
+        """
 
     def must_encrypt(self, connection: Connection) -> str | None:
         """Return the node of a connection's server if its service is strict under the current table; else None.

@@ -68,7 +68,7 @@ class Listener(Protocol):
 
 
 class ProtocolHandler(Protocol):
-    """The proxy's half of a protocol. It may be a `CountingHandler`."""
+    """The proxy's half of a protocol. It may be a `NamespacesHandler` and a `CountingHandler`."""
 
     name: str
     transport: str
@@ -102,6 +102,13 @@ class ProtocolHandler(Protocol):
 
     def abort(self) -> None:
         """End all connections, sessions and exchanges immediately."""
+
+
+class NamespacesHandler(ProtocolHandler, Protocol):
+    """A handler whose routes depend on the namespaces of clients, such as one with `Node.build_streams`."""
+
+    def apply_namespaces(self, namespaces: Mapping[str, str]) -> None:
+        """Use these namespaces, by address, from now on; called before the tables of the same update."""
 
 
 class CountingHandler(ProtocolHandler, Protocol):

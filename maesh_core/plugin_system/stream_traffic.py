@@ -18,11 +18,17 @@ from maesh_core.model.configuration import (
     Service,
     StreamRouter,
 )
-from maesh_core.model.keys import ObjectKey, build_port_key
-from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
+from maesh_core.model.keys import build_port_key
+from maesh_core.model.topology import BackendNode, PortNode, RuleTable, ServiceNode
 from maesh_core.plugin_system.branches import build_answer, build_branches
 from maesh_core.plugin_system.protocols import PortRange
-from maesh_core.plugin_system.rules import build_backend_service, build_rule_service, plan_rules
+from maesh_core.plugin_system.rules import (
+    PlannedRule,
+    RulePlan,
+    build_backend_service,
+    build_rule_service,
+    plan_rules,
+)
 
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_CONNECTIONS)
 
@@ -60,18 +66,14 @@ class StreamTrafficType:
         services: dict[str, Service] = {}
         for port, entrypoint in entrypoints:
             key = build_port_key(service.key, port.number)
-            routers[key] = StreamRouter(entrypoint=entrypoint, service=key, middlewares=middlewares)
             own = Service(servers=_build_servers(port), names=build_names(port), load_balancer=load_balancer)
-            if port.rules is not None:
-                target, ruled = _build_rules(service.key, port, own)
-                services |= ruled
-                routers[key] = StreamRouter(entrypoint=entrypoint, service=target, middlewares=middlewares)
-                continue
-            services[key] = own
-            targets, branched = build_branches(key, port, _build_backend)
-            if targets:  # streams have nothing to match, so the first branch gets all of them
-                services |= branched
-                routers[key] = StreamRouter(entrypoint=entrypoint, service=targets[0][1], middlewares=middlewares)
+            ruled = _RuledPort(key, port, own, plan_rules(service.key, port))
+            target = ruled.build_producer() if port.rules is not None else ruled.build_own()
+            consumers = {namespace: ruled.build_consumer(namespace) for namespace in sorted(port.consumers)}
+            services |= ruled.services
+            routers[key] = StreamRouter(
+                entrypoint=entrypoint, service=target, middlewares=middlewares, consumers=consumers
+            )
         return Section(routers=routers, services=services)
 
     def build_closed_section(
@@ -82,20 +84,45 @@ class StreamTrafficType:
         return Section()
 
 
-def _build_rules(service: ObjectKey, port: PortNode, own: Service) -> tuple[str, dict[str, Service]]:
-    """Build the services of the rule that gets all streams, which have nothing to match; without one, an answer."""
-    plan = plan_rules(service, port)
-    rules = plan.producer or ()
-    if not rules or port.rules is None:
-        key = f"{build_port_key(service, port.number)}/rule"
-        return key, {key: Service(answer=Answer(status=503, reason="no rule applies"))}
-    chosen = rules[port.rules.order[0].rule if port.rules.order else 0]
-    own_key = build_port_key(service, port.number)
-    services = {
-        part.key: own if part.key == own_key else build_backend_service(part.backend, _build_backend)
-        for part in chosen.parts
-    }
-    return chosen.key, {**services, chosen.key: build_rule_service(chosen)}
+class _RuledPort:
+    """The services of a port so far: the build methods add those of a target, and return its key.
+
+    Streams have nothing to match, so the first match of a table, or the first branch, gets all of them.
+    """
+
+    __slots__ = ("_key", "_own", "_plan", "_port", "services")
+
+    def __init__(self, key: str, port: PortNode, own: Service, plan: RulePlan) -> None:
+        self._key, self._port, self._own, self._plan = key, port, own, plan
+        self.services: dict[str, Service] = {}
+
+    def build_own(self) -> str:
+        """Build the port's own service, and its branch if it has one."""
+        self.services[self._key] = self._own
+        targets, branched = build_branches(self._key, self._port, _build_backend)
+        self.services |= branched if targets else {}
+        return targets[0][1] if targets else self._key
+
+    def build_producer(self) -> str:
+        """Build the rule for all clients."""
+        return self._build_rule(f"{self._key}/rule", self._port.rules, self._plan.producer)
+
+    def build_consumer(self, namespace: str) -> str:
+        """Build the rule for clients of a namespace."""
+        table, planned = self._port.consumers[namespace], self._plan.consumers[namespace]
+        return self._build_rule(f"{self._key}/consumer/{namespace}", table, planned)
+
+    def _build_rule(self, key: str, table: RuleTable | None, planned: Sequence[PlannedRule] | None) -> str:
+        """Build the rule that gets all streams; without one, a service that refuses them under `key`."""
+        if table is None or not planned:
+            self.services[key] = Service(answer=Answer(status=503, reason="no rule applies"))
+            return key
+        chosen = planned[table.order[0].rule if table.order else 0]
+        for part in chosen.parts:
+            is_own = part.key == self._key
+            self.services[part.key] = self._own if is_own else build_backend_service(part.backend, _build_backend)
+        self.services[chosen.key] = build_rule_service(chosen)
+        return chosen.key
 
 
 def _build_backend(backend: BackendNode) -> Service:

@@ -40,7 +40,9 @@ def name_sample(name, _, text):
 
 
 def find_label(text):
-    """Find the label of a metric of TCP or UDP: the text names it if it is not the service."""
+    """Find the labels of a metric of TCP or UDP: the text names one that is in the place of the service, or added."""
+    if "also has the label `destination`" in text:
+        return "`service`, `destination`"
     instead = re.search(r"instead of `service` it has the label (`\w+`)", text)
     return instead[1] if instead else "`service`"
 

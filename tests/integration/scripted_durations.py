@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 SAMPLE = re.compile(r"^(maesh_\w+_seconds)_(bucket|sum|count)\{(.*)\} (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
-COMPARED = re.compile(r"maesh_(service|branch|server|edge|entrypoint)_")
+COMPARED = re.compile(r"maesh_(service|branch|rule|server|edge|entrypoint)_")
 ROUNDING_S = 1e-9
 """A log rounds a duration to nanoseconds."""
 

@@ -10,13 +10,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from maesh_testing import build_pod, build_service, find_free_port
+from maesh_testing import build_pod, build_service, find_free_port, send_request
 
 from .scripted_durations import collect_durations, compare_histograms, read_histograms
 from .scripted_servers import EchoServer, ScriptedServer
 from .scripted_traffic import Request, Script, compare, read_counters, read_record
 
 ROUNDS = 40
+ROUTE = "rule/httproute/test/pages"
 CLIENTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 STRANGER = "127.0.0.5"
 """A client without a pod, so that no rule allows it."""
@@ -48,6 +49,21 @@ def build_split(name, service, backend):
     spec = {"service": service, "backends": [{"service": backend, "weight": 1}]}
     metadata = {"name": name, "namespace": "test"}
     return {"apiVersion": "split.smi-spec.io/v1alpha4", "kind": "TrafficSplit", "metadata": metadata, "spec": spec}
+
+
+def build_route():
+    """Build a route with a rule for what is below `/ok`, which has a backend that answers and one that is dead."""
+    match = {"path": {"type": "PathPrefix", "value": "/ok"}}
+    rules = [
+        {"matches": [match], "backendRefs": [{"name": "app", "port": 80}]},
+        {"backendRefs": [{"name": "dead", "port": 80}]},
+    ]
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "pages", "namespace": "test"},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "routed"}], "rules": rules},
+    }
 
 
 def build_rules():
@@ -121,15 +137,24 @@ class Traffic:
         self.echo, self.dead = f"127.0.0.1:{echo.port}", f"127.0.0.1:{dead_port}"
         self.script = Script(mesh.http_port, f"127.0.0.1:{server.port}")
         described = {service["name"]: service for service in json.loads(mesh.command.stdout)}
-        names = ("stream", "deadstream", "datagrams", "guardedstream", "guardeddatagrams")
+        names = (
+            *("stream", "deadstream", "splitstream", "lostsplit", "guardedstream"),
+            *("datagrams", "splitdatagrams", "guardeddatagrams"),
+        )
         self.entrypoints = {name: described[name]["ports"][0]["entrypoint"] for name in names}
 
     def run(self):
         for _ in range(ROUNDS):  # first, because a session is counted as closed when it was idle for long enough
-            self.script.use_udp(self.entrypoints["datagrams"], self.echo)
-            self.script.use_denied_udp(self.entrypoints["guardeddatagrams"], "test/guardeddatagrams:53")
+            self.use_datagrams()
         for number in range(ROUNDS):
             self.run_round(CLIENTS[number % len(CLIENTS)])
+
+    def use_datagrams(self):
+        """Use UDP, whose sessions of a split service are those of its backend."""
+        script, ports = self.script, self.entrypoints
+        script.use_udp(ports["datagrams"], self.echo)
+        script.use_udp(ports["splitdatagrams"], self.echo, "splitdatagrams", branch="split/sessions/datagrams")
+        script.use_denied_udp(ports["guardeddatagrams"], "test/guardeddatagrams:53")
 
     def run_round(self, client):
         script = self.script
@@ -144,6 +169,8 @@ class Traffic:
         script.call(self.dead)
         script.use_tcp(self.entrypoints["stream"], self.echo)
         script.use_dead_tcp(self.entrypoints["deadstream"], self.dead)
+        script.use_tcp(self.entrypoints["splitstream"], self.echo, "splitstream", branch="split/streams/stream")
+        script.use_dead_tcp(self.entrypoints["lostsplit"], self.dead, "lostsplit", branch="split/lost/deadstream")
         script.use_denied_tcp(self.entrypoints["guardedstream"], "test/guardedstream:80")
 
     def build_requests(self):
@@ -157,11 +184,18 @@ class Traffic:
             self.script.build_flaky(),
             Request("/broken", "retried", outcomes=("error",)),
             Request("/busy", "retried", outcomes=("error", "error")),
-            *(Request(path, "split", branch="only/app") for path in paths),
+            *(Request(path, "split", branch="split/only/app") for path in paths),
+            *(
+                Request(path, "routed", branch="backend/test/app:80", rule=f"{ROUTE}/0")
+                for path in ("/ok", "/ok/absent")
+            ),
+            Request(
+                "/", "routed", outcomes=("failure",), server=self.dead, branch="backend/test/dead:80", rule=f"{ROUTE}/1"
+            ),
             *(Request("/ok", "limited") for _ in range(5)),
             *(Request("/broken", "breaking") for _ in range(5)),
             *(Request(f"/slow/{milliseconds}") for milliseconds in (2, 12, 40)),
-            Request("/slow/12", "split", branch="only/app"),
+            Request("/slow/12", "split", branch="split/only/app"),
             Request("/ok", "guarded", method="POST", denied="request"),
             Request("/ok/../secret", "guarded", denied="path"),
         ]
@@ -171,6 +205,7 @@ class Traffic:
         services = ("app", "guarded")
         return [
             *(Request("/ok", name, denied="client") for name in services),
+            Request("/ok", "routed", denied="client", branch=f"{ROUTE}/0", rule=f"{ROUTE}/0"),
             Request("/ok", "audited", would_deny="client"),
         ]
 
@@ -193,6 +228,12 @@ class Traffic:
         ]
         assert not differences, "\n".join(sorted(differences))
         return sum(value for (name, _), value in script.counters.items() if name == "maesh_entrypoint_requests")
+
+    def read_report(self):
+        """Read `/api/traffic`: its services by key, and how many values of the proxy it left out."""
+        report = send_request(self.mesh.api_port, path="/api/traffic").json
+        (node,) = report["nodes"]
+        return {service["key"]: service for service in report["services"]}, node["leftOut"]
 
     @property
     def workers(self):
@@ -236,12 +277,20 @@ def build_objects(server, echo, dead_port):
         *build_service("breaking", servers, annotations=breaker),
         *build_service("split", servers),
         build_split("only", "split", "app"),
+        *build_service("routed", servers),
+        build_route(),
         *build_service("guarded", guarded),
         *build_service("audited", servers, annotations={"acl-mode": "audit"}),
         *build_service("stream", [("127.0.0.1", echo.port)], annotations=streams),
         *build_service("deadstream", dead, annotations=streams),
         *build_service("guardedstream", guarded, annotations=streams),
+        *build_service("splitstream", [("127.0.0.1", echo.port)], annotations=streams),
+        build_split("streams", "splitstream", "stream"),
+        *build_service("lostsplit", dead, annotations=streams),
+        build_split("lost", "lostsplit", "deadstream"),
         *build_datagram_service("datagrams", echo.port),
+        *build_datagram_service("splitdatagrams", echo.port),
+        build_split("sessions", "splitdatagrams", "datagrams"),
         *build_datagram_service("guardeddatagrams", dead_port, CLOSED_ADDRESS),
         *build_rules(),
     ]
@@ -252,7 +301,7 @@ def open_traffic(start_mesh, folder, *flags, others=(), env=None):
     """Start the mesh and its servers; `flags` are further ones, `others` further objects."""
     server, echo, dead_port = ScriptedServer(), EchoServer(), find_free_port()
     log = folder / "access.log"
-    ports = ("--tcp-port", find_free_port(), "--limit-tcp-port", "3", *set_udp_port())
+    ports = ("--tcp-port", find_free_port(), "--limit-tcp-port", "5", *set_udp_port())
     flags = (*FLAGS, *ACCESS_CONTROL, *build_log_flags(log), *ports, *flags)
     objects = name_pods([*build_objects(server, echo, dead_port), *others])
     with contextlib.closing(server), contextlib.closing(echo):

@@ -28,7 +28,7 @@ INTERNAL, UNAVAILABLE = 13, 14
 SAMPLE = re.compile(r"^(maesh_\w+?)(?:_total)?(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 COUNTED = re.compile(
-    r"maesh_(edge|entrypoint|http_refused_requests|branch|server_(?!aside)|udp|tcp|access_log|acl)"
+    r"maesh_(edge|entrypoint|http_refused_requests|branch|rule|server_(?!aside)|udp|tcp|access_log|acl)"
     r"|maesh_service_(?!servers_aside|server_ejections)"
 )
 SUMS = re.compile(r"_(bucket|sum)$")
@@ -69,8 +69,9 @@ def compare(found, wanted):
 class Request(NamedTuple):
     """A request. `outcomes` are those of the attempts; None for one attempt, or none if the mesh answers.
 
-    `branch` is the branch of the service's traffic split that is chosen. `denied` is the kind of the denial (`client`,
-    `request` or `path`) if access control denies it, `would_deny` if it only records that it would.
+    `branch` is the branch of the service's traffic that is chosen, and `rule` the rule of its routes. `denied` is the
+    kind of the denial (`client`, `request` or `path`) if access control denies it, `would_deny` if it only records that
+    it would.
     """
 
     path: str
@@ -80,6 +81,7 @@ class Request(NamedTuple):
     outcomes: tuple[str, ...] | None = None
     server: str = ""
     branch: str = ""
+    rule: str = ""
     denied: str = ""
     would_deny: str = ""
 
@@ -170,7 +172,7 @@ class Script:
         attempts = more.get("attempts", len(outcomes))
         key = {"service": f"test/{request.service}:80"}
         server = (request.server or self.server_label) if attempts else ""
-        destination = f"{key['service']}/split/{request.branch}" if request.branch else key["service"]
+        destination = f"{key['service']}/{request.branch}" if request.branch else key["service"]
         label = "http/2" if protocol == "HTTP/2" else "http/1"
         self.count("entrypoint_requests", entrypoint=str(self.port), code=str(status))
         self.count("service_requests", protocol=label, code=str(status), **key)
@@ -208,6 +210,11 @@ class Script:
             self.count("edge_failures", client=client, **key)
             self.count("server_failed_responses", int(status < 500), server=server)
             self.count("branch_failures", int(bool(request.branch)), destination=destination, **key)
+            self.count("rule_failures", int(bool(request.rule)), rule=f"{key['service']}/{request.rule}", **key)
+        if request.rule:
+            rule = f"{key['service']}/{request.rule}"
+            self.count("rule_requests", code=str(status), rule=rule, **key)
+            self.time("rule_request_duration_seconds", total, rule=rule, **key)
         if request.branch:
             self.count("branch_requests", code=str(status), destination=destination, **key)
             self.time("branch_request_duration_seconds", total, destination=destination, **key)
@@ -377,34 +384,47 @@ class Script:
 
     # --- streams
 
+    def count_parts(self, protocol, nouns, *, service, server, branch):
+        """Count for a server, and for a branch if the service's traffic is split, what nouns name."""
+        for noun, value in nouns.items():
+            self.count(f"{protocol}_server_{noun}", value, server=server)
+            self.count(
+                f"{protocol}_branch_{noun}", value * bool(branch), service=service, destination=f"{service}/{branch}"
+            )
+
     def note_stream(self, protocol, entrypoint, service, size=0, **fields):
+        """Count and record a connection or session; `branch` is that of the service's traffic."""
+        branch = fields.pop("branch", "")
         self.count("edge_connections", client="127.0.0.1", service=service)
         self.record(
             Kind=protocol.lower(),
             RequestProtocol=protocol,
             entryPointName=str(entrypoint),
             RouterName=service,
-            ServiceName=service,
+            ServiceName=f"{service}/{branch}" if branch else service,
             **{"RequestContentSize": size, "DownstreamContentSize": size, "Attempts": 1, **fields},
         )
 
-    def use_tcp(self, entrypoint, server, size=1000):
+    def use_tcp(self, entrypoint, server, name="stream", *, branch="", size=1000):
         with socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
             sock.sendall(b"x" * size)
             assert len(sock.recv(size, socket.MSG_WAITALL)) == size
-        key = {"service": "test/stream:80"}
+        key = {"service": f"test/{name}:80"}
         counts = {"connections": 1, "closed_connections": 1, "received_bytes": size, "sent_bytes": size}
         for name, value in counts.items():
             self.count(f"tcp_{name}", value, **key)
-        self.note_stream("TCP", entrypoint, **key, size=size, ServiceAddr=server)
+        counts.pop("closed_connections")
+        self.count_parts("tcp", counts, **key, server=server, branch=branch)
+        self.note_stream("TCP", entrypoint, **key, size=size, ServiceAddr=server, branch=branch)
 
-    def use_dead_tcp(self, entrypoint, server):
+    def use_dead_tcp(self, entrypoint, server, name="deadstream", *, branch=""):
         with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
             assert sock.recv(1) == b""
-        key = {"service": "test/deadstream:80"}
+        key = {"service": f"test/{name}:80"}
         for name in ("connections", "closed_connections", "refused_connections", "failed_connects"):
             self.count(f"tcp_{name}", **key)
-        self.note_stream("TCP", entrypoint, **key, ServiceAddr=server, Reason=NO_SERVER_ACCEPTED)
+        self.count_parts("tcp", {"failed_connects": 1}, **key, server=server, branch=branch)
+        self.note_stream("TCP", entrypoint, **key, ServiceAddr=server, Reason=NO_SERVER_ACCEPTED, branch=branch)
 
     def use_denied_tcp(self, entrypoint, service):
         with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
@@ -434,7 +454,7 @@ class Script:
             Reason=DENIED,
         )
 
-    def use_udp(self, entrypoint, server, datagrams=3):
+    def use_udp(self, entrypoint, server, name="datagrams", *, branch="", datagrams=3):
         """Use a session; its socket stays open, so that no later session has the same address."""
         sock = socket.socket(type=socket.SOCK_DGRAM)
         self._sockets.append(sock)
@@ -444,10 +464,13 @@ class Script:
             sock.send(b"datagram")
         for _ in range(datagrams):
             assert sock.recv(100) == b"datagram"
-        key = {"service": "test/datagrams:53"}
+        key = {"service": f"test/{name}:53"}
         for name in ("sessions", "closed_sessions"):
             self.count(f"udp_{name}", **key)
         for way in ("received", "sent"):
             self.count(f"udp_{way}_datagrams", datagrams, **key)
             self.count(f"udp_{way}_bytes", 8 * datagrams, **key)
-        self.note_stream("UDP", entrypoint, **key, size=8 * datagrams, ServiceAddr=server)
+        size = 8 * datagrams
+        counts = {"sessions": 1, "received_bytes": size, "sent_bytes": size}
+        self.count_parts("udp", counts, **key, server=server, branch=branch)
+        self.note_stream("UDP", entrypoint, **key, size=size, ServiceAddr=server, branch=branch)

@@ -6,13 +6,14 @@ from collections import Counter
 
 import pytest
 
-from .scripted_mesh import LOAD_CLIENTS, open_traffic
+from .scripted_mesh import LOAD_CLIENTS, ROUNDS, ROUTE, open_traffic
 from .scripted_traffic import FIELDS, Request
 
 pytestmark = pytest.mark.integration
 
 REQUESTS = 10_000
 """The script sends more, in two runs."""
+DATAGRAMS = "test/splitdatagrams:53"
 
 
 @pytest.fixture
@@ -30,6 +31,30 @@ def test_every_counter_and_record_equals_the_script_s_own_also_after_a_worker_wa
     assert traffic.check() > REQUESTS
     codes = {dict(labels)["code"] for name, labels in traffic.script.counters if name == "maesh_service_requests"}
     assert codes == {"101", "200", "304", "403", "404", "429", "499", "500", "502", "503"}
+    wanted = 2 * ROUNDS, {"no connection": 2 * ROUNDS}
+    assert traffic.mesh.wait_until(lambda: find_parts(traffic, wanted), "a report of the streams and rules")
+
+
+def find_parts(traffic, wanted):
+    """Return whether the controller's report has what was counted of branches, servers and rules, and left out none."""
+    services, left_out = traffic.read_report()
+    connections, reasons = wanted
+    stream, lost, datagrams = (services[key] for key in ("test/splitstream:80", "test/lostsplit:80", DATAGRAMS))
+    rules = {each["rule"]: each["total"]["codes"] for each in services["test/routed:80"]["rules"]}
+    return (
+        list_branches(stream, "connections") == {"test/splitstream:80": 0, "test/stream:80": connections}
+        and list_branches(datagrams, "connections") == {DATAGRAMS: 0, "test/datagrams:53": connections}
+        and list_branches(lost, "reasons") == {"test/lostsplit:80": {}, "test/deadstream:80": reasons}
+        and stream["servers"][0]["total"]["connections"] == 2 * connections  # it is the server of `stream`, too
+        and stream["servers"][0]["total"]["receivedBytes"] == 2 * connections * 1000
+        and datagrams["servers"][0]["total"]["connections"] == 2 * connections
+        and rules == {f"{ROUTE}/0": {"200": 2 * connections, "403": connections}, f"{ROUTE}/1": {"502": connections}}
+        and not left_out
+    )
+
+
+def list_branches(service, name):
+    return {each["destination"]: each["total"][name] for each in service["branches"]}
 
 
 class Load:

@@ -61,7 +61,7 @@ def test_http_tcp_and_udp_ports_of_one_service_are_carried_and_follow_changes_of
 ):
     servers = {"web": start_upstream("web").port, "db": start_upstream("db").port, "dns": udp_server}
     annotations = {"db.traffic-type": "tcp", "dns.traffic-type": "udp", "web.ratelimit-average": "1"}
-    annotations["web.ratelimit-burst"] = "1"
+    annotations |= {"web.ratelimit-burst": "1", "web.ratelimit-period": "1h"}
     manifests.write("mixed.json", build_mixed(servers, annotations, protocols={"dns": "UDP"}))
     tcp_port, udp_port = free_port(), free_port(socket.SOCK_DGRAM)
     mesh = up(

@@ -79,9 +79,9 @@ def test_up_reports_exactly_what_clients_sent(up, get, manifests, web, report, w
 def test_each_branch_of_a_split_has_percentiles_of_its_own(
     up, get, manifests, build_service, start_upstream, web, report
 ):
-    """The slow version waits for 60 ms, which its bucket has as 50 to 100 ms."""
+    """The slow version waits for 500 ms; the other one needs less even on a busy machine."""
     slow = start_upstream("web-v2")
-    slow.delay_s = 0.06
+    slow.delay_s = 0.5
     for name, server in (("web-v1", web), ("web-v2", slow)):
         manifests.write(f"{name}.json", build_service(name, server.port, namespace="shop"))
     split = {
@@ -97,8 +97,7 @@ def test_each_branch_of_a_split_has_percentiles_of_its_own(
     branches = find_service(report(mesh.api_port, 8))["branches"]
     found = {each["destination"]: each["total"] for each in branches}
     assert found["shop/web-v2:80"]["requests"] == 4
-    assert 0.05 <= found["shop/web-v2:80"]["total"]["p50"] <= 0.1
-    assert 0 < found["shop/web-v1:80"]["total"]["p50"] < found["shop/web-v2:80"]["total"]["p50"]
+    assert 0 < found["shop/web-v1:80"]["total"]["p50"] < 0.5 <= found["shop/web-v2:80"]["total"]["p50"]
 
 
 def test_a_controller_sums_up_its_proxies_and_reports_one_that_is_gone(
@@ -123,6 +122,25 @@ def test_a_controller_sums_up_its_proxies_and_reports_one_that_is_gone(
         ("node-0", ""),
         ("node-1", "the proxy cannot be reached"),
     ]
+
+
+def test_proxies_that_share_a_name_are_told_as_soon_as_both_pull_again(
+    start_controller, start_proxy, get, manifests, web, build_service, free_port, wait_until
+):
+    flags = ("--http-port", free_port(), "--limit-http-port", 1)
+    _, api_port = start_controller(manifests.path, *flags)
+    binds = ("127.0.0.1", "127.0.0.2")
+    admin_ports = sorted(start_proxy(api_port, "--node", "edge", "--bind", bind)[1] for bind in binds)
+    manifests.write("new.json", build_service("new", web.port, namespace="shop"))  # both pull again
+    (condition,) = wait_until(lambda: get(api_port, path="/api/conditions").json, "a condition")
+    addresses = ", ".join(f"127.0.0.1:{port}" for port in admin_ports)
+    assert condition["problems"] == [f"edge: several proxies have this name: {addresses}"]
+    assert wait_until(lambda: "several proxies" in read_error(get, api_port), "the error in the traffic")
+
+
+def read_error(get, api_port):
+    answer = get(api_port, path="/api/traffic")
+    return answer.json["nodes"][0]["error"] if answer.status == 200 else ""
 
 
 @pytest.fixture
@@ -161,13 +179,16 @@ def start_prometheus(program, free_port, tmp_path, wait_until, get):
 
 @pytest.mark.peer
 def test_prometheus_gives_the_same_report(
-    start_controller, start_proxy, start_prometheus, get, manifests, web, report, free_port, wait_until
+    start_controller, start_proxy, start_prometheus, get, manifests, build_service, web, report, free_port, wait_until
 ):
     """The first controller asks the proxy, the second one Prometheus; both are read until they have seen everything."""
     http_port = free_port()
-    flags = ("--http-port", http_port, "--limit-http-port", 1)
+    tcp_port = free_port()
+    flags = ("--http-port", http_port, "--limit-http-port", 1, "--tcp-port", tcp_port, "--limit-tcp-port", 1)
+    manifests.write("db.json", build_service("db", web.port, namespace="shop", annotations={"traffic-type": "tcp"}))
     _, api_port = start_controller(manifests.path, *flags)
     _, admin_port = start_proxy(api_port, "--workers", 2)
+    assert get(tcp_port).status == 200
     url = start_prometheus(admin_port)
     _, other_port = start_controller(manifests.path, *flags, "--prometheus", url)
 
@@ -197,6 +218,11 @@ def test_prometheus_gives_the_same_report(
         ]
     assert found["servers"][0]["total"]["upstream"]["p99"] > 0
     assert found["callers"][0]["total"]["total"]["p99"] > 0
+    servers = [
+        find_service(get(port, path="/api/traffic").json, "shop/db:80")["servers"] for port in (other_port, api_port)
+    ]
+    assert [each["total"]["connections"] for (each,) in servers] == [1, 1]
+    assert len({(each["total"]["receivedBytes"], each["total"]["sentBytes"]) for (each,) in servers}) == 1
     last = wait_until(
         lambda: [
             window

@@ -45,6 +45,7 @@ export interface LeftOut {
 
 export interface AuditReport {
   since: string;
+  keptSince?: string; // of workers that have ended or did not answer; empty if there are none
   complete: boolean;
   denials: Denial[];
   nodes: { name: string; since: string; error: string }[];

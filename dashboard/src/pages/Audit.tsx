@@ -61,7 +61,7 @@ export function AuditPage({ query }: { query: URLSearchParams }) {
         <Remark
           key={node.name}
           kind="notice"
-          text={`its denials are missing: ${node.error}`}
+          text={`its latest denials are missing: ${node.error}`}
           origin={`${node.name}:`}
         />
       ))}
@@ -70,6 +70,7 @@ export function AuditPage({ query }: { query: URLSearchParams }) {
       )}
       <dl class="figures">
         <Figure label="Recorded since" value={age(found.report.since)} />
+        {found.report.keptSince && <Figure label="Kept of ended proxies since" value={age(found.report.keptSince)} />}
         <Figure label="Clients and services" value={formatCount(all.length)} />
         <Figure label="Requests" value={formatCount(all.reduce((sum, pair) => sum + pair.count, 0))} />
       </dl>

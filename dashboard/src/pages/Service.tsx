@@ -151,10 +151,9 @@ function Problems({ row }: { row: Row }) {
 function Figures({ row }: { row: Row }) {
   if (!row.traffic) return null;
   const { last, total } = row.traffic;
-  const isStream = row.trafficType === "tcp" || row.trafficType === "udp";
   return (
     <dl class="figures">
-      {isStream ? (
+      {isStream(row) ? (
         <Figure label="Connections, last minute" value={formatCount(last.connections)} />
       ) : (
         <>
@@ -175,7 +174,7 @@ function Figures({ row }: { row: Row }) {
       <Figure label="Received" value={formatBytes(last.receivedBytes)} />
       <Figure label="Sent" value={formatBytes(last.sentBytes)} />
       <Figure
-        label={isStream ? "Total, since start" : "Total requests"}
+        label={isStream(row) ? "Total, since start" : "Total requests"}
         value={formatCount(total.requests || total.connections)}
       />
     </dl>
@@ -235,20 +234,20 @@ function Branches({ traffic, byKey }: { traffic: ServiceTraffic; byKey: Map<stri
   if (!traffic.branches.length) return null;
   // Its own servers are a branch, also if a split sends them nothing.
   const branches = traffic.branches.filter(
-    (each) => each.destination !== traffic.key || each.weight !== 0 || each.total.requests > 0,
+    (each) => each.destination !== traffic.key || each.weight !== 0 || countOf(each.total) > 0,
   );
-  const sum = traffic.branches.reduce((total, each) => total + each.last.requests, 0);
+  const sum = traffic.branches.reduce((total, each) => total + countOf(each.last), 0);
   return (
     <Section
       title="Branches"
       note="weights are configured; shares are measured in the last minute, and include requests that a split or route selects by their content"
     >
-      <Table head={["Destination", "Weight", "Share", "", ...MEASURED]} label="Branches">
+      <Table head={["Destination", "Weight", "Share", "", ...measuredOf(traffic)]} label="Branches">
         {branches.map((branch) => {
           const key = findDestination(branch.destination, traffic, byKey);
           const { namespace, name, port } = splitKey(key);
           const path = splitKey(branch.destination).branch.split("/").slice(0, -1).join(" ");
-          const share = sum ? branch.last.requests / sum : null;
+          const share = sum ? countOf(branch.last) / sum : null;
           return (
             <tr key={branch.destination}>
               <th scope="row">
@@ -264,7 +263,11 @@ function Branches({ traffic, byKey }: { traffic: ServiceTraffic; byKey: Map<stri
               <td>
                 <Bar share={share ?? 0} weight={branch.weight} />
               </td>
-              <Measured window={branch.last} latency={branch.last.total} />
+              {isStream(traffic) ? (
+                <StreamMeasured window={branch.last} />
+              ) : (
+                <Measured window={branch.last} latency={branch.last.total} />
+              )}
             </tr>
           );
         })}
@@ -300,6 +303,32 @@ function Bar({ share, weight }: { share: number; weight: number | null }) {
   );
 }
 
+/** Whether it is a service of TCP or UDP, which counts connections or sessions instead of requests. */
+function isStream({ trafficType }: { trafficType: string }): boolean {
+  return trafficType === "tcp" || trafficType === "udp";
+}
+
+function countOf(window: Window): number {
+  return window.requests || window.connections;
+}
+
+/** The titles of the measured columns of a service's branches. */
+function measuredOf(traffic: ServiceTraffic): string[] {
+  if (!isStream(traffic)) return MEASURED;
+  return [traffic.trafficType === "udp" ? "Sessions/s" : "Connections/s", "Received", "Sent"];
+}
+
+/** The cells of these columns for TCP and UDP. */
+function StreamMeasured({ window }: { window: Window }) {
+  return (
+    <>
+      <td class="number">{formatRate(window.rate)}</td>
+      <td class="number">{formatBytes(window.receivedBytes)}</td>
+      <td class="number">{formatBytes(window.sentBytes)}</td>
+    </>
+  );
+}
+
 const MEASURED = ["Requests/s", "Success", "p50", "p95", "p99"];
 
 /** The cells of MEASURED; a server has the durations until its response, others those of whole requests. */
@@ -320,10 +349,15 @@ function Measured({ window, latency }: { window: Window; latency: Latency }) {
 function Servers({ traffic, configured }: { traffic: ServiceTraffic | null; configured: Configured | null }) {
   const servers = traffic?.servers ?? [];
   if (!servers.length && !configured) return null;
+  const isStreams = traffic !== null && isStream(traffic);
+  const measured = isStreams ? measuredOf(traffic) : [...MEASURED, "Received", "Sent"];
   return (
-    <Section title="Servers" note="measured in the last minute; durations are those until the head of a response">
+    <Section
+      title="Servers"
+      note={`measured in the last minute${isStreams ? "" : "; durations are those until the head of a response"}`}
+    >
       {servers.length ? (
-        <Table head={["Server", "Pod", "State", ...MEASURED, "Received", "Sent", "Status"]} label="Servers">
+        <Table head={["Server", "Pod", "State", ...measured, isStreams ? "Failures" : "Status"]} label="Servers">
           {servers.map((each) => (
             <tr key={each.server}>
               <th scope="row">{each.server}</th>
@@ -333,11 +367,17 @@ function Servers({ traffic, configured }: { traffic: ServiceTraffic | null; conf
               <td>
                 {each.isSetAside ? <span class="text degraded">set aside</span> : <span class="text fine">in use</span>}
               </td>
-              <Measured window={each.last} latency={each.last.upstream} />
-              <td class="number">{formatBytes(each.last.receivedBytes)}</td>
-              <td class="number">{formatBytes(each.last.sentBytes)}</td>
+              {isStreams ? (
+                <StreamMeasured window={each.last} />
+              ) : (
+                <>
+                  <Measured window={each.last} latency={each.last.upstream} />
+                  <td class="number">{formatBytes(each.last.receivedBytes)}</td>
+                  <td class="number">{formatBytes(each.last.sentBytes)}</td>
+                </>
+              )}
               <td class="number">
-                {sortCounts(each.last.codes)
+                {sortCounts(isStreams ? each.last.reasons : each.last.codes)
                   .map(([code, count]) => `${code} ${formatCount(count)}`)
                   .join(", ") || "–"}
               </td>

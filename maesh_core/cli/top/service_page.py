@@ -153,8 +153,9 @@ def _build_servers(servers: Sequence[ServerTraffic], *, is_total: bool) -> list[
         names = (span(server.server), span(server.pod or NOTHING), span(server.node or NOTHING))
         window = server.total if is_total else server.last
         sizes = (span(render_bytes(window.received_bytes)), span(render_bytes(window.sent_bytes)))
-        codes = ", ".join(f"{code} {render_count(count)}" for code, count in sorted(window.codes.items()))
-        rows.append((*names, state, *_build_measured(window, window.upstream), *sizes, span(codes or NOTHING)))
+        counts = window.codes or window.reasons  # connections of TCP have no status
+        status = ", ".join(f"{name} {render_count(count)}" for name, count in sorted(counts.items()))
+        rows.append((*names, state, *_build_measured(window, window.upstream), *sizes, span(status or NOTHING)))
     head = ("SERVER", "POD", "NODE", "STATE", *_MEASURED, "RECEIVED", "SENT", "STATUS")
     return lay_out_table(head, rows, right=range(4, len(head) - 1))
 

@@ -19,6 +19,11 @@ READY_S = 90.0
 by a pause."""
 FORGOTTEN_S = 3600.0
 """A proxy that has not pulled for an hour is forgotten."""
+SHARED_S = 2 * READY_S
+"""How long a name and address count as shared after two proxies have pulled with them in turns. A pull is held for
+60 s, so each of them pulls again within this time."""
+PORTS_LIMIT = 16
+"""Limit of the admin ports that are remembered for one name and address."""
 NODE_LIMIT = 10_000
 """Limit of remembered proxies; at the limit, the one that was seen least recently is dropped. Protects memory against
 invented names."""
@@ -57,7 +62,18 @@ class _Node:
     `pulled_at` and `seen_at` are monotonic times: of the last pull that was answered, and of the last pull.
     """
 
-    __slots__ = ("admin", "facts", "held", "name", "pulled_at", "revision", "seen_at", "sent_facts")
+    __slots__ = (
+        "_ports",
+        "_shared_at",
+        "admin",
+        "facts",
+        "held",
+        "name",
+        "pulled_at",
+        "revision",
+        "seen_at",
+        "sent_facts",
+    )
 
     def __init__(self, name: str, admin: AdminAddress) -> None:
         self.name = name
@@ -69,10 +85,33 @@ class _Node:
         self.held = 0
         self.pulled_at: float | None = None
         self.seen_at = 0.0
+        self._ports: dict[int, float] = {}
+        """When each of the latest admin ports was last reported, the latest one last."""
+        self._shared_at: float | None = None
 
     @property
     def key(self) -> "_Key":
         return (self.name, self.admin.ip)
+
+    def note_port(self, port: int, now: float) -> None:
+        """Note the admin port of a pull.
+
+        A proxy that was restarted with another port leaves its former one. If a former one returns, two proxies have
+        this name and address.
+        """
+        latest = next(reversed(self._ports), port)
+        seen_at = self._ports.pop(port, None)
+        if latest != port and seen_at is not None and now - seen_at <= SHARED_S:
+            self._shared_at = now
+        self._ports[port] = now
+        if len(self._ports) > PORTS_LIMIT:
+            del self._ports[next(iter(self._ports))]
+
+    def list_shared_ports(self, now: float) -> tuple[int, ...]:
+        """List the admin ports of the proxies that share this name and address; empty if there is only one."""
+        if self._shared_at is None or now - self._shared_at > SHARED_S:
+            return ()
+        return tuple(sorted(port for port, seen_at in self._ports.items() if now - seen_at <= SHARED_S))
 
 
 _NO_FACTS: Mapping[str, str] = {}
@@ -93,7 +132,8 @@ class NodeRegistry:
     """The proxies that pulled within the last hour.
 
     A proxy that pulls from another address than before is remembered with the new one only. But while a pull is held,
-    no pull from elsewhere with the same name displaces it. `reader` reads the facts of the transport, if there is one.
+    no pull from elsewhere with the same name displaces it. Proxies with one name and address are remembered as one, and
+    reported as such (`shared_ports`). `reader` reads the facts of the transport, if there is one.
     """
 
     __slots__ = (
@@ -176,6 +216,8 @@ class NodeRegistry:
                 if not other.held:
                     self._drop(other)
         node.admin = admin
+        if admin.port is not None:
+            node.note_port(admin.port, self._clock())
         node.revision = revision if revision and len(revision) <= REVISION_LIMIT and revision.isprintable() else None
         if facts != node.sent_facts:
             node.sent_facts, node.facts = facts, self._accept(facts)
@@ -215,6 +257,7 @@ class NodeRegistry:
             admin_port=node.admin.port,
             admin_tls=bool(node.admin.node),
             refused=not is_near and _is_near(node.seen_at, now),
+            shared_ports=node.list_shared_ports(now) or msgspec.UNSET,
             transport=self._describe(node.facts),
         )
 

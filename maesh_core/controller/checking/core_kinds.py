@@ -9,6 +9,8 @@ from typing import Final
 from maesh_core.plugin_system.policy_checks import FindingKind
 
 SERVICE = ("Service",)
+RULE_PLACE: Final = r"(?:rules\[\d+\]|rule \S+)"
+"""How texts name a rule: by its index, or by its own name (`RuleProblem.place`)."""
 
 UNREADABLE_FILE = FindingKind(
     code="MSH101",
@@ -327,7 +329,8 @@ RULE_ERROR = FindingKind(
     title="a rule has an error, so its requests are answered with an error",
     hint="see the text of the finding",
     patterns=(
-        r"rules\[\d+\]: (?:the name .* of a rule|there are more than|the weight of a backend|a match is left) .*",
+        rf"(?:{RULE_PLACE}: )?(?:the name .* of a rule|there are more than|the weight of a backend|a match is left) .*",
+        r"more than \d+ namespaces have rules",
     ),
 )
 

@@ -20,7 +20,14 @@ from maesh_core.controller.explaining.destinations import (
 )
 from maesh_core.controller.explaining.limits import describe_middlewares, describe_settings
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
-from maesh_core.controller.explaining.rules import ChosenRule, choose_rule, find_client_namespace, name_stream_rule
+from maesh_core.controller.explaining.rules import (
+    ChosenRule,
+    choose_rule,
+    choose_service,
+    find_client_namespace,
+    is_rule_service,
+    name_stream_rule,
+)
 from maesh_core.controller.explaining.service_ports import (
     find_port,
     find_scheme_source,
@@ -29,7 +36,7 @@ from maesh_core.controller.explaining.service_ports import (
     fits,
 )
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.configuration import HttpRouter, Section, chooses_by_rules
+from maesh_core.model.configuration import HttpBranch, HttpRouter, Section, chooses_by_rules
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
 from maesh_core.model.messages import PodReport, Update
@@ -256,7 +263,7 @@ class Explainer:
         if not passage.verdict.is_admitted:
             return _refuse(passage, steps, decided, is_http=is_http)
         allowed = passage.verdict.servers
-        if "rules" in _find_document(place):
+        if is_rule_service(destination, place.key):
             chosen = ChosenRule(destination, router.middlewares)
             found = list_rule_destinations(
                 place.section.services, chosen, port_key=place.key, allowed=allowed, is_http=False
@@ -352,20 +359,29 @@ class Explainer:
         )
 
     def _choose(self, router: Any, place: _Place, question: _Question, steps: list[str]) -> str:
-        """Choose the branch as a proxy does; a stream's router has one branch or rule."""
-        key = place.key
-        if router.service != key:
-            name = name_stream_rule(_find_document(place), router.service) or _name_branch(router.service, key)
-            noun = {"http": "requests", "udp": "sessions"}.get(question.traffic_type, "connections")
-            steps.append(f"{name}: it applies to all {noun}")
-        for branch in getattr(router, "branches", ()):
-            name = _name_branch(branch.service, key)
+        """Choose the branch as a proxy does; a stream's router has one branch or rule for each client."""
+        branches: tuple[HttpBranch, ...] = getattr(router, "branches", ())
+        if not branches:
+            return self._choose_whole(router, place, question, steps)
+        for branch in branches:
+            name = _name_branch(branch.service, place.key)
             if compile_matches(branch.matches)(question):
                 why = "the request matches" if branch.matches else "it applies to all requests"
                 steps.append(f"{name}: {why}")
                 return str(branch.service)
             steps.append(f"{name}: the request does not match")
         return str(router.service)
+
+    def _choose_whole(self, router: Any, place: _Place, question: _Question, steps: list[str]) -> str:
+        """Choose the rule or branch that gets all traffic of the client."""
+        namespace = find_client_namespace(question.client_pods)
+        noun = {"http": "requests", "udp": "sessions"}.get(question.traffic_type, "connections")
+        service = choose_service(router, namespace=namespace, steps=steps)
+        if service != place.key:
+            name = name_stream_rule(_find_document(place), service) or _name_branch(service, place.key)
+            whose = f" of clients of namespace {namespace}" if service != router.service else ""
+            steps.append(f"{name}: it applies to all {noun}{whose}")
+        return service
 
     def _explain_access(
         self, middlewares: Sequence[str], section: Section, question: _Question, steps: list[str]

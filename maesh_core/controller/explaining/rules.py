@@ -40,12 +40,9 @@ def choose_rule(
 ) -> ChosenRule:
     """Choose the rule; `document` is that of the port, `namespace` that of the client, or empty."""
     rules, shown = router.rules, document.get("rules", {})
+    _note_consumers(router.consumers, namespace, steps)
     if namespace in router.consumers:
         rules, shown = router.consumers[namespace], document.get("consumers", {}).get(namespace, {})
-        steps.append(f"clients of namespace {namespace} have rules of their own")
-    elif router.consumers:
-        others = ", ".join(sorted(router.consumers))
-        steps.append(f"the rules for clients of namespace {others} do not apply to this client")
     if rules is None:
         return ChosenRule(str(router.fallback), router.middlewares)
     if is_ambiguous(request.target) and has_paths([each.match for each in rules.order]):
@@ -64,6 +61,27 @@ def choose_rule(
     return ChosenRule(rule.service, rule.middlewares, described)
 
 
+def choose_service(router: Any, *, namespace: str, steps: list[str]) -> str:
+    """Choose the service of a router that matches nothing; `namespace` is that of the client, or empty."""
+    consumers: Mapping[str, str] = getattr(router, "consumers", {})
+    _note_consumers(consumers, namespace, steps)
+    return consumers.get(namespace, str(router.service))
+
+
+def _note_consumers(consumers: Mapping[str, object], namespace: str, steps: list[str]) -> None:
+    """Note whether the client has rules of its own, if clients of any namespace have."""
+    if namespace in consumers:
+        steps.append(f"clients of namespace {namespace} have rules of their own")
+    elif consumers:
+        others = ", ".join(sorted(consumers))
+        steps.append(f"the rules for clients of namespace {others} do not apply to this client")
+
+
+def is_rule_service(service: str, port_key: str) -> bool:
+    """Whether a service is that of a rule of a port, or the answer of a port whose rules cannot be used."""
+    return service.startswith((f"{port_key}/rule", f"{port_key}/consumer/"))
+
+
 def name_rule(document: Mapping[str, Any], index: int, label: str = "") -> str:
     """Name a rule for a person: as in `rule beta of HTTPRoute shop/web`, or by its place in the object: `rules[0] of`.
 
@@ -78,10 +96,14 @@ def name_rule(document: Mapping[str, Any], index: int, label: str = "") -> str:
 
 
 def name_stream_rule(document: Mapping[str, Any], service: str) -> str:
-    """Name the rule that gets all connections or sessions of a port, by the key of its service; empty if none does."""
-    for index, each in enumerate(document.get("rules", {}).get("rules", ())):
-        if each.get("key") == service:
-            return name_rule(each, index, str(each.get("label", "")))
+    """Name the rule that gets all connections or sessions of a client, by the key of its service; empty if none does.
+
+    `document` is that of the port in the topology.
+    """
+    for table in (document.get("rules", {}), *document.get("consumers", {}).values()):
+        for index, each in enumerate(table.get("rules", ())):
+            if each.get("key") == service:
+                return name_rule(each, index, str(each.get("label", "")))
     return ""
 
 

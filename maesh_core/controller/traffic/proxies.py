@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from maesh_core.controller.mesh_proxies.finder import NOT_PULLING, Finder
+from maesh_core.controller.mesh_proxies.shared_names import SHARED, is_shared
 from maesh_core.controller.traffic.gathering import Measurement
 from maesh_core.controller.traffic.latency import read_count
 from maesh_core.controller.traffic.parsing import parse_traffic
@@ -150,7 +151,7 @@ def _report_node(proxy: NodeReport, *, error: str = "", connections: int = 0, le
     return NodeTraffic(
         name=proxy.name,
         revision=proxy.revision,
-        error=error,
+        error=error or (SHARED if is_shared(proxy) else ""),
         connections=connections,
         is_refused=proxy.refused,
         left_out=left_out,

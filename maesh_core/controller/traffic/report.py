@@ -42,7 +42,7 @@ SHOWN_LIMIT: Final = 20
 STEP: Final = 500
 """Effort without a pause, which takes a few milliseconds; that for one client, server or destination is 1."""
 PORT_EFFORT: Final = 10
-_STREAM_TYPES: Final = frozenset({"tcp", "udp"})
+_STREAM_TYPES: Final = frozenset(metrics.STREAM_SERVERS)
 
 
 class DescribedService(NamedTuple):
@@ -76,9 +76,13 @@ def build_scope(services: Iterable[DescribedService]) -> Generator[None, None, S
             keys.add(key)
             for server in port.servers:
                 servers |= _list_spellings(server)
+            own_rules = list_rules(key, port)
             if port.branches or has_rules(port):
                 destinations |= list_destinations(key, port)
-            rules.update(list_rules(key, port))
+                # Requests for which no destination was picked, such as denied ones, count for their rule or branch.
+                undecided = (*own_rules, *(f"{key}/{branch.name}" for branch in port.branches))
+                destinations |= {name: name for name in undecided}
+            rules.update(own_rules)
             effort += PORT_EFFORT + len(port.servers)
         if effort >= STEP:
             effort = 0
@@ -216,29 +220,31 @@ class ReportBuilder:
         node, last, total = service.node, self._sums.last, self._sums.total
         key = build_port_key(node.key, port.number)
         traffic_type = node.get_traffic_type(port)
-        is_http = traffic_type not in _STREAM_TYPES
+        stream_type = traffic_type if traffic_type in _STREAM_TYPES else ""
         return ServiceTraffic(
             key=key,
             namespace=node.key.namespace,
             name=node.key.name,
             port=str(port.number),
             traffic_type=traffic_type or "",
-            last=build_service_window(last, key, is_http=is_http),
-            total=build_service_window(total, key, is_http=is_http),
-            branches=(yield from self._build_branches(key, port)),
+            last=build_service_window(last, key, is_http=not stream_type),
+            total=build_service_window(total, key, is_http=not stream_type),
+            branches=(yield from self._build_branches(key, port, stream_type)),
             rules=(yield from self._build_rules(key, port)),
-            servers=(yield from self._build_servers(port)),
+            servers=(yield from self._build_servers(port, stream_type)),
             callers=(yield from self._build_callers(key)),
             open_breakers=total.count(metrics.BREAKERS, key),
             errors=service.errors,
             notices=service.notices,
         )
 
-    def _build_branches(self, key: str, port: PortNode) -> Generator[None, None, tuple[BranchTraffic, ...]]:
+    def _build_branches(
+        self, key: str, port: PortNode, stream_type: str
+    ) -> Generator[None, None, tuple[BranchTraffic, ...]]:
         branches = []
         for destination, weight in find_weights(key, port).items():
-            last = build_branch_window(self._sums.last, key, destination)
-            total = build_branch_window(self._sums.total, key, destination)
+            last = build_branch_window(self._sums.last, key, destination, stream_type=stream_type)
+            total = build_branch_window(self._sums.total, key, destination, stream_type=stream_type)
             branches.append(BranchTraffic(destination=destination, weight=weight, last=last, total=total))
             yield from self._pause(1)
         return tuple(branches)
@@ -252,23 +258,24 @@ class ReportBuilder:
             yield from self._pause(1)
         return tuple(rules)
 
-    def _build_servers(self, port: PortNode) -> Generator[None, None, tuple[ServerTraffic, ...]]:
+    def _build_servers(self, port: PortNode, stream_type: str) -> Generator[None, None, tuple[ServerTraffic, ...]]:
         servers = []
         for server in port.servers:
-            servers.append(self._build_server(server))
+            servers.append(self._build_server(server, stream_type))
             yield from self._pause(1)
         return tuple(servers)
 
-    def _build_server(self, server: ServerNode) -> ServerTraffic:
+    def _build_server(self, server: ServerNode, stream_type: str) -> ServerTraffic:
         name, key = name_server(server), server.pod
         pod = None if key is None else self._objects.get(Pod, key)
+        aside = metrics.STREAM_ASIDE.get(stream_type, metrics.ASIDE)
         return ServerTraffic(
             server=name,
             pod=_name_pod(key) if key else "",
             node=pod.spec.node_name if pod else "",
-            last=build_server_window(self._sums.last, name),
-            total=build_server_window(self._sums.total, name),
-            is_set_aside=self._sums.total.count(metrics.ASIDE, name) > 0,
+            last=build_server_window(self._sums.last, name, stream_type=stream_type),
+            total=build_server_window(self._sums.total, name, stream_type=stream_type),
+            is_set_aside=self._sums.total.count(aside, name) > 0,
         )
 
     def _build_callers(self, key: str) -> Generator[None, None, tuple[EdgeTraffic, ...]]:

@@ -6,7 +6,7 @@ has a valid value. Services, servers and destinations must exist in the topology
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -65,6 +65,31 @@ UDP_RECEIVED: Final = "maesh_udp_received_bytes"
 UDP_SENT: Final = "maesh_udp_sent_bytes"
 UDP_REFUSED: Final = "maesh_udp_refused_sessions"
 
+
+class StreamMetrics(NamedTuple):
+    """The metrics of the servers of TCP or UDP, or of the branches of their services."""
+
+    opened: str
+    failed: str
+    received: str
+    sent: str
+
+
+def _name_metrics(prefix: str, opened: str, failed: str) -> StreamMetrics:
+    return StreamMetrics(*(f"{prefix}_{noun}" for noun in (opened, failed, "received_bytes", "sent_bytes")))
+
+
+STREAM_SERVERS: Final[Mapping[str, StreamMetrics]] = {
+    "tcp": _name_metrics("maesh_tcp_server", "connections", "failed_connects"),
+    "udp": _name_metrics("maesh_udp_server", "sessions", "failed_sessions"),
+}
+STREAM_BRANCHES: Final[Mapping[str, StreamMetrics]] = {
+    "tcp": _name_metrics("maesh_tcp_branch", "connections", "failed_connects"),
+    "udp": _name_metrics("maesh_udp_branch", "sessions", "failed_sessions"),
+}
+STREAM_ASIDE: Final[Mapping[str, str]] = {"tcp": "maesh_tcp_server_aside", "udp": "maesh_udp_server_aside"}
+"""All three by traffic type. A server of both protocols may have one address, so the counts are apart."""
+
 COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     REQUESTS: ("service", "code"),
     CALLS: ("service", "grpc_status"),
@@ -104,6 +129,8 @@ COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
         ),
         ("service",),
     ),
+    **{name: ("server",) for names in STREAM_SERVERS.values() for name in names},
+    **{name: ("service", "destination") for names in STREAM_BRANCHES.values() for name in names},
 }
 """The counters, and the labels by which they are summed, in the order of the sums' keys."""
 HISTOGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -118,7 +145,7 @@ FINE_HISTOGRAMS: Final = frozenset({SERVER_DURATIONS, EDGE_DURATIONS})
 """Those that proxies may leave out."""
 GAUGES: Final[Mapping[str, tuple[str, ...]]] = {
     BREAKERS: ("service",),
-    ASIDE: ("server",),
+    **dict.fromkeys((ASIDE, *STREAM_ASIDE.values()), ("server",)),
     HTTP_CONNECTIONS: ("side",),
 }
 

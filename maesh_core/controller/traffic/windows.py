@@ -21,6 +21,8 @@ NO_RESPONSE: Final = "no response"
 """The reason of a server's attempts without a response."""
 FAILED_LATER: Final = "response failed"
 """The reason of a server's responses that were cut, or that failed by their gRPC status."""
+_STREAM_FAILURES: Final = {"tcp": "no connection", "udp": "the server is unreachable"}
+"""By traffic type: the reason of connections that a server did not accept, and of sessions that an ICMP error ended."""
 NO_SERVER: Final = "no server accepted it"
 """The reason of TCP connections and UDP sessions for which there was no server."""
 
@@ -91,8 +93,10 @@ def _build_stream_window(counts: Counts, key: str) -> Window:
     )
 
 
-def build_branch_window(counts: Counts, key: str, destination: str) -> Window:
-    """Build the window of one destination of a service port."""
+def build_branch_window(counts: Counts, key: str, destination: str, *, stream_type: str = "") -> Window:
+    """Build the window of one destination of a service port; `stream_type` is `tcp`, `udp`, or empty for HTTP."""
+    if stream_type:
+        return _build_part_of_streams(counts, stream_type, metrics.STREAM_BRANCHES[stream_type], key, destination)
     names = (metrics.BRANCHES, metrics.BRANCH_FAILURES, metrics.BRANCH_DURATIONS)
     return _build_part_window(counts, key, destination, names)
 
@@ -111,11 +115,14 @@ def _build_part_window(counts: Counts, key: str, part: str, names: tuple[str, st
     return msgspec.structs.replace(window, total=build_latency(counts.find_buckets(durations, key, part)))
 
 
-def build_server_window(counts: Counts, server: str) -> Window:
-    """Build the window of a server: its attempts are the requests. Those without a response have failed too.
+def build_server_window(counts: Counts, server: str, *, stream_type: str = "") -> Window:
+    """Build the window of a server; `stream_type` is `tcp`, `udp`, or empty for HTTP.
 
-    Its durations are those until the head of a response. Proxies of earlier versions count no responses by code.
+    Of HTTP, its attempts are the requests. Those without a response have failed too. Its durations are those until the
+    head of a response. Proxies of earlier versions count no responses by code.
     """
+    if stream_type:
+        return _build_part_of_streams(counts, stream_type, metrics.STREAM_SERVERS[stream_type], server)
     outcomes = _sum_by(counts.find(metrics.ATTEMPTS, server), 0)
     failures, errors = outcomes.get("failure", 0), outcomes.get("error", 0)
     failed_later = counts.count(metrics.FAILED_RESPONSES, server)
@@ -132,6 +139,18 @@ def build_server_window(counts: Counts, server: str) -> Window:
         upstream=build_latency(counts.find_buckets(metrics.SERVER_DURATIONS, server)),
         received_bytes=counts.count(metrics.SERVER_RECEIVED_BYTES, server),
         sent_bytes=counts.count(metrics.SERVER_SENT_BYTES, server),
+    )
+
+
+def _build_part_of_streams(counts: Counts, stream_type: str, names: metrics.StreamMetrics, *labels: str) -> Window:
+    """Build the window of a server or branch of TCP or UDP, whose labels these are."""
+    failed, connections = counts.count(names.failed, *labels), counts.count(names.opened, *labels)
+    reasons = {_STREAM_FAILURES[stream_type]: failed} if failed else {}
+    window = build_plain_window(counts.seconds, 0, 0, connections=connections, reasons=reasons)
+    return msgspec.structs.replace(
+        window,
+        received_bytes=counts.count(names.received, *labels),
+        sent_bytes=counts.count(names.sent, *labels),
     )
 
 

@@ -51,7 +51,7 @@ from maesh_core.plugin_system.hookspecs.topology import (
 from maesh_core.plugin_system.hookspecs.transports import TransportSpecs
 from maesh_core.plugin_system.outside import NamesService
 from maesh_core.plugin_system.pages import ApiPage, CountingPage, OpenPage, PostPage
-from maesh_core.plugin_system.protocols import CountingHandler, ProtocolHandler
+from maesh_core.plugin_system.protocols import CountingHandler, NamespacesHandler, ProtocolHandler
 from maesh_core.plugin_system.request_sources import SourcedBuilder
 from maesh_core.plugin_system.transports import (
     InformedService,
@@ -132,7 +132,7 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     TopologyBuilder: (LastTopologyBuilder,),
     ApiPage: (CountingPage, OpenPage, PostPage),
     ControllerService: (CountingService, PreparedService),
-    ProtocolHandler: (CountingHandler,),
+    ProtocolHandler: (NamespacesHandler, CountingHandler),
     MiddlewareBuilder: (
         ClosingBuilder,
         ExplainingBuilder,

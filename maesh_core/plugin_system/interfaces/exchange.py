@@ -176,7 +176,7 @@ class Exchange(Protocol):
         """
 
 
-class BackendChoice(msgspec.Struct, frozen=True, kw_only=True):
+class BackendChoice(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """A server of the route, as `choose_backend` gets and returns it."""
 
     part: str

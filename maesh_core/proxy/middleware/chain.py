@@ -5,10 +5,11 @@ The chain runs nothing itself: the exchange calls its methods in the order that 
 """
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, final
 
 from maesh_core.model.skip_count import SkipCount
+from maesh_core.plugin_system.field_changes import FieldChanges
 from maesh_core.plugin_system.interfaces import BackendChoice, ClientHead, Connection, Exchange
 from maesh_core.plugin_system.middleware import CALLED_INNERMOST_FIRST, Middleware
 
@@ -24,10 +25,47 @@ ChangeJudge = Callable[[Exchange, ClientHead], object]
 CopyJudge = Callable[[Exchange, str, ClientHead], object]
 
 
-class Step(NamedTuple):
-    """A method of the middleware at `depth`; the outermost middleware has depth 1."""
+@final
+class ChangeChooser:
+    """A `choose_request_changes` or `choose_response_changes`; `choose` asks `method`.
 
-    call: Callable[[Exchange], object]
+    Raises TypeError for anything but changes or None.
+    """
+
+    __slots__ = ("method",)
+
+    def __init__(self, method: Callable[[ClientHead], object]) -> None:
+        self.method = method
+
+    def __repr__(self) -> str:
+        return f"<ChangeChooser {self.method!r}>"
+
+    def choose(self, head: ClientHead) -> FieldChanges | None:
+        """Return the changes for requests with this head, or for their responses."""
+        changes = self.method(head)
+        if changes is not None and not isinstance(changes, FieldChanges):
+            raise TypeError(f"expected FieldChanges or None, not {type(changes).__name__}")
+        return changes
+
+
+@final
+class UnlessChosen:
+    """An `on_response`, `call`, that does nothing for a response of the backend that `chooser` has chosen."""
+
+    __slots__ = ("call", "chooser")
+
+    def __init__(self, call: OnResponse, chooser: Choose) -> None:
+        self.call = call
+        self.chooser = chooser
+
+    def __repr__(self) -> str:
+        return f"<UnlessChosen {self.call!r}>"
+
+
+class Step(NamedTuple):
+    """A call of the middleware at `depth`: a method, a ChangeChooser or an UnlessChosen; the outermost has depth 1."""
+
+    call: Any
     depth: int
 
 
@@ -50,6 +88,7 @@ class Chain:
         "judge_changed",
         "judge_copy",
         "judge_headers",
+        "keeps_choice",
         "kept_bytes",
         "on_attempt",
         "on_attempt_failed",
@@ -70,7 +109,7 @@ class Chain:
         on_attempt: tuple[OnAttempt, ...] = (),
         on_attempt_failed: tuple[AttemptFailed, ...] = (),
         on_request_body: tuple[OnBody, ...] = (),
-        on_response: tuple[OnResponse, ...] = (),
+        on_response: tuple[Any, ...] = (),
         on_response_body: tuple[OnBody, ...] = (),
         on_finished: tuple[Step, ...] = (),
         is_still_allowed: tuple[Judge, ...] = (),
@@ -81,6 +120,7 @@ class Chain:
         skip_count: SkipCount | None = None,
         depth: int = 0,
         kept_bytes: int = 0,
+        keeps_choice: bool = False,
     ) -> None:
         self.choose_backend = choose_backend
         self.on_request = on_request
@@ -98,6 +138,7 @@ class Chain:
         self.skip_count = skip_count
         self.depth = depth
         self.kept_bytes = kept_bytes
+        self.keeps_choice = keeps_choice
 
     def __repr__(self) -> str:
         return f"<Chain of {self.depth} middlewares>"
@@ -109,18 +150,18 @@ EMPTY_CHAIN: Final = Chain()
 def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) -> Chain:
     """Compile middlewares, given outermost first. `guards` are those of them that control access."""
     judges = _list_calls(middlewares, "is_still_allowed")
-    choosers = _list_calls(middlewares, "choose_backend")
+    choosers = {step.depth: step.call for step in _list_steps(middlewares, "choose_backend")}
     readers = [guard for guard in guards if getattr(guard, "reads_changed_headers", False) is not False]
     is_skippable = len(middlewares) == 1 and not judges and not choosers
     skips_request = find_method(middlewares[0], "skips_request") if is_skippable else None
     skip_count = getattr(middlewares[0], "skip_count", None) if is_skippable else None
     return Chain(
-        choose_backend=choosers,
-        on_request=_list_steps(middlewares, "on_request"),
+        choose_backend=tuple(choosers.values()),
+        on_request=_list_request_steps(middlewares),
         on_attempt=_list_calls(middlewares, "on_attempt"),
         on_attempt_failed=_list_calls(middlewares, "on_attempt_failed"),
         on_request_body=_list_calls(middlewares, "on_request_body"),
-        on_response=_list_calls(middlewares, "on_response"),
+        on_response=_list_response_calls(middlewares, choosers),
         on_response_body=_list_calls(middlewares, "on_response_body"),
         on_finished=_list_steps(middlewares, "on_finished"),
         is_still_allowed=judges,
@@ -130,6 +171,7 @@ def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) 
         skips_request=skips_request,
         skip_count=skip_count if skips_request is not None and isinstance(skip_count, SkipCount) else None,
         depth=len(middlewares),
+        keeps_choice=all(_keeps_choice(middlewares[depth - 1]) for depth in choosers),
         kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),
     )
 
@@ -178,6 +220,31 @@ def _list_steps(middlewares: Sequence[object], name: str) -> tuple[Step, ...]:
     if name in CALLED_INNERMOST_FIRST:
         found.reverse()
     return tuple(Step(call, depth) for call, depth in found if call is not None)
+
+
+def _list_request_steps(middlewares: Sequence[object]) -> tuple[Step, ...]:
+    """List `choose_request_changes` and `on_request` of each middleware, outermost first."""
+    changes = [
+        Step(ChangeChooser(step.call), step.depth) for step in _list_steps(middlewares, "choose_request_changes")
+    ]
+    return tuple(sorted([*changes, *_list_steps(middlewares, "on_request")], key=_read_depth))
+
+
+def _list_response_calls(middlewares: Sequence[object], choosers: Mapping[int, Any]) -> tuple[Any, ...]:
+    """List `choose_response_changes` and `on_response` of each middleware, innermost first."""
+    found = [Step(ChangeChooser(step.call), step.depth) for step in _list_steps(middlewares, "choose_response_changes")]
+    for call, depth in _list_steps(middlewares, "on_response"):
+        is_kept = depth in choosers and _keeps_choice(middlewares[depth - 1])
+        found.append(Step(UnlessChosen(call, choosers[depth]) if is_kept else call, depth))
+    return tuple(step.call for step in sorted(found, key=_read_depth, reverse=True))
+
+
+def _read_depth(step: Step) -> int:
+    return step.depth
+
+
+def _keeps_choice(middleware: object) -> bool:
+    return getattr(middleware, "keeps_choice", False) is True
 
 
 def _list_calls(middlewares: Sequence[object], name: str) -> tuple[Any, ...]:

@@ -19,6 +19,8 @@ METHODS = tuple(name for name, value in vars(Middleware).items() if inspect.isfu
 """The methods of `maesh_core.plugin.Middleware`."""
 HTTP_METHODS = (
     "choose_backend",
+    "choose_request_changes",
+    "choose_response_changes",
     "on_request",
     "on_request_body",
     "on_attempt",

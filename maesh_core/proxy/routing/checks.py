@@ -18,6 +18,7 @@ from maesh_core.model.configuration import (
     Section,
     Server,
     Service,
+    StreamRouter,
     list_rule_sets,
 )
 from maesh_core.model.keys import is_label, is_subdomain
@@ -115,6 +116,10 @@ def _check_key(origin: str, key: str) -> None:
 
 def _check_router(origin: str, router: Any) -> None:
     _check_port(origin, router.entrypoint)
+    for namespace, service in router.consumers.items() if isinstance(router, StreamRouter) else ():
+        if not is_label(namespace):
+            raise UpdateRejectedError(f"{origin}: {namespace[:64]!r} is not a namespace")
+        _check_key(f"{origin}: a service", service)
     if not isinstance(router, HttpRouter):
         return
     _check_hosts(origin, router.hosts)

@@ -64,6 +64,10 @@ class TcpHandler:
                 self._deny(relay)
         self._note_exposed()
 
+    def apply_namespaces(self, namespaces: Mapping[str, str]) -> None:
+        """Use these namespaces of clients, by address, for new connections."""
+        self._streams.apply_namespaces(namespaces)
+
     def _note_exposed(self) -> None:
         """Note the connections in clear that are not allowed any more, and must end in time."""
         environment = self.environment
@@ -86,7 +90,7 @@ class TcpHandler:
 
     def _reroute(self, relay: Relay) -> None:
         """Start a connection that has no server yet again, if its entrypoint has a new route."""
-        route = self._streams.routes.get(relay.entrypoint)
+        route = self._streams.find_current_route(relay)
         if route is relay.route:
             return
         relay.allowed_servers, relay.would_deny = None, ""
@@ -109,7 +113,7 @@ class TcpHandler:
 
     def _accept(self, client: socket.SocketType, client_address: str, entrypoint: int) -> None:
         """Relay a new client, or refuse it."""
-        route = self._streams.routes.get(entrypoint)
+        route = self._streams.find_route(entrypoint, client_address)
         environment = self.environment
         taken = len(environment.relays)
         if route is None or not environment.slots.acquire(client_address, self._settings, taken=taken):
@@ -171,7 +175,8 @@ class TcpHandler:
             )
             for attribute, (name, text) in _METRICS.items()
         ]
-        return [*families, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
+        parts = self._streams.collect_parts("tcp", opened="connections", failed="failed_connects")
+        return [*families, *parts, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
 
     def _sweep(self, now: float) -> None:
         """Handle expired waits: for a connect, or for a byte from either side."""

@@ -145,7 +145,7 @@ class Relay(TunnelUser):
             self._environment.sockets.watch(upstream.fileno(), self._on_upstream_event, EDGES)
         except (OSError, OverflowError) as error:  # OverflowError: an invalid port
             self._drop_upstream()
-            self.route.counters.failed_connects += 1
+            self._count_failed_connect()
             if getattr(error, "errno", None) not in _LOCAL_ERRORS:
                 server.note_failure()
             return False
@@ -193,7 +193,12 @@ class Relay(TunnelUser):
 
     def _note_refusal(self, reason: str) -> None:
         self._refusal = reason
+        self._count_failed_connect()
+
+    def _count_failed_connect(self) -> None:
         self.route.counters.failed_connects += 1
+        if self._last_server is not None:
+            self.route.count_failure(self._last_server)
 
     @property
     def waits_for_node(self) -> bool:
@@ -246,14 +251,17 @@ class Relay(TunnelUser):
         environment.connecting.discard(self)
         environment.paths.note_success(build_target(server))
         server.note_success()
-        self._count_path()
+        self._count_connected()
         self.active_at = environment.clock.now
         try:
             environment.sockets.watch(client.fileno(), tunnel.on_client_event, EDGES)
         except OSError:
             self.abort()
 
-    def _count_path(self) -> None:
+    def _count_connected(self) -> None:
+        """Count the connection for its server and for its path."""
+        if self._server is not None:
+            self.route.count_opened(self._server)
         if self._choice is not None:
             paths, service = self._environment.paths, self.route.find_destination(self._server)
             paths.count_connection(service, self._choice)
@@ -267,7 +275,7 @@ class Relay(TunnelUser):
         if self._server is not None:
             self._server.note_failure()
         self._drop_upstream()
-        self.route.counters.failed_connects += 1
+        self._count_failed_connect()
         self.connect()
 
     def _on_connect_event(self, events: int) -> None:
@@ -283,7 +291,7 @@ class Relay(TunnelUser):
         environment.connecting.discard(self)
         if self._server is not None:
             self._server.note_success()
-        self._count_path()
+        self._count_connected()
         buffer, pipes, sockets = environment.buffer, environment.pipes, environment.sockets
         up, down = self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
         try:
@@ -379,11 +387,15 @@ class Relay(TunnelUser):
             self._tunnel.received_bytes = self._tunnel.sent_bytes = 0
 
     def _add_bytes(self, received_bytes: int, sent_bytes: int) -> None:
+        if not received_bytes and not sent_bytes:
+            return
         counters = self.route.counters
         counters.received_bytes += received_bytes
         counters.sent_bytes += sent_bytes
         self._received_bytes += received_bytes
         self._sent_bytes += sent_bytes
+        if self._last_server is not None:
+            self.route.count_bytes(self._last_server, received=received_bytes, sent=sent_bytes)
         if self._choice is not None:
             self._environment.paths.count_bytes(self.service, self._choice, received_bytes + sent_bytes)
 

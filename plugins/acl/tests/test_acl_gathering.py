@@ -62,6 +62,8 @@ def gather(*reports, is_complete=True, kept=None):
     gathering = DenialGathering(lambda address: PODS.get(address, []), NOW, KeptDenials() if kept is None else kept)
     for report in reports:
         gathering.add(report)
+    for _ in gathering.add_kept():
+        pass
     return gathering.build(is_complete=is_complete)
 
 
@@ -159,6 +161,19 @@ def test_an_account_is_still_known_when_the_proxy_and_the_pod_have_ended(monkeyp
     monkeypatch.delitem(PODS, "10.0.0.1")
     (found,) = gather(kept=kept).denials
     assert found.client == ClientAccount(namespace="shop", service_account="web")
+
+
+def test_a_client_keeps_its_account_when_its_pod_has_ended_unless_its_address_is_used_again(monkeypatch):
+    kept, account = KeptDenials(), ClientAccount(namespace="shop", service_account="web")
+    job, other = (count("10.0.0.1", path=path, number=2) for path in ("/job", "/other"))
+    report = ProxyReport(name="a", workers=(build_body(job, other),))
+    assert {each.client for each in gather(report, kept=kept).denials} == {account}
+    monkeypatch.setitem(PODS, "10.0.0.1", [build_pod("shop", "batch", start="2027-01-15T07:59:50Z")])
+    grown = count("10.0.0.1", path="/other", number=3, last=NOW - 5)
+    report = ProxyReport(name="a", workers=(build_body(job, grown),))
+    for _ in range(2):
+        found = {each.path: (each.client, each.count) for each in gather(report, kept=kept).denials}
+        assert found == {"/job": (account, 2), "/other": (None, 3)}
 
 
 def test_a_proxy_that_does_not_answer_counts_with_what_it_reported_last():

@@ -19,7 +19,7 @@ from .oracle import admits
 
 pytestmark = pytest.mark.slow
 
-MESHES, REQUESTS = 150, 30
+MESHES, REQUESTS = 75, 30
 ACCOUNTS, SERVICES = ("a", "b", "c"), ("s0", "s1", "s2", "s3")
 PATHS = ("/", "/api", "/api/x", "/admin", "/api/../admin", "/a//b", "/v1/api", "/v12?q=/api", "/%2e%2e/api")
 PATTERNS = ("/api", "/", ".*", "/v[0-9]+", "/admin$", "/(api|admin)")

@@ -7,7 +7,7 @@ complete: for a request with an Origin, fields of a server that begin with `Acce
 import re
 from typing import Final
 
-from maesh_core.plugin import Exchange, FieldChange, FieldChanges, Headers, Middleware, Response
+from maesh_core.plugin import ClientHead, Exchange, FieldChange, FieldChanges, Headers, Middleware, Response
 from maesh_cors.origins import ANY, AllowedOrigins
 from maesh_cors.settings import CorsPolicy
 
@@ -79,19 +79,12 @@ class Cors(Middleware):
         fields.append((VARY, vary))
         return Response(status=204, reason=PREFLIGHT_REASON, headers=tuple(fields))
 
-    def on_response(self, exchange: Exchange) -> None:
+    def choose_response_changes(self, head: ClientHead) -> FieldChanges | None:
         """Say whether a page of the request's origin may read the response."""
-        origin = exchange.client_headers.get(b"origin")
+        origin = head.client_headers.get(b"origin")
         if origin is None:
-            if not self._is_open:
-                exchange.response_headers.apply(VARYING)
-            return
-        changes = self._changes.get(origin) or self._prepare(origin)
-        exchange.response_headers.apply(changes)
-        if self._lists_exposed and changes is not self._refused:
-            headers = exchange.response_headers
-            headers.set(EXPOSE, _list_names(headers))
-            headers.apply(VARYING)
+            return None if self._is_open else VARYING
+        return self._changes.get(origin) or self._prepare(origin)
 
     def _prepare(self, origin: bytes) -> FieldChanges:
         """Prepare the changes of responses for pages of an origin. Those of the last allowed origins are kept."""
@@ -120,6 +113,18 @@ class Cors(Middleware):
         return [(ALLOW_ORIGIN, origin)]
 
 
+class ListingCors(Cors):
+    """A policy with credentials that allows pages to read all fields of responses, which have to be listed then."""
+
+    def on_response(self, exchange: Exchange) -> None:
+        """List the fields that a page of an allowed origin may read."""
+        origin = exchange.client_headers.get(b"origin")
+        if origin is not None and self._origins.allows(origin):
+            headers = exchange.response_headers
+            headers.set(EXPOSE, _list_names(headers))
+            headers.apply(VARYING)
+
+
 def _read(names: tuple[str, ...]) -> tuple[bytes, bool]:
     """Return a list as the value of a field, and whether it allows everything."""
     return ", ".join(names).encode(), ANY in names
@@ -139,4 +144,5 @@ class CorsFactory:
 
     def build_middleware(self, settings: CorsPolicy, service: str) -> Cors:
         """Build the middleware of one service or rule."""
-        return Cors(settings)
+        lists_exposed = settings.has_credentials and ANY in settings.exposed
+        return ListingCors(settings) if lists_exposed else Cors(settings)

@@ -7,6 +7,7 @@ from maesh_cors.origins import AllowedOrigins
 from maesh_cors.proxy import KEPT_ORIGINS, CorsFactory
 from maesh_cors.settings import CorsPolicy
 
+from maesh_core.plugin import Middleware
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_testing import FakeExchange
 
@@ -35,12 +36,20 @@ def preflight(policy, **options):
     return {name.removeprefix("Access-Control-"): value for name, value in fields.items()}
 
 
+def change_response(cors, exchange):
+    """Change the headers of a response as the proxy does."""
+    changes = cors.choose_response_changes(exchange)
+    if changes is not None:
+        exchange.response_headers.apply(changes)
+    assert cors.on_response(exchange) is None
+
+
 def respond(policy, *, origin=ORIGIN, sent=()):
     """Give the fields of the response that the client gets, where the server has sent some."""
     exchange = FakeExchange(headers={} if origin is None else {b"Origin": origin}, status=200)
     for name, value in sent:
         exchange.response_headers.add(name, value)
-    assert build(**policy).on_response(exchange) is None
+    change_response(build(**policy), exchange)
     return exchange.response_headers.items()
 
 
@@ -199,9 +208,15 @@ def test_a_policy_does_to_each_response_what_it_does_step_by_step(policy, respon
         )
         head = b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n"
         exchange.response_headers, other.response_headers = Headers(head), Headers(head)
-        assert cors.on_response(exchange) is None
+        change_response(cors, exchange)
         respond_step_by_step(policy, origin, other.response_headers)
         assert exchange.response_headers.items() == other.response_headers.items()
+
+
+def test_only_a_policy_that_lists_the_fields_of_each_response_looks_at_responses():
+    plain, listing = build(**LISTED), build(**ANY, exposed=("*",), has_credentials=True)
+    assert type(plain).on_response is Middleware.on_response
+    assert type(listing).on_response is not Middleware.on_response
 
 
 def test_what_is_kept_of_origins_is_bounded():
@@ -209,7 +224,7 @@ def test_what_is_kept_of_origins_is_bounded():
     for number in range(3 * KEPT_ORIGINS):
         for origin in (b"https://a%d.example" % number, b"https://b%d.other" % number):
             exchange = FakeExchange(headers={b"Origin": origin}, status=200)
-            cors.on_response(exchange)
+            change_response(cors, exchange)
             allowed = exchange.response_headers.get(b"Access-Control-Allow-Origin")
             assert allowed == (origin if origin.endswith(b".example") else None)
     assert len(cors._changes) <= KEPT_ORIGINS

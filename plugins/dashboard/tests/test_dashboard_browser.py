@@ -274,7 +274,7 @@ def test_would_be_denials_come_with_the_rule_that_would_allow_them(serve, browse
     go(page, "audit", "web@shop")
     page.get_by_text("would be denied 25 times").wait_for()
     page.get_by_text(f"GET /{MARKUP}").wait_for()
-    page.get_by_text("node-1: its denials are missing: it does not answer").wait_for()
+    page.get_by_text("node-1: its latest denials are missing: it does not answer").wait_for()
     page.get_by_text("1 times: the client has no service account that the mesh knows").wait_for()
     page.get_by_text("web-to-payments-1a2b3c").click()
     page.get_by_text("kind: TrafficTarget").wait_for()

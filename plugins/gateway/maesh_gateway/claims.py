@@ -87,18 +87,11 @@ class Claims:
             for parent in route.parents:
                 if parent.service != self._service.key:
                     continue
-                problem = parent.problem or self._refuse_consumer(route)
-                if problem:
-                    yield Claim(route, parent, (), "UnsupportedValue", problem)
+                if parent.problem:
+                    yield Claim(route, parent, (), "UnsupportedValue", parent.problem)
                     continue
                 places, problem = select_ports(self._service, parent, type(route))
                 yield Claim(route, parent, places, "NoMatchingParent" if problem else "", problem)
-
-    def _refuse_consumer(self, route: Route) -> str:
-        """Return why a consumer route has no effect; proxies tell clients apart only for HTTP."""
-        if self.find_group(route) == PRODUCER or route.traffic_type == "http":
-            return ""
-        return f"a {route.kind} can only be attached to a Service of its own namespace"
 
     def _limit(self, claim: Claim, types: Mapping[Place, str]) -> Claim:
         """Limit the claim of a consumer route to ports that have its traffic type for all clients."""

@@ -44,7 +44,6 @@ WRONG_PARENT = FindingKind(
     patterns=(
         r"Service \S+ has no .* port.*",
         r"port \d+ of Service \S+ has the traffic type .*",
-        r"an? \w+ can only be attached to .*",
         r"parentRefs\[\d+\].*",
     ),
     kinds=ROUTES,
@@ -80,10 +79,10 @@ UNUSABLE_FILTER = FindingKind(
     hint="correct the filter, or enable the plugin that builds it",
     patterns=(
         r"rules\[\d+\]\S*filters.*",
-        r"rules\[\d+\]: no enabled plugin builds .*",
+        r"(?:rules\[\d+\]|rule \S+): no enabled plugin builds .*",
         r"rules\[\d+\]: the mesh has no objects that an .*",
-        r"rules\[\d+\]: [A-Z]\w+(?: could not be built)?: .*",
-        r"rules\[\d+\]: (?:timeouts|retry|sessionPersistence).*",
+        r"(?:rules\[\d+\]|rule \S+): [A-Z]\w+(?: could not be built)?: .*",
+        r"(?:rules\[\d+\]|rule \S+): (?:timeouts|retry|sessionPersistence).*",
     ),
     kinds=ROUTES,
 )
@@ -92,7 +91,7 @@ UNUSABLE_RULE = FindingKind(
     severity="error",
     title="a rule of a route cannot be used",
     hint="correct the field: the rule is dropped, or answers with an error",
-    patterns=(r"rules\[\d+\].*",),
+    patterns=(r"rules\[\d+\].*", r"rule \S+: .*"),
     kinds=ROUTES,
 )
 USELESS_HOSTNAMES = FindingKind(

@@ -140,7 +140,7 @@ def _check_labels(rules: Sequence[RouteRule]) -> tuple[RouteRule, ...]:
 def read_parents(fields: Mapping[str, object], namespace: str) -> tuple[ParentRef, ...]:
     """Read the parents of kind Service, whatever else is wrong with the object; others are not ours to judge."""
     found = (_read_parent(each, index, namespace) for index, each in enumerate(_list_parents(fields)))
-    return tuple(parent for parent in found if parent is not None)
+    return _refuse_repeated([parent for parent in found if parent is not None])
 
 
 def find_ungrouped(fields: Mapping[str, object]) -> tuple[int, ...]:
@@ -175,6 +175,27 @@ def _read_parent(written: object, index: int, namespace: str) -> ParentRef | Non
         written=written,
         problem=f"parentRefs[{index}]: {faults[0]}" if faults else "",
     )
+
+
+def _refuse_repeated(parents: Sequence[ParentRef]) -> tuple[ParentRef, ...]:
+    """Refuse a parent that an earlier one names, too: they must differ by section or port, which all of them have.
+
+    The CRD refuses such an object as a whole (HTTPRoute `spec.parentRefs`, experimental channel).
+    """
+    first: dict[ObjectKey, ParentRef] = {}
+    seen: set[tuple[ObjectKey, str, int | None]] = set()
+    checked = []
+    for parent in parents:
+        if not parent.problem:
+            known = first.setdefault(parent.service, parent)
+            place = (parent.service, parent.section, parent.port)
+            is_mixed = (not known.section, known.port is None) != (not parent.section, parent.port is None)
+            if place in seen or is_mixed:
+                text = f"parentRefs[{known.index}] names the same Service; they must differ by sectionName or port"
+                parent = msgspec.structs.replace(parent, problem=f"parentRefs[{parent.index}]: {text}")
+            seen.add(place)
+        checked.append(parent)
+    return tuple(checked)
 
 
 # --- rules -----------------------------------------------------------------------------------------------------------

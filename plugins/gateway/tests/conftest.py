@@ -127,11 +127,13 @@ class Cluster:
         table = self.build_table(**options)
         return next(rule for rule in table.rules if rule.name.endswith(f"/{route}/{index}"))
 
-    def find_attachment(self, route="web", *, kind="HTTPRoute", parent=0, name="web"):
+    def find_attachment(self, route="web", *, kind="HTTPRoute", parent=0, name="web", namespace=""):
         value = self.build(name).value
         assert isinstance(value, Attachments)
         found = [each for items in value.routes.values() for each in items]
-        return next(each for each in found if (each.kind, each.name, each.parent) == (kind, route, parent))
+        wanted = (kind, route, parent)
+        named = (each for each in found if (each.kind, each.name, each.parent) == wanted)
+        return next(each for each in named if namespace in ("", each.namespace))
 
 
 def _is_of(kind, item):

@@ -122,6 +122,29 @@ def test_only_the_first_32_parents_are_read():
     assert len(read_parents({"spec": {"parentRefs": [write_parent()] * 40}}, "shop")) == 32
 
 
+@pytest.mark.parametrize(
+    ("parents", "refused"),
+    [
+        ([{}, {}], [1]),
+        ([{"sectionName": "a"}, {"sectionName": "b"}, {"sectionName": "a"}], [2]),
+        ([{"port": 80}, {"port": 81}, {"port": 80}], [2]),
+        ([{"sectionName": "a", "port": 80}, {"sectionName": "a", "port": 81}], []),
+        ([{}, {"port": 80}], [1]),
+        ([{"sectionName": "a"}, {"port": 80}, {"sectionName": "b"}], [1]),
+        ([{}, {"name": "other"}, {"namespace": "lab"}], []),
+        ([{"prot": 1}, {}], []),
+    ],
+)
+def test_parents_of_one_service_must_differ_by_section_or_port(parents, refused):
+    found = read_parents({"spec": {"parentRefs": [write_parent() | each for each in parents]}}, "shop")
+    texts = {each.index: each.problem for each in found if "the same Service" in each.problem}
+    assert list(texts) == refused
+    if refused == [2]:
+        assert texts[2] == (
+            "parentRefs[2]: parentRefs[0] names the same Service; they must differ by sectionName or port"
+        )
+
+
 @pytest.mark.parametrize("spec", [None, [], {}, {"parentRefs": 5}, {"parentRefs": [None, [], {1: 2}, {"kind": []}]}])
 def test_parents_of_any_other_shape_do_not_count_as_services_without_a_group(spec):
     assert find_ungrouped({"spec": spec}) == ()

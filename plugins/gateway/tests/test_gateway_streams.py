@@ -98,13 +98,45 @@ def test_a_backend_that_carries_http_only_by_default_can_be_used_and_one_that_mu
     assert [each.reason for each in found.find_attachment(kind="TCPRoute").refs] == ["UnsupportedProtocol"]
 
 
-def test_a_consumer_route_of_streams_is_ignored_wholly_and_says_so():
-    route = tcp(namespace="other", parents=[write_parent(port=5432)])
-    found = Cluster(DB, V1, route)
+@pytest.mark.parametrize("has_producer", [True, False])
+def test_a_consumer_route_of_streams_is_for_clients_of_its_namespace_only(has_producer):
+    web = write_service("web", ports=((5432, "db"),), annotations={"maesh.containo.us/traffic-type": "tcp"})
+    theirs = tcp([write_rule({"name": "v2", "namespace": "shop", "port": 80})], namespace="lab")
+    found = Cluster(web, V1, V2, theirs, *([tcp()] if has_producer else []))
+    rules = found.build().rules[5432, "TCP"]
+    assert [rule.name for rule in rules.consumers["lab"].rules] == ["tcproute/lab/web/0"]
+    assert (rules.producer is None) is not has_producer
+    assert found.find_attachment(kind="TCPRoute", namespace="lab").reason == ""
+
+
+def test_a_consumer_route_of_streams_does_not_decide_the_traffic_type():
+    found = Cluster(DB, V1, tcp(namespace="lab", parents=[write_parent(port=5432)]))
     assert (found.build().rules, found.build().traffic_types) == ({}, {})
-    attachment = found.find_attachment(kind="TCPRoute")
-    assert (attachment.reason, attachment.ports) == ("UnsupportedValue", ())
-    assert "own namespace" in attachment.message
+    attachment = found.find_attachment(kind="TCPRoute", namespace="lab")
+    assert (attachment.reason, attachment.ports) == ("NoMatchingParent", ())
+    assert attachment.message == "port 5432 of Service web has the traffic type http, not tcp"
+
+
+def test_the_oldest_consumer_route_of_a_namespace_gets_all_of_its_clients():
+    web = write_service("web", ports=((53, "dns", UDP),), annotations={"maesh.containo.us/traffic-type": "udp"})
+    v1 = write_service("v1", "10.0.1.1", ports=((53, "dns", UDP),))
+    rule = write_rule({"name": "v1", "namespace": "shop", "port": 53})
+    young = udp([rule], name="a", namespace="lab", created="2026-02-01T00:00:00Z")
+    old = udp([rule], name="b", namespace="lab", created="2026-01-01T00:00:00Z")
+    other = udp([rule], name="a", namespace="zoo")
+    found = Cluster(web, v1, young, old, other)
+    tables = found.build().rules[53, "UDP"].consumers
+    chosen = {name: table.rules[table.order[0].rule].name for name, table in tables.items()}
+    assert chosen == {"lab": "udproute/lab/b/0", "zoo": "udproute/zoo/a/0"}
+    assert found.find_attachment("a", kind="UDPRoute", namespace="lab").reason == ""
+
+
+def test_a_consumer_route_of_streams_that_cannot_be_used_closes_the_port_for_its_namespace_only():
+    web = write_service("web", ports=((5432, "db"),), annotations={"maesh.containo.us/traffic-type": "tcp"})
+    found = Cluster(web, V1, tcp([{}], namespace="lab"))
+    rules = found.build().rules[5432, "TCP"]
+    assert (rules.producer, rules.consumers["lab"].rules) == (None, ())
+    assert found.build().notices == ()
 
 
 @pytest.mark.parametrize(

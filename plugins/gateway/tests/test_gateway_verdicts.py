@@ -32,7 +32,13 @@ def test_an_accepted_parent_has_no_reason(cluster):
 
 
 def test_each_parent_has_a_verdict_of_its_own(cluster):
-    parents = [write_parent(), write_parent(port=81), write_parent("gone"), write_parent(bad=1), write_parent("v1")]
+    parents = [
+        write_parent(port=80),
+        write_parent(port=81),
+        write_parent("gone"),
+        write_parent(bad=1),
+        write_parent("v1"),
+    ]
     verdicts = judge_route(cluster(WEB, V1, write_route(rules=[write_rule("v1")], parents=parents)))
     assert [each.reason for each in verdicts] == ["", "NoMatchingParent", "NoMatchingParent", "UnsupportedValue", ""]
     assert verdicts[2].message == "there is no Service gone in namespace shop"

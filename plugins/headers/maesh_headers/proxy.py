@@ -4,7 +4,7 @@ The names and values become bytes once, when the middleware is built. The proxy 
 and bytes that would end a field, so that no value can add a field or split a message.
 """
 
-from maesh_core.plugin import Exchange, FieldChanges, Middleware
+from maesh_core.plugin import ClientHead, FieldChanges, Middleware
 from maesh_headers.settings import HeaderChange, HeaderChanges
 
 
@@ -22,9 +22,9 @@ class RequestChange(Middleware):
     def __repr__(self) -> str:
         return f"<RequestChange {self._request!r}>"
 
-    def on_request(self, exchange: Exchange) -> None:
-        """Change the request."""
-        exchange.request_headers.apply(self._request)
+    def choose_request_changes(self, head: ClientHead) -> FieldChanges:
+        """Return the changes of every request."""
+        return self._request
 
 
 class ResponseChange(Middleware):
@@ -36,9 +36,9 @@ class ResponseChange(Middleware):
     def __repr__(self) -> str:
         return f"<ResponseChange {self._response!r}>"
 
-    def on_response(self, exchange: Exchange) -> None:
-        """Change the response."""
-        exchange.response_headers.apply(self._response)
+    def choose_response_changes(self, head: ClientHead) -> FieldChanges:
+        """Return the changes of every response."""
+        return self._response
 
 
 class RequestAndResponseChange(RequestChange):
@@ -51,9 +51,9 @@ class RequestAndResponseChange(RequestChange):
     def __repr__(self) -> str:
         return f"<RequestAndResponseChange {self._request!r} {self._response!r}>"
 
-    def on_response(self, exchange: Exchange) -> None:
-        """Change the response."""
-        exchange.response_headers.apply(self._response)
+    def choose_response_changes(self, head: ClientHead) -> FieldChanges:
+        """Return the changes of every response."""
+        return self._response
 
 
 class HeadersFactory:

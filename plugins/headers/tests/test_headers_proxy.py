@@ -21,41 +21,59 @@ def build(request=(), response=()):
     return HeadersFactory().build_middleware(settings, "shop/cart")
 
 
+def change(middleware, exchange):
+    """Change the headers of an exchange as the proxy does."""
+    requests = middleware.choose_request_changes(exchange)
+    responses = middleware.choose_response_changes(exchange)
+    if requests is not None:
+        exchange.request_headers.apply(requests)
+    if responses is not None:
+        exchange.response_headers.apply(responses)
+
+
 ALL = (("set", "A", "1"), ("add", "B", "2"), ("remove", "C", ""))
 
 
 def test_requests_get_their_changes():
     exchange = FakeExchange(headers={b"a": b"0", b"B": b"0", b"C": b"0", b"D": b"0"})
-    assert build(request=ALL).on_request(exchange) is None
+    change(build(request=ALL), exchange)
     assert exchange.request_headers.items() == [(b"B", b"0"), (b"D", b"0"), (b"A", b"1"), (b"B", b"2")]
     assert exchange.client_headers.get(b"a") == b"0"
 
 
-def test_responses_get_their_changes_and_no_further_attempt():
+def test_responses_get_their_changes():
     exchange = FakeExchange(status=200)
     exchange.response_headers.add(b"c", b"0")
     exchange.response_headers.add(b"b", b"0")
-    assert build(response=ALL).on_response(exchange) is None
+    change(build(response=ALL), exchange)
     assert exchange.response_headers.items() == [(b"b", b"0"), (b"A", b"1"), (b"B", b"2")]
 
 
 def test_changes_of_both_are_made_on_each():
     exchange = FakeExchange(status=200)
-    middleware = build(request=[("set", "A", "1")], response=[("set", "B", "2")])
-    middleware.on_request(exchange)
-    middleware.on_response(exchange)
+    change(build(request=[("set", "A", "1")], response=[("set", "B", "2")]), exchange)
     assert (exchange.request_headers.items(), exchange.response_headers.items()) == ([(b"A", b"1")], [(b"B", b"2")])
 
 
 def test_a_message_without_changes_is_not_looked_at():
-    assert type(build(request=ALL)).on_response is Middleware.on_response
-    assert type(build(response=ALL)).on_request is Middleware.on_request
+    requests, responses = build(request=ALL), build(response=ALL)
+    assert type(requests).choose_response_changes is Middleware.choose_response_changes
+    assert type(responses).choose_request_changes is Middleware.choose_request_changes
+    for each in (requests, responses, build(request=ALL, response=ALL)):
+        assert type(each).on_request is Middleware.on_request
+        assert type(each).on_response is Middleware.on_response
+
+
+def test_every_message_gets_the_same_prepared_changes():
+    middleware = build(request=ALL, response=ALL)
+    chosen = {(middleware.choose_request_changes(each), middleware.choose_response_changes(each)) for each in (1, 2)}
+    assert len(chosen) == 1
 
 
 @pytest.mark.parametrize(("name", "value"), [("Content-Length", "0"), ("A", "1\r\nB: 2"), ("A\r\nB", "1")])
 def test_a_change_that_no_controller_sends_fails_and_is_not_made(name, value):
     with pytest.raises(ValueError):
-        build(request=[("set", name, value)]).on_request(FakeExchange())
+        change(build(request=[("set", name, value)]), FakeExchange())
 
 
 _TEXTS = st.text(alphabet="aA1-_ \t=:;,\r\n\x00\x85\u2028\xe9", max_size=8)
@@ -73,7 +91,7 @@ def test_what_a_controller_accepts_a_proxy_applies_and_no_change_adds_more_than_
     with contextlib.suppress(ConfigurationError):
         settings = HeadersBuilder().build_settings({"request-headers": "\n".join(changes)}, service)
         exchange = FakeExchange(headers={b"A": b"0", b"Content-Length": b"0"})
-        HeadersFactory().build_middleware(settings, "shop/cart").on_request(exchange)
+        change(HeadersFactory().build_middleware(settings, "shop/cart"), exchange)
         lines = exchange.request_headers.lines
         assert len(lines) <= 2 + len(settings.request)
         assert all(line.endswith(b"\r\n") and not {13, 10, 0} & set(line[:-2]) for line in lines)

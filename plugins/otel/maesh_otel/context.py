@@ -133,9 +133,9 @@ def _read_b3_multi(headers: ReadableHeaders, formats: int) -> TraceContext | Non
 def write_context(headers: Headers, context: TraceContext, span_id: bytes, parent_id: bytes) -> None:
     """Write the context of an attempt that is sampled; `parent_id` is the span of the request itself."""
     if context.formats & W3C_FORMAT:
-        headers.set(TRACEPARENT, render_traceparent(context.trace_id, span_id, context.flags | 1))
         if not context.state:
-            headers.remove(TRACESTATE)
+            headers.remove(TRACESTATE)  # before another field is added, because this searches those that were added
+        headers.set(TRACEPARENT, render_traceparent(context.trace_id, span_id, context.flags | 1))
     if context.formats & B3_SINGLE_FORMAT:
         word = b"d" if context.is_debug else b"1"
         headers.set(B3, b"%b-%b-%b-%b" % (context.trace_id, span_id, word, parent_id))

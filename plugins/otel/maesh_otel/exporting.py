@@ -21,10 +21,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from maesh_core.plugin import MetricFamily
-from maesh_otel.encoding import encode_bytes, encode_span
+from maesh_otel.attributes import encode_bytes, encode_start
+from maesh_otel.encoding import encode_record
 from maesh_otel.environment import DEFAULT_SERVICE_NAME, GRPC, ExportSettings
 from maesh_otel.readable import build_readable_span
-from maesh_otel.spans import Span, build_spans
+from maesh_otel.spans import build_spans
 from maesh_otel.trace import RequestRecord
 
 BATCH_LIMIT = 512
@@ -102,7 +103,7 @@ class EncodedBatch:
 
 
 class BatchBuilder:
-    """Makes what an exporter takes from spans: the SDK's spans, or a batch that is already encoded."""
+    """Makes what an exporter takes from records: the SDK's spans, or a batch that is already encoded."""
 
     def __init__(self, resource: Resource, version: str, *, is_encoding: bool) -> None:
         self._resource = resource
@@ -117,17 +118,21 @@ class BatchBuilder:
     def __repr__(self) -> str:
         return f"<BatchBuilder encoding={self._is_encoding}>"
 
-    def build(self, span: Span) -> ReadableSpan | bytes:
-        """Make one span."""
-        return encode_span(span) if self._is_encoding else build_readable_span(span, self._resource, self._scope)
+    def build(self, record: RequestRecord) -> Sequence[Any]:
+        """Make the spans of a request."""
+        if self._is_encoding:
+            return encode_record(record)
+        return [build_readable_span(span, self._resource, self._scope) for span in build_spans(record)]
 
     def join(self, spans: Sequence[Any]) -> Any:
         """Make the argument of the exporter from what `build` returned."""
         if not self._is_encoding:
             return spans
-        scoped = b"".join((self._scope_head, *(encode_bytes(b"\x12", span) for span in spans)))
-        whole = encode_bytes(b"\x0a", b"".join((self._head, encode_bytes(b"\x12", scoped), self._tail)))
-        return EncodedBatch(len(spans), whole)
+        scoped_bytes = len(self._scope_head) + sum(map(len, spans))
+        scoped_start = encode_start(b"\x12", scoped_bytes)
+        start = encode_start(b"\x0a", len(self._head) + len(scoped_start) + scoped_bytes + len(self._tail))
+        content = b"".join((start, self._head, scoped_start, self._scope_head, *spans, self._tail))
+        return EncodedBatch(len(spans), content)
 
 
 class CountingExporter(SpanExporter):
@@ -158,9 +163,9 @@ class CountingExporter(SpanExporter):
         self._report(is_failing=result is not SpanExportResult.SUCCESS)
         return result
 
-    def _build(self, record: RequestRecord) -> list[Any]:
+    def _build(self, record: RequestRecord) -> Sequence[Any]:
         try:
-            return [self._builder.build(span) for span in build_spans(record)]
+            return self._builder.build(record)
         except Exception:  # one record must not prevent the export of others
             _logger.exception("cannot make spans of %r", record)
             self.dropped += 1 + len(record.attempts)

@@ -21,7 +21,7 @@ def build_readable_span(span: Span, resource: Resource, scope: InstrumentationSc
         context=SpanContext(trace_id, int(span.span_id, 16), is_remote=False, trace_flags=_SAMPLED, trace_state=state),
         parent=parent,
         resource=resource,
-        attributes=span.attributes,
+        attributes=span.values,
         events=[Event(event.name, event.attributes, event.time_ns) for event in span.events],
         kind=SpanKind.SERVER if is_server else SpanKind.CLIENT,
         status=_ERROR if span.is_error else _UNSET,

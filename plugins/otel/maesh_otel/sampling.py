@@ -6,6 +6,7 @@ is the one of the process, which Python seeds from the system, so identifiers of
 """
 
 import random
+from binascii import hexlify
 from math import log
 from typing import Final
 
@@ -52,9 +53,10 @@ def build_trace_id(ratio: float) -> bytes:
     so a participant of the trace that samples by its id and this ratio, or a higher one, decides alike.
     """
     last = (random.getrandbits(64) * int(ratio * (1 << 64))) >> 64
-    return b"%016x%016x" % (random.getrandbits(64) or 1, last or 1)
+    number = (random.getrandbits(64) or 1) << 64 | (last or 1)
+    return hexlify(number.to_bytes(16, "big"))
 
 
 def build_span_id() -> bytes:
     """Return a new span id, as 16 hexadecimal digits."""
-    return b"%016x" % (random.getrandbits(64) or 1)
+    return hexlify((random.getrandbits(64) or 1).to_bytes(8, "big"))

@@ -9,13 +9,24 @@ from maesh_ratelimit.redis_settings import parse_redis_url
 from maesh_ratelimit.redis_store.connection import REPLY_LIMIT_BYTES, RedisLink, StoreError
 from maesh_ratelimit.redis_store.script import Question
 
+from maesh_testing import find_free_port
+
 from .redis_servers import run_redis
 
+CLUSTER = "the server is part of a Redis Cluster, which is not supported"
 QUESTION = Question(b"k", 5, 0, 10, 10_000.0, 0.0)
 
 
 def build_link(url, *, timeout_s=30.0, **options):
     return RedisLink(parse_redis_url(url), node="a", prefix="test:", timeout_s=timeout_s, **options)
+
+
+async def fail_to_connect(link):
+    """Connect in vain, and return the reason."""
+    with pytest.raises(StoreError) as caught:
+        await link.connect()
+    await link.close()
+    return str(caught.value)
 
 
 @contextlib.asynccontextmanager
@@ -42,7 +53,7 @@ def answer_once_as_redis(rest):
         if b"EVAL" not in chunk:
             return b"+OK\r\n"
         seen.append(chunk)
-        return b"*1\r\n:1\r\n" if len(seen) == 1 else rest
+        return b"*5\r\n:1\r\n:0\r\n:0\r\n:0\r\n:1\r\n" if len(seen) == 1 else rest
 
     return answer
 
@@ -124,6 +135,49 @@ async def test_the_password_is_read_at_each_connection_and_a_wrong_one_is_said(t
         file.unlink()
         with pytest.raises(StoreError, match=r"a file cannot be used: .*password"):
             await link.connect()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"-CROSSSLOT Keys in request don't hash to the same slot\r\n",
+        b"-MOVED 3999 127.0.0.1:6381\r\n",
+        b"-ASK 3999 127.0.0.1:6381\r\n",
+        b"-CLUSTERDOWN Hash slot not served\r\n",
+    ],
+)
+async def test_a_redis_cluster_is_refused_by_name(rest):
+    async with run_server(lambda chunk: rest if b"EVAL" in chunk else b"+OK\r\n") as url:
+        assert await fail_to_connect(build_link(url)) == CLUSTER
+
+
+async def test_a_replica_that_has_lost_its_primary_is_no_redis_cluster():
+    rest = b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n"
+    async with run_server(lambda chunk: rest if b"EVAL" in chunk else b"+OK\r\n") as url:
+        assert "Link with MASTER is down" in await fail_to_connect(build_link(url))
+
+
+@pytest.mark.peer
+async def test_a_real_redis_cluster_is_refused_at_the_connection(tmp_path, redis_server):
+    with run_redis(tmp_path, "--cluster-enabled", "yes", "--cluster-port", find_free_port()) as server:
+        link = build_link(server.url)
+        assert await fail_to_connect(link) == CLUSTER  # no slot has a node yet
+        await assign_slots(server)
+        assert await fail_to_connect(link) == CLUSTER
+
+
+async def assign_slots(server):
+    """Give the only node of a cluster all slots, and wait until it serves them."""
+    reader, writer = await asyncio.open_connection(server.address, server.port)
+    writer.write(b"CLUSTER ADDSLOTSRANGE 0 16383\r\n")
+    assert await reader.readline() == b"+OK\r\n"
+    answer = b""
+    while answer != b"$-1\r\n":
+        assert not answer or answer.startswith(b"-CLUSTERDOWN")
+        writer.write(b"GET key\r\n")
+        answer = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.peer

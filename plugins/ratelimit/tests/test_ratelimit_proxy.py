@@ -153,9 +153,9 @@ def test_a_clock_that_jumps_locks_no_client_out_for_long(world, jump_s):
 
 
 @pytest.mark.slow
-def test_a_million_clients_take_no_more_memory_than_the_table(world):
+def test_many_clients_take_no_more_memory_than_the_table(world):
     limit = world.start_worker(source="header:user")
-    for number in range(1_000_000):
+    for number in range(3 * BUCKETS):
         assert ask(limit, number) is None
     assert len(get_buckets(limit)._places) <= BUCKETS
     assert ask(limit, "x" * 100_000) is None

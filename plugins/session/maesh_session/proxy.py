@@ -25,7 +25,12 @@ Index = dict[bytes, BackendChoice]
 
 
 class Session(Middleware):
-    """The sessions of one service or rule."""
+    """The sessions of one service or rule.
+
+    Without times, a value depends on nothing but the client's head, and a response of its server needs no new one.
+    """
+
+    keeps_choice: bool
 
     def __init__(self, settings: ServiceSession, readings: Readings | None = None, number: int = 0) -> None:
         self._settings = settings
@@ -37,6 +42,7 @@ class Session(Middleware):
         self._idle_s = settings.idle_s
         has_times = bool(settings.lifetime_s or settings.idle_s)
         self._has_times = has_times
+        self.keeps_choice = not has_times
         self._values = SessionValues(bytes.fromhex(settings.key), has_times=has_times)
         self._indexes: dict[int, tuple[Sequence[BackendChoice], Index]] = {}
         self._find = re.compile(rb'(?:^|;)[ \t]*%b="?([^;"]*)' % re.escape(self._cookie)).findall

@@ -190,6 +190,30 @@ def test_what_was_read_before_is_read_in_the_same_way_again(data):
             pairs += [read_cookie(fields)[0]] if fields else []
 
 
+@given(
+    st.lists(st.sampled_from(BACKENDS), max_size=3),
+    st.sampled_from(BACKENDS),
+    st.booleans(),
+    st.sampled_from([200, 404]),
+)
+def test_a_kept_choice_means_that_the_response_of_its_server_begins_no_session(begun, other, is_header, status):
+    session = build(header="X-Shop") if is_header else build()
+    assert session.keeps_choice is True
+    values = [answer(session, backend)[0][1].split(b";")[0] for backend in begun]
+    headers = {b"X-Shop": values[0]} if is_header and values else {b"Cookie": b"; ".join(values)}
+    choice = choose(session, headers)
+    assert choice == (begun[0] if begun else None)
+    if choice is not None:
+        assert answer(session, choice, headers, status=status) == []
+    if other not in begun:
+        assert len(answer(session, other, headers, status=status)) == 1
+
+
+@pytest.mark.parametrize("settings", [{"lifetime_s": 60.0}, {"idle_s": 60.0}])
+def test_a_session_with_times_is_looked_at_each_time(settings):
+    assert build(**settings).keeps_choice is False
+
+
 def test_services_with_other_keys_do_not_share_what_was_read(clock):
     factory = SessionFactory()
     one, other = (

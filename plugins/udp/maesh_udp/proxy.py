@@ -84,9 +84,13 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
                 self.node.count_denial(session.client_address, session.service)
                 session.end(DENIED)
                 continue
-            route = streams.routes.get(session.entrypoint)
+            route = streams.find_current_route(session)
             if route is not None and session.stream_server is not None and not route.has_server(session.stream_server):
                 session.detach(SERVER_REMOVED)
+
+    def apply_namespaces(self, namespaces: Mapping[str, str]) -> None:
+        """Use these namespaces of clients, by address, for new sessions."""
+        self._streams.apply_namespaces(namespaces)
 
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
         """Receive datagrams from `sock`."""
@@ -100,10 +104,11 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         A server that is set aside gets the datagram only if there is no other; otherwise a copy tests it. `tried` are
         servers to which the datagram was sent without success; they never get it again.
         """
-        route = self._streams.routes.get(listener.entrypoint)
+        client_address = listener.layout.read_address(mark)
+        route = self._streams.find_route(listener.entrypoint, client_address)
         if route is None:
             self._unrouted += 1
-            self._refusals.report(listener.layout.read_address(mark), listener.entrypoint, UNROUTED, size=len(data))
+            self._refusals.report(client_address, listener.entrypoint, UNROUTED, size=len(data))
             return False
         asker = Session(self, listener, route, mark)
         if not route.admits(asker):
@@ -212,6 +217,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
             self.sessions.evict_longest_idle()  # other sockets of this host need descriptors and ports too
             session.connect(server)
         session.route.counters.opened += 1
+        session.route.count_opened(server)
         self.node.count_connection(session.client_address, session.service)
         if server.mode:
             self.node.count_uncarried(session.client_address, session.service, server, sessions=1)
@@ -264,6 +270,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         )
         return [
             *families,
+            *self._streams.collect_parts("udp", opened="sessions", failed="failed_sessions"),
             *(
                 MetricFamily(name=f"maesh_udp_{name}", type="counter", help=text, samples=(((), float(count)),))
                 for name, text, count in others

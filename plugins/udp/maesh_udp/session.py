@@ -101,7 +101,8 @@ class Session:
 
     __slots__ = (
         "_answer_mark",
-        "_counted_bytes",
+        "_counted_received",
+        "_counted_sent",
         "_descriptor",
         "_handler",
         "_kept",
@@ -151,7 +152,7 @@ class Session:
         """Why it was detached."""
         self.received_bytes = self.sent_bytes = 0
         """Bytes of datagrams that were sent to the server, and of its answers."""
-        self._counted_bytes = 0
+        self._counted_received = self._counted_sent = 0
         self.allowed_servers: Collection[tuple[str, int]] | None = None
         self.would_deny = ""
         self.tried: tuple[StreamServer, ...] = ()
@@ -274,13 +275,24 @@ class Session:
             self.stream_server.note_success()
 
     def count_bytes(self) -> str:
-        """Count the bytes since the last call as sent in clear, if the service has encryption; return the path."""
+        """Count the bytes since the last call, by server, and if the service has encryption, by path; return the path.
+
+        Datagrams that are kept as copies do not count yet: they may go to another server, and counters never decrease.
+        """
         server = self.stream_server
-        if server is None or not server.mode:
+        if server is None:
             return ""
-        size = self.received_bytes + self.sent_bytes
-        fresh, self._counted_bytes = size - self._counted_bytes, size
-        return self._handler.node.count_uncarried(self.client_address, self.service, server, size_bytes=fresh)
+        received, sent = self.received_bytes, self.sent_bytes
+        if self._kept:
+            received -= sum(map(len, self._kept))
+        fresh_received, fresh_sent = received - self._counted_received, sent - self._counted_sent
+        if fresh_received or fresh_sent:  # at a scrape, most sessions are idle
+            self._counted_received, self._counted_sent = received, sent
+            self.route.count_bytes(server, received=fresh_received, sent=fresh_sent)
+        if not server.mode:
+            return ""
+        size = fresh_received + fresh_sent
+        return self._handler.node.count_uncarried(self.client_address, self.service, server, size_bytes=size)
 
     def _build_record(self, reason: str) -> TrafficRecord:
         """Build the record of this session."""
@@ -316,6 +328,7 @@ class Session:
         self.route.counters.failed += 1
         if self.stream_server is not None:
             self._handler.note_failure(self.stream_server)
+            self.route.count_failure(self.stream_server)
             self.tried += (self.stream_server,)
         kept = self.stop_keeping()
         self.received_bytes -= sum(map(len, kept))

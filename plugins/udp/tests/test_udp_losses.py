@@ -163,6 +163,11 @@ class Model:
             self.network.deliver_errors()
         return data
 
+    def read_parts(self, *names):
+        """Collect the samples of metrics, by label."""
+        families = {family.name: family for family in self.handler.collect_metrics()}
+        return [dict(families[f"maesh_udp_{name}"].samples) for name in names]
+
     def pass_time(self, seconds):
         """Let time pass: an error is not later than three seconds."""
         self.node.clock.now += seconds
@@ -244,6 +249,50 @@ def test_a_client_loses_at_most_one_datagram_to_each_dead_server_while_another_i
         model.network.deliver_errors()
         assert max(model.count_lost().values(), default=0) <= 1
         model.close()
+
+
+COUNTED = ("server_sessions", "server_failed_sessions", "server_received_bytes", "server_sent_bytes")
+
+
+@settings(max_examples=100)
+@given(st.integers(2, 4), st.sets(st.integers(2, 4)), st.lists(STEPS, min_size=10, max_size=40))
+@pytest.mark.slow
+def test_counts_of_servers_never_decrease_and_in_the_end_they_are_what_servers_got(count, dead, steps):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        model = Model(range(1, count + 1), monkeypatch)
+        for port in dead:
+            model.network.kill(port)
+        before = [{} for _ in COUNTED]
+        for step in steps:
+            carry_out(model, *step)
+            now = model.read_parts(*COUNTED)
+            for earlier, later in zip(before, now, strict=True):
+                assert earlier.items() <= {labels: min(later[labels], earlier[labels]) for labels in earlier}.items()
+            before = now
+        model.network.deliver_errors()
+        model.handler.abort()
+        sessions, failed, received, _ = model.read_parts(*COUNTED)
+        of_service = model.read_parts("sessions", "failed_sessions")
+        assert [sum(each.values()) for each in (sessions, failed)] == [sum(each.values()) for each in of_service]
+        for port, datagrams in model.network.arrived.items():
+            label = (f"10.0.0.1:{port}",)
+            lost = sum(len(data) for each, _, data in model.network.lost if each == port)
+            assert received.get(label, 0) <= sum(map(len, datagrams)) + lost
+        model.close()
+
+
+def test_datagrams_that_a_server_cannot_have_received_count_for_the_one_that_gets_them(build_model):
+    model = build_model(2, 1)
+    model.network.kill(2)
+    for _ in range(3):
+        model.send(7)
+    assert model.read_parts("server_sessions", "server_received_bytes") == [{("10.0.0.1:2",): 1}, {("10.0.0.1:2",): 0}]
+    model.network.deliver_errors()
+    model.network.answer()
+    sessions, failed, received = model.read_parts("server_sessions", "server_failed_sessions", "server_received_bytes")
+    assert sessions == {("10.0.0.1:1",): 1, ("10.0.0.1:2",): 1}
+    assert failed == {("10.0.0.1:1",): 0, ("10.0.0.1:2",): 1}
+    assert received == {("10.0.0.1:1",): 3, ("10.0.0.1:2",): 0}
 
 
 def test_nothing_is_lost_to_servers_that_were_dead_from_the_start_however_late_their_errors_come(build_model):

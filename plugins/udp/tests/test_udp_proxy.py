@@ -7,7 +7,10 @@ import pytest
 from maesh_udp.batches import BATCH
 from maesh_udp.proxy import UdpHandler
 
+from maesh_core.model.configuration import Section, Server, Service, StreamRouter
+
 from .asking import ask
+from .conftest import ENTRYPOINT, KEY
 
 
 @pytest.mark.parametrize("size", [0, 1, 1472, 9000, 65507])
@@ -323,3 +326,21 @@ async def test_it_shows_its_state(world):
     assert "sessions=1 of" in repr(world.handler)
     assert "127.0.0.1" in repr(next(iter(world.handler.sessions)))
     assert isinstance(world.handler, UdpHandler)
+
+
+async def test_clients_of_a_namespace_reach_the_servers_of_their_own_rule(world):
+    world.serve("a", "b")
+    services = {
+        key: Service(servers=(Server(address="127.0.0.1", port=world.servers[name].getsockname()[1]),))
+        for key, name in ((KEY, "a"), (f"{KEY}/consumer/lab/r", "b"))
+    }
+    router = StreamRouter(entrypoint=ENTRYPOINT, service=KEY, consumers={"lab": f"{KEY}/consumer/lab/r"})
+    section = Section(routers={KEY: router}, services=services)
+    world.handler.apply_table(world.handler.compile_table(section, middlewares={}, changed=None))
+    world.handler.apply_namespaces({"127.0.0.2": "lab", "127.0.0.3": "other"})
+    port, lab, other = await world.listen(), world.open("127.0.0.2"), world.open("127.0.0.3")
+    await ask(world, lab, port, server="b")
+    await ask(world, other, port, server="a")
+    world.handler.apply_table(world.handler.compile_table(section, middlewares={}, changed=None))
+    await ask(world, lab, port, server="b")
+    assert world.count("sessions") == 2

@@ -10,7 +10,8 @@ from maesh_core.controller.checking.catalogue import FindingCatalogue
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import SHIPPED, list_installed
 from maesh_core.settings.check import CheckSettings
-from tests.cli.check.cases import CASES, TEXTS
+from tests.cli.check.cases import CASES, TEXTS, TO_WEB, WEB, write_route
+from tests.cli.check.faulty_plugin import INSTALLED
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "check.md").read_text()
@@ -28,7 +29,7 @@ def catalogue():
 
 def check(paths, *, enabled=()):
     shipped = [each for each in list_installed() if each.name in SHIPPED]
-    plugins = tuple(each for each in shipped if each.is_default or each.name in enabled)
+    plugins = tuple(each for each in (*shipped, INSTALLED) if each.is_default or each.name in enabled)
     settings = {"egress": {"allow": "*.example.com"}} if "egress" in enabled else {}
     return check_manifests(
         CheckSettings(paths=tuple(map(str, paths)), plugins=plugins, plugin_settings=settings)
@@ -60,7 +61,15 @@ def test_the_finding_is_made(findings, code):
         assert case.subject.replace("shop", code.lower()) in subjects
     if case.line:
         assert case.line in {each.line for each in mine}
-    assert [(each.code, each.text) for each in found if each.code in FALLBACKS] == []
+    assert [(each.code, each.text) for each in found if each.code in FALLBACKS and each.code != code] == []
+
+
+def test_a_problem_of_a_rule_with_a_name_has_the_code_of_its_kind(tmp_path):
+    for number, kind in enumerate(("sessionName: ' '", "sessionName: a")):
+        rule = f"{{name: checkout, sessionPersistence: {{type: Header, {kind}}}, backendRefs: [{TO_WEB}]}}"
+        (tmp_path / f"{number}.yaml").write_text((WEB + write_route(rule)).replace("shop", f"n{number}"))
+    (found,) = check([tmp_path])
+    assert (found.code, found.text.partition(": ")[0], found.namespace) == ("MSH607", "rule checkout", "n0")
 
 
 @pytest.mark.parametrize("code", sorted(TEXTS))

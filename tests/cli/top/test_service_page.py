@@ -1,8 +1,10 @@
 """One service opened: everything that is known about its traffic."""
 
+import msgspec
+
 from maesh_core.cli.top.service_page import build_page
 from maesh_core.cli.top.spans import join_plain
-from maesh_core.model.traffic import BranchTraffic, RuleTraffic, Window
+from maesh_core.model.traffic import BranchTraffic, RuleTraffic, ServerTraffic, Window
 
 from .sample import build_failing, build_service, build_window
 
@@ -50,6 +52,34 @@ def test_the_status_numbers_of_grpc_and_connections_are_shown():
     lines = render(build_service("a", window=build_window(grpc={"0": 5, "14": 1}, connections=3)), is_total=True)
     assert "gRPC status: 0 5   14 1" in lines
     assert "connections 3" in lines
+
+
+def test_servers_and_branches_of_tcp_have_rates_shares_and_failures():
+    windows = [Window(seconds=60.0, rate=rate, connections=int(60 * rate), sent_bytes=2000) for rate in (3.0, 1.0)]
+    failing = msgspec.structs.replace(windows[1], reasons={"no connection": 7})
+    service = build_service(
+        *("db", "shop", "5432"),
+        traffic_type="tcp",
+        window=Window(seconds=60.0, rate=4.0, connections=240),
+        branches=(
+            BranchTraffic(destination="shop/db-v1:5432", weight=0.5, last=windows[0]),
+            BranchTraffic(destination="shop/db-v2:5432", weight=0.5, last=windows[1]),
+        ),
+        servers=(
+            ServerTraffic(server="10.0.0.1:5432", last=windows[0]),
+            ServerTraffic(server="10.0.0.2:5432", last=failing),
+        ),
+    )
+    assert render(service)[4:12] == [
+        "",
+        "BRANCH           WEIGHT  SHARE    RATE  SUCCESS  p50  p95  p99",
+        "shop/db-v1:5432     50%    75%  3.00/s        -    -    -    -",
+        "shop/db-v2:5432     50%    25%  1.00/s        -    -    -    -",
+        "",
+        "SERVER         POD  NODE  STATE     RATE  SUCCESS  p50  p95  p99  RECEIVED    SENT  STATUS",
+        "10.0.0.1:5432  -    -     in use  3.00/s        -    -    -    -       0 B  2.0 kB  -",
+        "10.0.0.2:5432  -    -     in use  1.00/s        -    -    -    -       0 B  2.0 kB  no connection 7",
+    ]
 
 
 def test_a_service_that_is_its_own_only_branch_has_no_table_of_branches():

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from maesh_core.controller.api.nodes import (
     FORGOTTEN_S,
     NAME_LIMIT,
+    PORTS_LIMIT,
     READY_S,
     REVISION_LIMIT,
+    SHARED_S,
     AdminAddress,
     NodeRegistry,
     is_valid_name,
@@ -298,3 +300,53 @@ def test_facts_that_cannot_be_described_do_not_affect_the_reports(clock):
         TransportReport(facts={"ends": "5"}, summary="1 facts"),
     ]
     assert nodes.refused_facts == 1
+
+
+def hold_in_turns(nodes, clock, *ports, pause_s=30.0):
+    for port in ports:
+        clock.now += pause_s
+        pull(nodes, "a", admin_port=port)
+
+
+def read_shared(nodes):
+    (report,) = nodes.list_reports()
+    return report.shared_ports
+
+
+@pytest.mark.parametrize("ports", [(8080, 8081, 8080), (8080, 8081, 8082, 8080, 8081)])
+def test_proxies_that_pull_in_turns_with_one_name_and_address_are_noticed(nodes, clock, ports):
+    hold_in_turns(nodes, clock, *ports)
+    assert read_shared(nodes) == tuple(sorted(set(ports)))
+
+
+def test_a_proxy_that_was_restarted_with_another_admin_port_shares_its_name_with_none(nodes, clock):
+    hold_in_turns(nodes, clock, 8080, 8080, 8081, 8081, 8082)
+    assert read_shared(nodes) is msgspec.UNSET
+
+
+def test_a_former_port_that_returns_later_is_that_of_one_proxy(nodes, clock):
+    hold_in_turns(nodes, clock, 8080, 8081)
+    hold_in_turns(nodes, clock, 8080, pause_s=SHARED_S + 1)
+    assert read_shared(nodes) is msgspec.UNSET
+
+
+def test_a_name_is_shared_no_longer_when_one_of_the_proxies_has_stayed_away(nodes, clock):
+    hold_in_turns(nodes, clock, 8080, 8081, 8080)
+    hold_in_turns(nodes, clock, *[8080] * 5, pause_s=SHARED_S / 4)
+    assert read_shared(nodes) is msgspec.UNSET
+
+
+def test_proxies_of_different_names_or_addresses_share_nothing(nodes):
+    for _ in range(3):
+        for name, ip, port in (("a", "10.0.0.1", 8080), ("b", "10.0.0.1", 8081), ("c", "10.0.0.2", 8080)):
+            pull(nodes, name, ip=ip, admin_port=port)
+    assert {each.shared_ports for each in nodes.list_reports()} == {msgspec.UNSET}
+
+
+def test_the_number_of_remembered_ports_is_limited(nodes):
+    for port in range(1, 1000):
+        pull(nodes, "a", admin_port=port)
+    pull(nodes, "a", admin_port=999 - PORTS_LIMIT)
+    assert read_shared(nodes) is msgspec.UNSET
+    pull(nodes, "a", admin_port=999)
+    assert len(read_shared(nodes)) == PORTS_LIMIT

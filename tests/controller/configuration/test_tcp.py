@@ -5,9 +5,19 @@ import pytest
 
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.configuration import Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Answer, Section, Server, Service, StreamRouter, list_targets
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
+from maesh_core.model.matches import HttpMatch
+from maesh_core.model.topology import (
+    AnswerNode,
+    BackendNode,
+    BranchNode,
+    OrderedMatch,
+    PortNode,
+    RuleTable,
+    ServerNode,
+    ServiceNode,
+)
 from maesh_core.plugin_system.protocols import PortRange
 
 TYPE = TcpTrafficType(PortRange(first=10000, limit=10, is_exclusive=True))
@@ -21,6 +31,37 @@ def test_a_port_becomes_a_router_and_a_service_of_one_key() -> None:
         "shop/db:80": StreamRouter(entrypoint=10003, service="shop/db:80", middlewares=("shop/db/a",))
     }
     assert section.services == {"shop/db:80": Service(servers=(Server(address="10.0.0.1", port=8080),))}
+
+
+def build_table(*backends: str) -> RuleTable:
+    """Build a table of one rule, which divides all connections among these services; without any, it has no rule."""
+    none = AnswerNode(404, "none")
+    if not backends:
+        return RuleTable(no_match=none)
+    shares = tuple(BackendNode(service=ObjectKey("shop", name), weight=1, port=PORT) for name in backends)
+    rule = BranchNode(name="r", backends=shares)
+    return RuleTable(no_match=none, rules=(rule,), order=(OrderedMatch(match=HttpMatch(), rule=0),))
+
+
+@pytest.mark.parametrize("has_producer", [True, False])
+def test_clients_of_a_namespace_get_the_service_of_their_rule(has_producer: bool) -> None:
+    port = msgspec.structs.replace(
+        PORT,
+        rules=build_table("v1") if has_producer else None,
+        consumers={"lab": build_table("v1", "v2"), "none": build_table()},
+    )
+    section = TYPE.build_section(NODE, {}, entrypoints=[(port, 10003)], middlewares=("shop/db/a",))
+    router = section.routers["shop/db:80"]
+    assert router.service == ("shop/db:80/rule/r" if has_producer else "shop/db:80")
+    assert router.consumers == {"lab": "shop/db:80/consumer/lab/r", "none": "shop/db:80/consumer/none"}
+    assert set(list_targets(router)) == {router.service, *router.consumers.values()} <= section.services.keys()
+    parts = section.services["shop/db:80/consumer/lab/r"].parts
+    assert [(each.service, each.weight) for each in parts] == [
+        ("shop/db:80/backend/shop/v1:80", 1),
+        ("shop/db:80/backend/shop/v2:80", 1),
+    ]
+    assert section.services["shop/db:80/consumer/none"].answer == Answer(status=503, reason="no rule applies")
+    assert {part.service for part in parts} <= section.services.keys()
 
 
 def test_a_headless_service_is_refused() -> None:

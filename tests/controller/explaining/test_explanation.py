@@ -389,6 +389,40 @@ def test_the_connections_of_a_port_are_divided_by_its_rule():
     ]
 
 
+@pytest.mark.parametrize(("client", "namespace"), [("10.0.0.1", "shop"), ("10.9.9.9", "")])
+def test_connections_of_a_client_follow_the_rule_of_its_namespace(client, namespace):
+    key = "shop/db:5432"
+    own, theirs = f"{key}/consumer/shop/r", f"{key}/split/canary"
+    rule = {"key": own, "kind": "TCPRoute", "namespace": "shop", "object": "theirs"}
+    port = {"port": 5432, "consumers": {"shop": {"rules": [rule]}}}
+    document = {"name": "db", "namespace": "shop", "trafficType": "tcp", "ports": [port], "notices": []}
+    section = Section(
+        routers={key: StreamRouter(entrypoint=10000, service=theirs, consumers={"shop": own})},
+        services={
+            own: Service(parts=(Part(service=f"{key}/backend/shop/v1:80", weight=1),)),
+            f"{key}/backend/shop/v1:80": Service(servers=(Server(address="10.0.1.1", port=80),)),
+            theirs: Service(parts=(Part(service=f"{theirs}/v2", weight=1),)),
+            f"{theirs}/v2": Service(servers=(Server(address="10.0.2.1", port=80),)),
+        },
+    )
+    update = Update(revision="e.1", full=True, sections={"tcp": section})
+    explainer = Explainer({"services": {"db@shop": document}, "pods": {}}, update, {}, pods=build_lookup(*PODS)[0])
+    found = explainer.explain(ExplainedRequest(client=client, service="db.shop"))
+    steps = found.steps[-2:]
+    if namespace:
+        assert steps == (
+            "clients of namespace shop have rules of their own",
+            "rule number 1 of TCPRoute shop/theirs: it applies to all connections of clients of namespace shop",
+        )
+        assert [each.service for each in found.destinations] == ["shop/v1:80"]
+    else:
+        assert steps == (
+            "the rules for clients of namespace shop do not apply to this client",
+            "split canary: it applies to all connections",
+        )
+        assert [each.service for each in found.destinations] == ["v2"]
+
+
 @pytest.mark.parametrize(
     ("port", "kind"),
     [(53, "udp"), ("53/udp", "udp"), ("53/tcp", "tcp"), ("53/TCP", "tcp"), ("dns", "udp"), ("dns-tcp", "tcp")],

@@ -19,8 +19,9 @@ from maesh_core.controller.traffic.prometheus import (
 from maesh_core.controller.traffic.report import ReportBuilder, build_scope
 from maesh_core.errors import TrafficUnavailableError
 from maesh_core.model.metrics import Histogram
+from maesh_core.model.topology import ServerNode
 
-from .measured import SERVICES, WEB, build_snapshot, work_at_once
+from .measured import DB, SERVICES, WEB, build_service, build_snapshot, build_split, work_at_once
 from .test_proxies import Finder
 
 SCOPE = work_at_once(build_scope(SERVICES))
@@ -115,6 +116,23 @@ async def test_servers_and_callers_have_percentiles_although_their_empty_buckets
     _, web = await measure(client)
     (caller,), (server,) = web.callers, web.servers
     assert caller.total.total.p50 == server.total.upstream.p50 == pytest.approx(0.1 + 0.2 / 6)
+
+
+async def test_servers_and_branches_of_tcp_are_asked_for_by_their_labels(client):
+    server, branch = {"server": "10.0.0.1:8080"}, {"service": DB, "destination": f"{DB}/split/canary/db-v2"}
+    client.answers |= {
+        "sum by (server) (maesh_tcp_server_connections_total)": [(server, 10.0)],
+        "sum by (server) (increase(maesh_tcp_server_connections_total[120s]))": [(server, 6.0)],
+        "sum by (server) (maesh_tcp_server_aside)": [(server, 1.0)],
+        "sum by (service, destination) (maesh_tcp_branch_connections_total)": [(branch, 4.0)],
+    }
+    node = ServerNode(address="10.0.0.1", port=8080)
+    services = [build_service("db", 5432, node, type_="tcp", branches=(build_split(("db-v2", 1)),))]
+    measured = await PrometheusSource(client, Finder("node-1")).measure(work_at_once(build_scope(services)))
+    (db,) = work_at_once(ReportBuilder(measured.sums, build_snapshot()).build_services(services))
+    (found,) = db.servers
+    assert (found.total.connections, found.last.connections, found.is_set_aside) == (10, 6, True)
+    assert [each.total.connections for each in db.branches] == [0, 4]
 
 
 async def test_durations_of_servers_and_callers_are_missing_if_prometheus_cannot_answer_for_them(client):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maesh_core.controller.mesh_proxies.finder import NOT_PULLING, KnownProxies
+from maesh_core.controller.mesh_proxies.shared_names import SHARED
 from maesh_core.controller.traffic import proxies as module
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.proxies import (
@@ -285,3 +286,16 @@ def test_hostile_answers_neither_change_nor_hide_the_counts_of_honest_proxies(ho
         assert all(node.connections <= 4 for node in measured.nodes)
 
     asyncio.run(run())
+
+
+async def test_a_proxy_that_shares_its_name_counts_and_has_an_error_that_says_so():
+    class Shared(Finder):
+        async def find(self):
+            known = await super().find()
+            proxies = tuple(msgspec.structs.replace(each, shared_ports=(8080, 8081)) for each in known.proxies)
+            return KnownProxies(proxies, known.missing)
+
+    measured = await ProxySource(Shared("a"), Fetcher()).measure(SCOPE)
+    (node,) = measured.nodes
+    assert (node.error, node.connections) == (SHARED, 4)
+    assert measured.sums.total.count(metrics.REQUESTS, WEB, "2xx") == 1

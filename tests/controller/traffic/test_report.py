@@ -206,6 +206,17 @@ def test_open_breakers_are_counted() -> None:
     assert measure(breakers, breakers)(WEB).open_breakers == 2
 
 
+def test_requests_that_were_denied_before_a_destination_was_picked_are_not_left_out() -> None:
+    service = build_service("web", 80, branches=(build_split(("v1", 1)),))
+    scope = work_at_once(build_scope([service]))
+    denied = {(WEB, f"{WEB}/split/canary", "4xx"): 5.0, (WEB, f"{WEB}/split/other", "4xx"): 1.0}
+    sums = TrafficSums(scope)
+    left_out = work_at_once(
+        sums.add(since_start(count("maesh_branch_requests", denied, "service", "destination", "code")))
+    )
+    assert left_out == 1
+
+
 def test_the_scope_has_every_spelling_of_a_server() -> None:
     scope = work_at_once(build_scope([build_service("web", 80, ServerNode(address="::1", port=80))]))
     assert scope.servers == {"[::1]:80": "[::1]:80", "::1:80": "[::1]:80"}

@@ -7,6 +7,7 @@ from maesh_core.controller.traffic.report import ReportBuilder, build_scope
 from maesh_core.controller.traffic.sums import TrafficSums
 from maesh_core.controller.traffic.windows import build_tunnel_counts, find_success
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.topology import ServerNode
 from maesh_core.model.traffic import TunnelCounts, TunnelTraffic, Window
 
 from .measured import (
@@ -172,3 +173,60 @@ def test_tunnels_are_summed_by_what_they_became() -> None:
     expected = TunnelCounts(handshakes={"full": 4, "resumed": 6}, failures={"timeout": 2}, incoming_failures={"tls": 8})
     assert build_tunnel_counts(sums.total) == build_tunnel_counts(sums.last) == expected
     assert ReportBuilder(sums, build_snapshot()).build_tunnels() == TunnelTraffic(last=expected, total=expected)
+
+
+@pytest.mark.parametrize(
+    ("type_", "opened", "failed", "reason"),
+    [
+        ("tcp", "connections", "failed_connects", "no connection"),
+        ("udp", "sessions", "failed_sessions", "the server is unreachable"),
+    ],
+)
+def test_servers_and_branches_of_streams_count_connections_or_sessions(
+    type_: str, opened: str, failed: str, reason: str
+) -> None:
+    server = ServerNode(address="10.0.0.1", port=53)
+    service = build_service("web", 80, server, type_=type_, branches=(build_split(("v1", 1), ("v2", 3)),))
+    branches = {(WEB, f"{WEB}/split/canary/v1"): 5.0, (WEB, f"{WEB}/split/canary/v2"): 15.0}
+    pair = ("service", "destination")
+    report = measure(
+        since_start(
+            count(f"maesh_{type_}_server_{opened}", {("10.0.0.1:53",): 15.0}, "server"),
+            count(f"maesh_{type_}_server_{failed}", {("10.0.0.1:53",): 2.0}, "server"),
+            count(f"maesh_{type_}_server_received_bytes", {("10.0.0.1:53",): 7.0}, "server"),
+            count(f"maesh_{type_}_server_sent_bytes", {("10.0.0.1:53",): 8.0}, "server"),
+            count(f"maesh_{type_}_server_aside", {("10.0.0.1:53",): 1.0}, "server"),
+            count(f"maesh_{type_}_branch_{opened}", branches, *pair),
+            count(f"maesh_{type_}_branch_sent_bytes", {(WEB, f"{WEB}/split/canary/v2"): 9.0}, *pair),
+            count(metrics.ATTEMPTS, {("10.0.0.1:53", "response"): 99.0}, "server", "outcome"),
+            count(metrics.ASIDE, {("10.0.0.1:53",): 0.0}, "server"),
+        ),
+        services=[service],
+    )(WEB)
+    (found,) = report.servers
+    assert (found.is_set_aside, found.last) == (
+        True,
+        Window(seconds=30.0, rate=0.5, connections=15, reasons={reason: 2}, received_bytes=7, sent_bytes=8),
+    )
+    assert {
+        each.destination: (each.weight, each.last.connections, each.last.sent_bytes) for each in report.branches
+    } == {
+        WEB: (0.0, 0, 0),
+        "shop/v1:80": (0.25, 5, 0),
+        "shop/v2:80": (0.75, 15, 9),
+    }
+
+
+def test_a_server_of_tcp_and_udp_has_the_counts_of_its_service_s_protocol_only() -> None:
+    server = ServerNode(address="10.0.0.1", port=53)
+    services = [build_service("db", 5432, server, type_="tcp"), build_service("dns", 53, server, type_="udp")]
+    find = measure(
+        since_start(
+            count("maesh_tcp_server_connections", {("10.0.0.1:53",): 2.0}, "server"),
+            count("maesh_udp_server_sessions", {("10.0.0.1:53",): 3.0}, "server"),
+            count("maesh_udp_server_aside", {("10.0.0.1:53",): 1.0}, "server"),
+        ),
+        services=services,
+    )
+    found = [find(key).servers[0] for key in (DB, "shop/dns:53")]
+    assert [(each.total.connections, each.is_set_aside) for each in found] == [(2, False), (3, True)]

@@ -3,6 +3,7 @@
 import pytest
 
 from maesh_core.model.skip_count import SkipCount
+from maesh_core.plugin_system.field_changes import FieldChanges
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, collect_judges, compile_chain, read_verdict
 
@@ -125,3 +126,51 @@ def test_only_one_middleware_alone_that_is_no_judge_can_skip_requests():
     for middlewares in ([skipping, skipping], [skipping, Whole()], [Judging()], [Whole()], [Middleware()], []):
         chain = compile_chain(middlewares)
         assert (chain.skips_request, chain.skip_count) == (None, None)
+
+
+class ChoosesChanges(Whole):
+    def choose_request_changes(self, head):
+        return FieldChanges(())
+
+    def choose_response_changes(self, head):
+        return FieldChanges(())
+
+
+def test_changes_for_a_head_are_chosen_just_before_the_calls_of_the_same_middleware():
+    outer, plain, inner = ChoosesChanges(), Whole(), ChoosesChanges()
+    chain = compile_chain([outer, plain, inner])
+    requests = [getattr(step.call, "method", step.call) for step in chain.on_request]
+    assert requests == [
+        outer.choose_request_changes,
+        outer.on_request,
+        plain.on_request,
+        inner.choose_request_changes,
+        inner.on_request,
+    ]
+    assert [step.depth for step in chain.on_request] == [1, 1, 2, 3, 3]
+    assert [getattr(call, "method", call) for call in chain.on_response] == [
+        inner.choose_response_changes,
+        inner.on_response,
+        plain.on_response,
+        outer.choose_response_changes,
+        outer.on_response,
+    ]
+
+
+class Sticky(Whole):
+    keeps_choice: object = True
+
+    def choose_backend(self, head, backends):
+        return None
+
+
+def test_a_choice_is_kept_only_if_all_that_choose_say_so():
+    kept, asked = Sticky(), Sticky()
+    asked.keeps_choice = 1
+    chain = compile_chain([kept, Whole()])
+    assert chain.keeps_choice
+    assert [type(call).__name__ for call in chain.on_response] == ["method", "UnlessChosen"]
+    assert chain.on_response[1].chooser is chain.choose_backend[0]
+    both = compile_chain([kept, asked])
+    assert not both.keeps_choice
+    assert both.on_response[0] == asked.on_response

@@ -74,9 +74,10 @@ def test_what_is_late_expires_in_the_order_in_which_it_began(build_world):
 def test_what_ends_in_time_never_expires_and_the_queue_needs_one_timer(build_world):
     world = build_world()
     for number in range(100):
-        queue = world.limits.begin(number, 5.0, world.now)
-        queue.end(number)
-        queue.end(number)
+        limit = world.limits.begin(number, 5.0, world.now)
+        queue = limit.queue
+        limit.end()
+        limit.end()
         assert len(world.timers) == 1
     world.limits.begin("late", 5.0, world.now)
     world.pass_time(20)
@@ -86,9 +87,9 @@ def test_what_ends_in_time_never_expires_and_the_queue_needs_one_timer(build_wor
 
 def test_a_limit_of_its_own_has_a_timer_that_ends_with_it(build_world):
     world = build_world()
-    queue = world.limits.begin_alone("a", 5.0, world.now)
+    limit = world.limits.begin_alone("a", 5.0, world.now)
     assert len(world.timers) == 1
-    queue.end("a")
+    limit.end()
     assert world.timers == []
     world.limits.begin_alone("b", 5.0, world.now)
     world.pass_time(6)
@@ -121,15 +122,15 @@ def test_one_that_fails_does_not_keep_the_others_from_their_end(build_world):
 
 def test_queues_are_bounded_and_idle_ones_make_room(build_world):
     world = build_world()
-    queues = [world.limits.begin("a", 5.0 + number, world.now) for number in range(QUEUES)]
+    limits = [world.limits.begin("a", 5.0 + number, world.now) for number in range(QUEUES)]
     beyond = world.limits.begin("b", 1.0, world.now)
-    beyond.end("b")
+    beyond.end()
     assert len(world.timers) == QUEUES
-    for queue in queues:
-        queue.end("a")
+    for limit in limits:
+        limit.end()
     world.pass_time(1000)
     shared = world.limits.begin("b", 1.0, world.now)
-    assert world.limits.begin("c", 1.0, world.now) is shared
+    assert world.limits.begin("c", 1.0, world.now).queue is shared.queue
     assert len(world.timers) == 1
 
 
@@ -164,7 +165,7 @@ def test_what_expires_is_what_a_timer_for_each_would_end(steps):
                 world.pass_time(seconds)
             elif verb == "end":
                 if name in waiting:
-                    waiting.pop(name)[1].end(name)
+                    waiting.pop(name)[1].end()
             elif name not in waiting:
                 begin = world.limits.begin if verb == "begin" else world.limits.begin_alone
                 waiting[name] = (world.now + seconds, begin(name, seconds, world.now))
@@ -173,18 +174,18 @@ def test_what_expires_is_what_a_timer_for_each_would_end(steps):
 
 def test_what_another_one_has_ended_at_its_own_end_never_expires(build_world):
     world, ended = build_world(), []
-    queues = {}
+    limits_of = {}
 
     def expire(waiting):
         ended.append((waiting, world.now))
         if waiting == "a":
-            queues["b"].end("b")
-            queues["c"].end("c")
+            limits_of["b"].end()
+            limits_of["c"].end()
             limits.begin("c", 5.0, world.now)
 
     limits = TimeLimits(expire, lambda: world.now)
     for waiting in "abcd":
-        queues[waiting] = limits.begin(waiting, 5.0, world.now)
+        limits_of[waiting] = limits.begin(waiting, 5.0, world.now)
     world.pass_time(20)
     assert ended == [("a", 105.0), ("d", 105.0), ("c", 110.0)]
     assert world.timers == []

@@ -56,6 +56,8 @@ def server(**fields: Any) -> Section:
         Section(services={"s": Service(answer=Answer(status=500, grpc_status=17))}),
         Section(routers={"r": StreamRouter(entrypoint=-1, service="s")}),
         Section(routers={"": StreamRouter(entrypoint=1, service="s")}),
+        Section(routers={"r": StreamRouter(entrypoint=1, service="s", consumers={"A": "s"})}),
+        Section(routers={"r": StreamRouter(entrypoint=1, service="s", consumers={"a": "a\nb"})}),
         Section(routers={"a\nb": StreamRouter(entrypoint=1, service="s")}),
         Section(routers={"a" * 1025: {}}),
         server(tls_name="a b"),

@@ -1,102 +1,25 @@
-"""Routes of streams: whose turn it is, who may come in, and what a change leaves as it was."""
+"""Tables of streams: what a change leaves as it was, and which clients have which route."""
 
 from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from maesh_core.model.configuration import Answer, Part, Section, Server, Service, StreamRouter
-from maesh_core.plugin_system.interfaces import Response
-from maesh_testing import FakeNode
+from maesh_core.model.configuration import Part, Section, Server, Service, StreamRouter
 
-KEY = "test/db:1"
-ENTRYPOINT = 10000
-
-
-def build_section(*ports, weights=None, middlewares=(), key=KEY, entrypoint=ENTRYPOINT, load_balancer="round-robin"):
-    servers = tuple(
-        Server(address="10.0.0.1", port=port, weight=weight)
-        for port, weight in zip(ports, weights or [1] * len(ports), strict=True)
-    )
-    return Section(
-        routers={key: StreamRouter(entrypoint=entrypoint, service=key, middlewares=tuple(middlewares))},
-        services={key: Service(servers=servers, load_balancer=load_balancer)},
-    )
-
-
-class Gate:
-    """Answers what it is told to, or raises it."""
-
-    def __init__(self, *, admits=True, keeps=True):
-        self.admits, self.keeps = admits, keeps
-
-    def on_connect(self, connection):
-        return self._answer(self.admits)
-
-    def is_still_allowed(self, connection):
-        return self._answer(self.keeps)
-
-    def _answer(self, answer):
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-@pytest.fixture
-def node():
-    return FakeNode()
-
-
-@pytest.fixture
-def streams(node):
-    return node.build_streams(list)
-
-
-def apply(streams, section, *, changed=None, **middlewares):
-    streams.apply_table(streams.compile_table(section, middlewares=middlewares, changed=changed))
-    return streams.routes.get(ENTRYPOINT)
-
-
-def list_ports(route):
-    return [server.socket_address[1] for server in route.list_servers()]
-
-
-def find_first(route):
-    return next(iter(route.list_servers())).socket_address[1]
-
-
-def connect(service=KEY):
-    return SimpleNamespace(client_address="10.0.0.9", entrypoint=ENTRYPOINT, service=service, exchange=None)
-
-
-def test_each_connection_is_given_every_server_once_the_next_one_first(streams):
-    route = apply(streams, build_section(1, 2, 3))
-    assert [find_first(route) for _ in range(4)] == [1, 2, 3, 1]
-    assert list_ports(route) == [2, 3, 1]
-
-
-def test_a_server_without_weight_gets_no_connection(streams):
-    route = apply(streams, build_section(1, 2, weights=[1, 0]))
-    assert list_ports(route) == [1]
-    assert list_ports(apply(streams, build_section(1, 2, weights=[0, 0]))) == []
-
-
-def test_a_server_that_failed_comes_last_until_its_pause_is_over(streams, node):
-    route = apply(streams, build_section(1, 2))
-    bad = next(server for server in route.list_servers() if server.socket_address[1] == 1)
-    bad.note_failure()
-    assert [list_ports(route) for _ in range(3)] == [[2, 1]] * 3
-    node.pass_time(2)
-    assert [find_first(route) for _ in range(4)].count(1) == 1  # the one that tries it
-    bad.note_success()
-    assert {find_first(route) for _ in range(4)} == {1, 2}
-
-
-def test_where_all_have_failed_all_are_tried(streams):
-    route = apply(streams, build_section(1, 2, 3))
-    for server in list(route.list_servers()):
-        server.note_failure()
-    assert [sorted(list_ports(route)) for _ in range(5)] == [[1, 2, 3]] * 5
+from .stream_sections import (
+    ENTRYPOINT,
+    KEY,
+    Gate,
+    apply,
+    build_divided,
+    build_section,
+    connect,
+    find_first,
+    list_ports,
+    read_parts,
+    use_all,
+)
 
 
 def test_what_does_not_change_stays_the_same_object(streams):
@@ -122,28 +45,6 @@ def test_of_two_routers_with_one_entrypoint_the_lower_key_has_it(streams):
     assert apply(streams, section).service == "a/a:1"
 
 
-@pytest.mark.parametrize(
-    ("answers", "is_admitted"),
-    [
-        ([True], True),
-        ([None], True),
-        ([False], False),
-        ([True, False], False),
-        ([KeyError("who?")], False),
-        ([Response(status=403, reason="no")], False),
-        ([0], False),
-        (["no"], False),
-        ([], True),
-    ],
-)
-def test_a_connection_begins_only_if_no_middleware_says_no_or_fails(streams, answers, is_admitted, caplog):
-    gates = {f"m{index}": Gate(admits=answer) for index, answer in enumerate(answers)}
-    route = apply(streams, build_section(1, middlewares=gates), **gates)
-    assert route.admits(connect()) is is_admitted
-    route.admits(connect())
-    assert len(caplog.records) == sum(not isinstance(answer, bool | None) for answer in answers)
-
-
 def test_a_coroutine_as_verdict_denies_and_is_closed(streams):
     async def admit():
         return True
@@ -158,17 +59,6 @@ def test_a_coroutine_as_verdict_denies_and_is_closed(streams):
     route = apply(streams, build_section(1, middlewares=["m"]), m=Slip())
     assert not route.admits(connect())
     assert not streams.may_go_on(connect(), first)
-
-
-@pytest.mark.parametrize("is_still_asked", [False, True])
-def test_a_method_that_is_none_is_absent(streams, is_still_asked):
-    gate = Gate(keeps=False)
-    gate.on_connect = None
-    if not is_still_asked:
-        gate.is_still_allowed = None
-    route = apply(streams, build_section(1, middlewares=["m"]), m=gate)
-    assert route.admits(connect())
-    assert route.is_guarded is is_still_asked
 
 
 @pytest.mark.parametrize(
@@ -247,37 +137,6 @@ def test_the_number_of_servers_does_not_matter_to_whether_a_connection_must_be_e
     assert connection.reads == 1
 
 
-def build_divided(shares, **ports):
-    services = {
-        name: Service(servers=tuple(Server(address="10.0.0.1", port=port) for port in found))
-        for name, found in ports.items()
-    }
-    parts = tuple(Part(service=name, weight=weight) for name, weight in shares.items())
-    router = StreamRouter(entrypoint=ENTRYPOINT, service=KEY)
-    return Section(routers={KEY: router}, services={**services, KEY: Service(parts=parts)})
-
-
-def test_connections_are_divided_exactly_and_another_server_is_of_the_same_part(streams):
-    route = apply(streams, build_divided({"v1": 3, "v2": 1}, v1=[1, 2], v2=[9]))
-    firsts = [find_first(route) for _ in range(8)]
-    assert firsts.count(9) == 2
-    route = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1, 2], v2=[9]))
-    assert sorted(list_ports(route)[:2]) in ([1, 2], [1, 9])
-
-
-def test_the_share_of_a_part_without_servers_gets_none_and_the_others_keep_theirs(streams):
-    services = {
-        KEY: Service(parts=(Part(service="a", weight=1), Part(service="gone", weight=1), Part(service="b", weight=2))),
-        "a": Service(servers=(Server(address="10.0.0.1", port=1, weight=1),)),
-        "b": Service(servers=(Server(address="10.0.0.1", port=2, weight=1),)),
-        "gone": Service(answer=Answer(status=500)),
-    }
-    routers = {KEY: StreamRouter(entrypoint=ENTRYPOINT, service=KEY)}
-    route = apply(streams, Section(routers=routers, services=services))
-    firsts = sorted(next(iter(list_ports(route)), 0) for _ in range(8))
-    assert firsts == [0, 0, 1, 1, 2, 2, 2, 2]
-
-
 def test_a_part_whose_servers_change_makes_a_new_route_and_the_rotation_goes_on(streams):
     first = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1], v2=[9]))
     assert find_first(first) == 1
@@ -295,14 +154,6 @@ def test_a_router_never_inherits_the_guards_of_another_router_of_its_entrypoint(
     assert apply(streams, Section(routers={"a": one, "b": other}, services=service), m=gate).admits(connect())
     after = apply(streams, Section(routers={"b": other}, services=service), changed=frozenset({"a"}), m=gate)
     assert not after.admits(connect())
-
-
-def test_the_destination_is_the_part_of_a_server_or_the_service(streams):
-    route = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1], v2=[2]))
-    assert {route.find_destination(server) for server in route.list_servers()} == {"v1", "v2"}
-    assert route.find_destination(None) == KEY
-    route = apply(streams, build_section(1))
-    assert [route.find_destination(server) for server in route.list_servers()] == [KEY]
 
 
 def test_servers_of_services_with_and_without_encryption_are_different_and_stay_the_same_objects(streams):
@@ -323,3 +174,123 @@ def test_servers_of_services_with_and_without_encryption_are_different_and_stay_
         ("there", "permissive"),
         ("there", "strict"),
     ]
+
+
+# --- clients of a namespace
+
+CONSUMER = "test/db:1/consumer/lab/r"
+CONSUMERS = {"10.0.0.9": "lab", "10.0.0.8": "other"}
+
+
+def build_consumer_section(own, theirs, *, middlewares=(), namespace="lab", key=CONSUMER):
+    found = build_section(*own, middlewares=middlewares)
+    router = StreamRouter(
+        entrypoint=ENTRYPOINT, service=KEY, middlewares=tuple(middlewares), consumers={namespace: key}
+    )
+    return Section(
+        routers={KEY: router},
+        services={**found.services, key: build_section(*theirs).services[KEY]},
+    )
+
+
+@pytest.mark.parametrize(("address", "port"), [("10.0.0.9", 2), ("10.0.0.8", 1), ("10.0.0.7", 1)])
+def test_a_client_gets_the_route_of_its_namespace_and_all_others_that_of_the_entrypoint(streams, address, port):
+    apply(streams, build_consumer_section([1], [2]))
+    streams.apply_namespaces(CONSUMERS)
+    route = streams.find_route(ENTRYPOINT, address)
+    assert list_ports(route) == [port]
+    assert streams.find_current_route(SimpleNamespace(entrypoint=ENTRYPOINT, client_address=address)) is route
+    assert route.service == (CONSUMER if port == 2 else KEY)
+    assert streams.find_route(ENTRYPOINT + 1, address) is None
+
+
+def test_the_address_of_a_connection_is_not_read_where_no_namespace_has_a_route(streams):
+    route = apply(streams, build_section(1))
+    assert streams.find_current_route(SimpleNamespace(entrypoint=ENTRYPOINT)) is route
+
+
+def test_the_route_of_a_namespace_counts_for_the_service_and_has_its_middlewares(streams):
+    gate = Gate(admits=False)
+    route = apply(streams, build_consumer_section([1], [2], middlewares=["gate"]), gate=gate)
+    streams.apply_namespaces(CONSUMERS)
+    consumer = streams.find_route(ENTRYPOINT, "10.0.0.9")
+    assert consumer.counters is route.counters is streams.counters[KEY]
+    assert (consumer.is_guarded, consumer.admits(connect(CONSUMER))) == (True, False)
+
+
+def test_an_unchanged_router_keeps_the_routes_and_rotations_of_namespaces(streams):
+    section = build_consumer_section([1], [2, 3])
+    route = apply(streams, section)
+    streams.apply_namespaces(CONSUMERS)
+    consumer = streams.find_route(ENTRYPOINT, "10.0.0.9")
+    assert find_first(consumer) == 2
+    assert apply(streams, section, changed=frozenset({"test/other:1"})) is route
+    assert streams.find_route(ENTRYPOINT, "10.0.0.9") is consumer
+    apply(streams, build_consumer_section([1], [2, 3, 4]), changed=frozenset({CONSUMER}))
+    renewed = streams.find_route(ENTRYPOINT, "10.0.0.9")
+    assert renewed is not consumer
+    assert list_ports(renewed)[0] == 3
+
+
+def test_the_backends_of_a_rule_for_a_namespace_count_as_branches_of_the_service(streams):
+    own = build_divided({"v1": 1}, v1=[1])
+    router = StreamRouter(entrypoint=ENTRYPOINT, service=KEY, consumers={"lab": CONSUMER})
+    parts = (Part(service="v1", weight=1), Part(service="v2", weight=1))
+    services = {
+        **own.services,
+        "v2": Service(servers=(Server(address="10.0.0.1", port=2),)),
+        CONSUMER: Service(parts=parts),
+    }
+    route = apply(streams, Section(routers={KEY: router}, services=services))
+    streams.apply_namespaces(CONSUMERS)
+    use_all(route)
+    use_all(streams.find_route(ENTRYPOINT, "10.0.0.9"))
+    assert read_parts(streams, "branch_connections") == {(KEY, "v1"): 2, (KEY, "v2"): 1}
+    assert read_parts(streams, "server_connections") == {("10.0.0.1:1",): 2, ("10.0.0.1:2",): 1}
+
+
+@pytest.mark.parametrize("is_guarded", [False, True])
+def test_a_connection_whose_client_gets_another_route_goes_on_unless_a_middleware_had_decided(streams, is_guarded):
+    middlewares = {"gate": Gate()} if is_guarded else {}
+    route = apply(streams, build_section(1, middlewares=middlewares), **middlewares)
+    streams.apply_namespaces(CONSUMERS)
+    connection = connect()
+    assert streams.may_go_on(connection, route)
+    apply(streams, build_consumer_section([1], [2], middlewares=middlewares), **middlewares)
+    assert streams.may_go_on(connection, route) is not is_guarded
+
+
+def test_a_namespace_with_strict_servers_must_be_encrypted_and_others_need_not(streams):
+    section = build_consumer_section([1], [2])
+    strict = msgspec.structs.replace(section.services[CONSUMER], encryption="strict")
+    section = Section(routers=section.routers, services={**section.services, CONSUMER: strict})
+    assert not streams.has_strict_services
+    apply(streams, section)
+    streams.apply_namespaces(CONSUMERS)
+    assert streams.has_strict_services
+    theirs = SimpleNamespace(client_address="10.0.0.9", entrypoint=ENTRYPOINT, service=CONSUMER, server=("10.0.0.1", 2))
+    others = SimpleNamespace(client_address="10.0.0.8", entrypoint=ENTRYPOINT, service=KEY, server=("10.0.0.1", 1))
+    assert (streams.must_encrypt(theirs), streams.must_encrypt(others)) == ("", None)
+
+
+def test_counts_go_on_in_a_new_table_and_vanish_with_their_server_and_branch(streams):
+    first = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1], v2=[9]))
+    use_all(first)
+    second = apply(streams, build_divided({"v1": 3, "v2": 1}, v1=[1, 3], v2=[9]))
+    use_all(second)
+    use_all(first)  # connections that began before the change still count
+    assert read_parts(streams, "server_connections") == {("10.0.0.1:1",): 3, ("10.0.0.1:3",): 1, ("10.0.0.1:9",): 3}
+    assert read_parts(streams, "branch_connections") == {(KEY, "v1"): 4, (KEY, "v2"): 3}
+    apply(streams, build_divided({"v1": 1}, v1=[3]))
+    assert read_parts(streams, "server_connections") == {("10.0.0.1:3",): 1}
+    assert read_parts(streams, "branch_connections") == {(KEY, "v1"): 4}
+    apply(streams, build_section(3))
+    assert read_parts(streams, "branch_connections") == {}
+
+
+def test_a_server_that_failed_is_set_aside_in_the_metrics_until_it_succeeds(streams):
+    first, _ = apply(streams, build_section(1, 2)).list_servers()
+    first.note_failure()
+    assert read_parts(streams, "server_aside") == {(first.describe(),): 1}
+    first.note_success()
+    assert read_parts(streams, "server_aside") == {}

@@ -56,13 +56,13 @@ class RespondingConnection(PacedConnection):
         framing = b"" if is_http_1_0 and is_chunked else response.framing
         connection = self._render_connection(exchange)
         if changed is not None and (changed.is_split or framing != response.framing):
-            head = b"".join((response.status_line, *changed.lines, framing, connection))
+            head = b"".join((response.status_line, changed.text, framing, connection))
         elif framing != response.framing:
             head = b"".join((response.status_line, *response.build_headers().lines, framing, connection))
-        elif changed is not None:
-            head = response.outgoing + changed.added + connection
         else:
-            head = response.outgoing + connection
+            added = b"" if changed is None else changed.added
+            self.write(b"".join((response.outgoing, added, connection, b"\r\n", body)))
+            return
         self.write(head + b"\r\n" + body)
 
     def write_informational(self, response: ResponseHead) -> None:

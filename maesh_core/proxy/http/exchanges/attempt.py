@@ -18,7 +18,7 @@ from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.messages.syntax import IDEMPOTENT
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, Forwarding, ResponseReceiver, UpstreamStream
-from maesh_core.proxy.network.time_limits import TimeLimitQueue
+from maesh_core.proxy.network.time_limits import TimeLimit
 from maesh_core.proxy.transport.path_counts import ConnectionPath
 
 
@@ -127,8 +127,8 @@ class Attempt(ResponseReceiver):
 
     def __init__(self, exchange: AttemptUser, server: HttpServer) -> None:
         self._exchange = exchange
-        self._head_limit: TimeLimitQueue | None = None
-        self._total_limit: TimeLimitQueue | None = None
+        self._head_limit: TimeLimit | None = None
+        self._total_limit: TimeLimit | None = None
         self._is_resent = False
         self._refusals = 0
         self._is_clients_limit = False
@@ -258,13 +258,13 @@ class Attempt(ResponseReceiver):
 
     def _stop_head_limit(self) -> None:
         if self._head_limit is not None:
-            self._head_limit.end(self)
+            self._head_limit.end()
             self._head_limit = None
 
     def _stop_limits(self) -> None:
         self._stop_head_limit()
         if self._total_limit is not None:
-            self._total_limit.end(self)
+            self._total_limit.end()
             self._total_limit = None
 
     # --- called by the upstream stream (see ResponseReceiver)

@@ -127,7 +127,7 @@ class BodyRun(GuardedExchange):
             side.response = flow
             attempt.client = side
             return RENDERED
-        return None if self.changed_response is None else RENDERED
+        return None
 
     def on_body_timeout(self) -> bool:
         """Fail the request if a middleware waits too long for its body, or with it; return False if none does."""

@@ -51,7 +51,7 @@ from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import RENDERED, UNCHANGED, Forwarding, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import CHANGED, RENDERED, UNCHANGED, Forwarding, UpstreamStream
 
 CLIENT_GONE: Final = 499
 """The status counted when the client leaves before the response (as in nginx and Traefik)."""
@@ -206,7 +206,7 @@ class Exchange(ReceivingExchange):
             return RENDERED
         self.has_started_response = self._is_whole = True
         self.sent_bytes = response.left
-        return UNCHANGED
+        return UNCHANGED if self.run is None or self.run.changed_response is None else CHANGED
 
     def start_response(self, response: ResponseHead, body: bytes) -> None:
         """Send the head and the first bytes of the body; after this the response can no longer be replaced."""

@@ -14,6 +14,7 @@ from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import ClientHeaders
 from maesh_core.proxy.http.messages.syntax import is_authority, is_path_and_query
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
+from maesh_core.proxy.middleware.chain import ChangeChooser
 
 ATTEMPT_LIMIT: Final = 100
 """Attempts of one exchange, at most, however often middlewares ask for another one."""
@@ -140,13 +141,24 @@ class ExchangeView:
             self.changed_response = attempt.response.build_headers()
         return self.changed_response
 
+    def change_request(self, chooser: ChangeChooser) -> None:
+        """Change the fields to send upstream as a middleware chooses for the client's head."""
+        changes = self._exchange.head.find_request_changes(chooser)
+        if changes is not None:
+            self.request_headers.apply(changes)
+
+    def change_response(self, chooser: ChangeChooser) -> None:
+        """Change the fields of the response to forward as a middleware chooses for the client's head."""
+        changes = self._exchange.head.find_response_changes(chooser)
+        if changes is not None:
+            self.response_headers.apply(changes)
+
     @property
     def response_length(self) -> int | None:
         """The declared length of the response's body; None if it is unknown."""
         attempt = self._exchange.attempt
-        if attempt is None or attempt.response is None or attempt.response.declared_length < 0:
-            return None
-        return attempt.response.declared_length
+        length = -1 if attempt is None or attempt.response is None else attempt.response.declared_length
+        return None if length < 0 else length
 
     @property
     def status(self) -> int:

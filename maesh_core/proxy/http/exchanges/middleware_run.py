@@ -30,7 +30,7 @@ from maesh_core.proxy.http.exchanges.copying import (
     send_copy,
 )
 from maesh_core.proxy.http.exchanges.exchange_view import NEVER
-from maesh_core.proxy.http.exchanges.picking import pick_server
+from maesh_core.proxy.http.exchanges.picking import Chosen, pick_server
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
@@ -38,8 +38,9 @@ from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.server_counters import FAILED_STATUS
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
-from maesh_core.proxy.network.time_limits import TimeLimitQueue
+from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, Forwarding, UpstreamStream
+from maesh_core.proxy.middleware.chain import ChangeChooser, UnlessChosen
+from maesh_core.proxy.network.time_limits import TimeLimit
 
 DELAY_LIMIT_S: Final = 60.0
 """The longest delay of a request or an attempt that one middleware can set by returning seconds."""
@@ -59,7 +60,7 @@ class MiddlewareRun(BodyRun, Run):
     _depth = 0
     _position = 0
     _timer: asyncio.TimerHandle | None = None
-    _limit: TimeLimitQueue | None = None
+    _limit: TimeLimit | None = None
     _task: "asyncio.Future[object] | None" = None
 
     _wanted_copies: tuple[tuple[str, bytes], ...] = ()
@@ -77,6 +78,9 @@ class MiddlewareRun(BodyRun, Run):
         for step in chain.on_request[position:] if position else chain.on_request:
             call, depth = step
             try:
+                if isinstance(call, ChangeChooser):
+                    self.change_request(call)
+                    continue
                 result = call(self)
             except Exception as error:  # a middleware's error ends only its exchange
                 self._depth = depth
@@ -204,7 +208,7 @@ class MiddlewareRun(BodyRun, Run):
 
     def _stop_limit(self) -> None:
         if self._limit is not None:
-            self._limit.end(self)
+            self._limit.end()
             self._limit = None
 
     def pick_other(self, balancer: Balancer[HttpServer], passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
@@ -274,15 +278,23 @@ class MiddlewareRun(BodyRun, Run):
         else:
             self._exchange.answer(build_answer(error))
 
-    def _ask_for_retry(self, calls: tuple[_Call, ...], failure: ExchangeError | None = None) -> float | None:
+    def _ask_for_retry(self, calls: tuple[Any, ...], failure: ExchangeError | None = None) -> float | None:
         """Ask each middleware whether to start another attempt; return the pause before it, or None for no attempt.
 
         A middleware that returns False prevents the attempt. One that raises ends the exchange, and the remaining
         middlewares are not called.
         """
         pause_s, is_forbidden = None, False
-        for call in calls:
+        for each in calls:
+            call = each
+            if isinstance(each, UnlessChosen):
+                if self._is_at_chosen(each.chooser):
+                    continue
+                call = each.call
             try:
+                if isinstance(each, ChangeChooser):
+                    self.change_response(each)
+                    continue
                 verdict = call(self) if failure is None else call(self, failure)
                 if verdict is False:
                     is_forbidden = True
@@ -331,7 +343,19 @@ class MiddlewareRun(BodyRun, Run):
             return DISCARDED
         if response.left and self.chain.on_response_body:
             return self.open_response(response, is_whole=is_whole)
-        return None if self.changed_response is None else RENDERED
+        return None
+
+    def _is_at_chosen(self, chooser: object) -> bool:
+        """Whether the current attempt is at the server that this `choose_backend` has chosen."""
+        exchange = self._exchange
+        chosen: Chosen | None = self.chosen
+        return (
+            chosen is not None
+            and chosen.chooser is chooser
+            and exchange.attempt is not None
+            and exchange.attempt.server is chosen.server
+            and exchange.part == chosen.part
+        )
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
         """Connect the client and the upstream by a tunnel, which no time-out of requests ends.
@@ -366,8 +390,10 @@ class MiddlewareRun(BodyRun, Run):
                 except Exception as error:  # a middleware's error ends only its exchange
                     self.fail(call, error)
 
-    def fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
+    def fail(self, call: Any, error: BaseException, late: Response | None = None) -> None:
         """Handle a middleware that raised or timed out: answer with its failure response."""
+        if isinstance(call, ChangeChooser):
+            call = call.method
         owner = getattr(call, "__self__", call)
         response: Any = late or getattr(owner, "failure_response", None) or MIDDLEWARE_FAILED
         self.note_failure(call, error, f"the exchange is answered with {response.status}")

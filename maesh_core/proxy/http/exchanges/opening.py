@@ -40,7 +40,7 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
     if is_chained or request.upgrade:
         run = exchange.run = MiddlewareRun(exchange)
         if chosen is not None:
-            run.chosen, run.preferred_server = chosen, (chosen.server.address, chosen.server.port)
+            run.chosen, run.preferred_server = chosen, chosen.address
         if is_chained and request.body and route is not None and route.chain.on_request_body:
             run.expect_body()
     return exchange

@@ -4,7 +4,7 @@ Takes a balancer and what middlewares have set on the exchange; returns a server
 `choose_backend` asks the middlewares which server a request should go to.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, final
 
 from maesh_core.plugin_system.interfaces import BackendChoice
 from maesh_core.proxy.balancing.balancer import Balancer, begin_due_trial
@@ -18,16 +18,35 @@ from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 _NO_PREFERENCE: Final = "it has no preference"
 
 
-class Chosen(NamedTuple):
-    """A server that a middleware has chosen for a request, and the key of its part; empty without parts."""
+@final
+class Chosen:
+    """A server that a middleware has chosen for a request, and the key of its part; empty without parts.
 
-    server: HttpServer
-    part: str
+    `chooser` is the `choose_backend` that has chosen it, and `address` the server's address and port.
+    """
+
+    __slots__ = ("address", "chooser", "part", "server")
+
+    def __init__(self, server: HttpServer, part: str, chooser: object = None) -> None:
+        self.server = server
+        self.part = part
+        self.chooser = chooser
+        self.address: Any = (server.address, server.port)
+
+    def __repr__(self) -> str:
+        return f"<Chosen {self.address} {self.part}>"
 
 
 def choose_backend(client: ClientStream, route: Route, head: RequestHead) -> Chosen | None:
-    """Ask the middlewares of a route which server a request should go to; None if it is not usable, or for any."""
-    backends = route.backends
+    """Ask the middlewares of a route which server a request should go to; None if it is not usable, or for any.
+
+    The answer is kept with the head, if it depends on nothing else.
+    """
+    backends, is_kept = route.backends, route.chain.keeps_choice
+    if is_kept and head.backend_of is backends:
+        kept = head.backend
+        return kept if isinstance(kept, Chosen) and _is_usable(kept.server) else None
+    chosen: Chosen | None = None
     for call in route.chain.choose_backend:
         try:
             choice = call(head, backends.choices)
@@ -37,18 +56,25 @@ def choose_backend(client: ClientStream, route: Route, head: RequestHead) -> Cho
                 raise TypeError(f"choose_backend returned {type(choice).__name__}")
         except Exception as error:  # a middleware's error affects only its own choice
             client.environment.failures.note(call, error, _NO_PREFERENCE)
+            is_kept = False
             continue
         server = backends.servers.get(choice)
-        if server is None or (server.aside is not None and not server.aside.is_due):
-            return None
-        return Chosen(server, choice.part)
-    return None
+        if server is not None:
+            chosen = Chosen(server, choice.part, call)
+        break
+    if is_kept:
+        head.backend_of, head.backend = backends, chosen
+    return chosen if chosen is not None and _is_usable(chosen.server) else None
+
+
+def _is_usable(server: HttpServer) -> bool:
+    return server.aside is None or server.aside.is_due
 
 
 def pick_server(view: ExchangeView, balancer: Balancer[HttpServer]) -> HttpServer | None:
     """Pick the server of the next attempt."""
     if view.preferred_server is not None and view.attempts == 1:
-        server = _pick_preferred(view, view.preferred_server, balancer)
+        server = _pick_preferred(view, balancer)
         if server is not None:
             return server
     if view.allowed_servers is None:
@@ -56,12 +82,13 @@ def pick_server(view: ExchangeView, balancer: Balancer[HttpServer]) -> HttpServe
     return _pick_allowed(view, balancer)
 
 
-def _pick_preferred(view: ExchangeView, wanted: tuple[str, int], balancer: Balancer[HttpServer]) -> HttpServer | None:
+def _pick_preferred(view: ExchangeView, balancer: Balancer[HttpServer]) -> HttpServer | None:
     """Pick the preferred server if it may be used, from the part that was chosen with it if it is in several."""
+    wanted: Any = view.preferred_server
     if view.allowed_servers is not None and wanted not in view.allowed_servers:
         return None
     chosen: Chosen | None = view.chosen
-    if chosen is None or (chosen.server.address, chosen.server.port) != wanted:
+    if chosen is None or (chosen.address is not wanted and chosen.address != wanted):
         chosen = _find_server(wanted, balancer)
     if chosen is None or chosen.server in view.tried:
         return None

@@ -172,7 +172,7 @@ class ClientSideStream(Http2Stream, ClientStream):
         if changed is None:
             text = response.outgoing
         elif changed.is_split:
-            text = b"".join((response.status_line, *changed.lines, response.framing))
+            text = b"".join((response.status_line, changed.text, response.framing))
         else:
             text = response.outgoing + changed.added
         self.send_headers(build_response_fields(text), response.never_indexed)

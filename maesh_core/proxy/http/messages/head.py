@@ -6,19 +6,42 @@ They are plain classes: frozen msgspec.Structs take a third more of the engine's
 from typing import ClassVar
 
 
+class AppliedChanges:
+    """What `changes` have made of the fields of a head, kept with that head for the next time.
+
+    `lines` has all field lines if the head was split into them. Otherwise it is None, and `added` has those that follow
+    the head's own. `text` is the one or the other, joined. `next` is what further changes have made of the result. The
+    lists must not be modified.
+    """
+
+    __slots__ = ("added", "changes", "lines", "next", "text")
+
+    def __init__(self, changes: object, lines: list[bytes] | None, added: list[bytes]) -> None:
+        self.changes = changes
+        self.lines = lines
+        self.added = added
+        self.text = b"".join(added if lines is None else lines)
+        self.next: AppliedChanges | None = None
+
+    def __repr__(self) -> str:
+        return f"<AppliedChanges {self.changes!r}>"
+
+
 class Head:
     """A parsed head. Subclasses list the names of their fields; a head must not be modified.
 
-    `head` is its bytes. What is found in them is kept, for those who ask again.
+    `head` is its bytes. What is found in them is kept, for those who ask again, and so is what the last `changes` of
+    `Headers.apply` have made of its fields, in `applied`.
     """
 
-    __slots__ = ("_lower", "head")
+    __slots__ = ("_lower", "applied", "head")
 
     fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, head: bytes) -> None:
         self.head = head
         self._lower: bytes | None = None
+        self.applied: AppliedChanges | None = None
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and all(getattr(self, name) == getattr(other, name) for name in self.fields)

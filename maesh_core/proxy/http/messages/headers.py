@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from maesh_core.plugin_system.field_changes import FieldChange, FieldChanges
-from maesh_core.proxy.http.messages.head import Head
+from maesh_core.proxy.http.messages.head import AppliedChanges, Head
 from maesh_core.proxy.http.messages.syntax import parse_list
 from maesh_core.values.field_rules import UNTOUCHABLE, is_field_value, is_token
 
@@ -26,38 +26,51 @@ SHARED_BYTES: Final = 8
 class Headers:
     """Implements `interfaces.Headers` over a checked head, without the fields whose names are in `dropped`.
 
-    `parsed` is that head in parsed form, which keeps its bytes in lower case.
+    `parsed` is that head in parsed form, which keeps its bytes in lower case, and what `apply` makes of its fields: for
+    a head that is repeated, the same changes are then made at once. `_applied` is such a kept result. It is shared, so
+    any other use of the fields first copies it to `_lines` and `_added`, which are in use from then on (`_is_own`).
     """
 
-    __slots__ = ("_added", "_dropped", "_head", "_lines", "_lower", "_parsed")
+    __slots__ = ("_added", "_applied", "_dropped", "_head", "_is_own", "_lines", "_lower", "_parsed")
 
     def __init__(self, head: bytes = b"", dropped: Container[bytes] = (), parsed: Head | None = None) -> None:
         self._head = head
         self._lower: bytes | None = None
         self._parsed = parsed
         self._dropped = dropped
+        self._applied: AppliedChanges | None = None
+        self._is_own = parsed is None
         self._lines: list[bytes] | None = None
         self._added: list[bytes] = []
 
     def __repr__(self) -> str:
-        return f"<Headers {b''.join(self.lines)!r}>"
+        return f"<Headers {self.items()!r}>"
 
     @property
     def lines(self) -> list[bytes]:
         """Every field line. After this call, changes apply to the lines and no longer depend on the head."""
+        self._own()
         if self._lines is None:
             self._lines = split_fields(self._head, without=self._dropped) + self._added
         return self._lines
 
     @property
     def is_split(self) -> bool:
-        """Whether `lines` holds all fields; otherwise they are the fields of the head and those in `added`."""
-        return self._lines is not None
+        """Whether `text` has all fields; otherwise they are the fields of the head and those in `added`."""
+        applied = self._applied
+        return (self._lines if applied is None else applied.lines) is not None
 
     @property
     def added(self) -> bytes:
         """The fields that follow those of the head, while `is_split` is false."""
-        return b"".join(self._added)
+        applied = self._applied
+        return b"".join(self._added) if applied is None else applied.text
+
+    @property
+    def text(self) -> bytes:
+        """Every field line, joined. As after `lines`, changes no longer depend on the head."""
+        applied = self._applied
+        return b"".join(self.lines) if applied is None or applied.lines is None else applied.text
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value, or None."""
@@ -71,7 +84,10 @@ class Headers:
 
     def items(self) -> list[tuple[bytes, bytes]]:
         """Return the name, in its original case, and the value of every field."""
-        lines = [*split_fields(self._head, without=self._dropped), *self._added] if self._lines is None else self._lines
+        applied = self._applied
+        lines, added = (self._lines, self._added) if applied is None else (applied.lines, applied.added)
+        if lines is None:
+            lines = [*split_fields(self._head, without=self._dropped), *added]
         return [split_field(line) for line in lines]
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
@@ -80,6 +96,7 @@ class Headers:
 
     def set(self, name: bytes, value: bytes) -> None:
         """Replace all values by one."""
+        self._own()
         line, prefix = _build_field(name, value)
         if self._lines is not None or self._added or self._has(prefix):
             self.remove(name)
@@ -87,6 +104,7 @@ class Headers:
 
     def add(self, name: bytes, value: bytes) -> None:
         """Append a value."""
+        self._own()
         self._get_end().append(_build_field(name, value)[0])
 
     def remove(self, name: bytes) -> None:
@@ -97,18 +115,22 @@ class Headers:
             lines[:] = [line for line in lines if line[:length].lower() != prefix]
 
     def apply(self, changes: FieldChanges) -> None:
-        """Apply changes one after the other; at once, if the head has none of their fields."""
-        rendered = changes.rendered
-        if not isinstance(rendered, RenderedChanges):
-            rendered = changes.rendered = RenderedChanges(changes.changes)
-        if self._lines is None and not self._added:
-            for prefix in rendered.prefixes:
-                if self._has(prefix):
-                    break
+        """Apply changes one after the other; at once, if this head was changed in the same way before."""
+        if self._is_own or self._parsed is None:
+            self._apply(changes)
+            return
+        last = self._applied
+        known = self._parsed.applied if last is None else last.next
+        if known is None or known.changes is not changes:
+            self._own()
+            self._apply(changes)
+            known = AppliedChanges(changes, self._lines, self._added)
+            self._lines, self._added, self._is_own = None, [], False
+            if last is None:
+                self._parsed.applied = known
             else:
-                self._added = rendered.lines.copy()
-                return
-        self.apply_each(changes.changes)
+                last.next = known
+        self._applied = known
 
     def apply_each(self, changes: Iterable[FieldChange]) -> None:
         """Apply changes one after the other."""
@@ -124,13 +146,37 @@ class Headers:
             else:
                 raise ValueError(f"not a change of a field: {action[:80]!r}")
 
+    def _apply(self, changes: FieldChanges) -> None:
+        """Apply changes to the own fields; at once, if the head has none of theirs."""
+        rendered = changes.rendered
+        if not isinstance(rendered, RenderedChanges):
+            rendered = changes.rendered = RenderedChanges(changes.changes)
+        if self._lines is None and not self._added:
+            for prefix in rendered.prefixes:
+                if self._has(prefix):
+                    break
+            else:
+                self._added = rendered.lines.copy()
+                return
+        self.apply_each(changes.changes)
+
+    def _own(self) -> None:
+        """Stop sharing a kept result."""
+        applied = self._applied
+        if applied is not None:
+            self._lines = None if applied.lines is None else applied.lines.copy()
+            self._added = applied.added.copy()
+            self._applied = None
+        self._is_own = True
+
     def _list(self, name: bytes, member: bytes) -> None:
         members = parse_list(b",".join(self.get_all(name)))
         if member.lower() not in members and b"*" not in members:
             self.add(name, member)
 
     def _find(self, name: bytes) -> list[bytes]:
-        """Return the lines that can include fields with this name."""
+        """Return the own lines that can include fields with this name."""
+        self._own()
         if self._lines is None and not self._has(b"\n%b:" % name.lower()):
             return self._added
         return self.lines

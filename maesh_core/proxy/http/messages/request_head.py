@@ -7,10 +7,12 @@ them, does http2/request_fields.py from the fields of HTTP/2.
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Final, final
 
+from maesh_core.plugin_system.field_changes import FieldChanges
 from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.headers import Headers, split_field, split_fields
 from maesh_core.proxy.http.messages.scanning import NOT_SEARCHED
 from maesh_core.proxy.http.messages.syntax import find_declared_length, parse_host
+from maesh_core.proxy.middleware.chain import ChangeChooser
 from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP, search_trace_context
 
 CHUNKED: Final = -1
@@ -69,8 +71,14 @@ class RequestHead(Head):
         *_FIELDS[1:],
         "_found",
         "_is_found",
+        "_request_changes",
+        "_request_changes_of",
+        "_response_changes",
+        "_response_changes_of",
         "_rewritten",
         "_search",
+        "backend",
+        "backend_of",
         "chosen",
         "chosen_by",
         "matching_s",
@@ -123,6 +131,13 @@ class RequestHead(Head):
         self.trace = NOT_SEARCHED
         """Whether it has a field of a trace context, as 1 or 0; NOT_SEARCHED if that was not looked at yet."""
         self._rewritten: RequestHead | None = None
+        self._request_changes_of: ChangeChooser | None = None
+        self._request_changes: FieldChanges | None = None
+        self._response_changes_of: ChangeChooser | None = None
+        self._response_changes: FieldChanges | None = None
+        self.backend_of: object = None
+        """The backends among which middlewares have chosen one for this head, and in `backend` that one or None."""
+        self.backend: object = None
         self.chosen_by: object = None
         """What has chosen a rule for this head, and in `chosen` the rule's index, for a head that a client repeats."""
         self.chosen = 0
@@ -217,6 +232,20 @@ class RequestHead(Head):
         head.never_indexed = self.never_indexed
         return head
 
+    def find_request_changes(self, chooser: ChangeChooser) -> FieldChanges | None:
+        """Return the changes of requests that a middleware has chosen for it. The last ones are kept."""
+        if self._request_changes_of is not chooser:
+            self._request_changes = chooser.choose(self)
+            self._request_changes_of = chooser
+        return self._request_changes
+
+    def find_response_changes(self, chooser: ChangeChooser) -> FieldChanges | None:
+        """Return the changes of responses that a middleware has chosen for it. The last ones are kept."""
+        if self._response_changes_of is not chooser:
+            self._response_changes = chooser.choose(self)
+            self._response_changes_of = chooser
+        return self._response_changes
+
     @property
     def client_headers(self) -> "ClientHeaders":
         """The fields as the client sent them."""
@@ -264,7 +293,7 @@ class RequestHead(Head):
         """Render the head to send upstream with changed header fields; it ends with the forwarded fields."""
         if not headers.is_split:
             return self.outgoing + headers.added + forwarded
-        return b"".join((self.render_start(), *headers.lines, self.framing, forwarded))
+        return b"".join((self.render_start(), headers.text, self.framing, forwarded))
 
 
 class ClientHeaders:

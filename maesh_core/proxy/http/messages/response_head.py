@@ -97,7 +97,7 @@ class ResponseHead(Head):
     @property
     def declared_length(self) -> int:
         """The Content-Length, -1 if there is none."""
-        return find_declared_length(self.framing)
+        return self.left if self.left > 0 else find_declared_length(self.framing)
 
     def build_headers(self) -> Headers:
         """Return the fields to forward; the caller may change the result."""

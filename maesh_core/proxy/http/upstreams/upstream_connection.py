@@ -27,7 +27,14 @@ from maesh_core.proxy.http.transports import (
     read_unread,
 )
 from maesh_core.proxy.http.upstreams.response_pacing import PacedUpstream
-from maesh_core.proxy.http.upstreams.upstream_stream import INFORMATIONAL_LIMIT, RENDERED, UNCHANGED, ResponseReceiver
+from maesh_core.proxy.http.upstreams.upstream_stream import (
+    CHANGED,
+    INFORMATIONAL_LIMIT,
+    RENDERED,
+    UNCHANGED,
+    Forwarding,
+    ResponseReceiver,
+)
 from maesh_core.proxy.transport.path_counts import ConnectionPath
 
 _SETTINGS_START: Final = b"\x04\0\0\0\0\0"
@@ -334,8 +341,17 @@ class UpstreamConnection(PacedUpstream):
             self._pass_informational(receiver, response)
             data = data[end:]
         forwarding = receiver.on_response_head(response, is_whole=len(data) - end == response.left)
+        self._forward(receiver, response, forwarding, data, end)
+
+    def _forward(
+        self, receiver: ResponseReceiver, response: ResponseHead, forwarding: Forwarding, data: bytes, end: int
+    ) -> None:
+        """Forward a response, whose head ends at `end` of the bytes received."""
         if forwarding is UNCHANGED:
             receiver.client.write(data)
+            self._end(receiver, is_clean=response.is_keep_alive)
+        elif forwarding is CHANGED:
+            receiver.start_response(data[end:])
             self._end(receiver, is_clean=response.is_keep_alive)
         elif forwarding is RENDERED:
             self._response = response

@@ -29,11 +29,14 @@ class Forwarding(Enum):
     """`ResponseReceiver.start_response` renders the head for the client."""
     DISCARDED = 3
     """It is discarded; the receiver has abandoned the connection."""
+    CHANGED = 4
+    """It is complete, and only its head changes: `ResponseReceiver.start_response` forwards all of it."""
 
 
 UNCHANGED: Final = Forwarding.UNCHANGED  # accessing a member of the class takes 0.1 us
 RENDERED: Final = Forwarding.RENDERED
 DISCARDED: Final = Forwarding.DISCARDED
+CHANGED: Final = Forwarding.CHANGED
 
 
 class ClientSide(Protocol):

@@ -7,8 +7,9 @@ address is given to another pod when one has ended.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -81,11 +82,22 @@ class _Sum:
 class DenialGathering:
     """One round of questions to all proxies. `kept` is what former rounds have found, and keeps what this one finds."""
 
-    __slots__ = ("_accounts", "_answered", "_find_pods", "_is_complete", "_kept", "_nodes", "_now", "_sums")
+    __slots__ = (
+        "_accounts",
+        "_answered",
+        "_find_pods",
+        "_is_complete",
+        "_kept",
+        "_kept_since",
+        "_nodes",
+        "_now",
+        "_sums",
+    )
 
     def __init__(self, find_pods: Callable[[str], Sequence[Pod]], now: float, kept: KeptDenials) -> None:
         self._find_pods = find_pods
         self._kept = kept
+        self._kept_since = math.inf
         self._answered: set[tuple[str, float]] = set()
         self._now = now
         self._accounts: dict[str, tuple[ClientAccount, float] | None] = {}
@@ -118,15 +130,14 @@ class DenialGathering:
         self._nodes[report.name] = (max(since, default=None), error)
 
     def build(self, *, is_complete: bool) -> DenialReport:
-        """Build the report; `is_complete` says whether all proxies were asked. Call it once, after `add`."""
-        kept_since = self._add_kept()
+        """Build the report; `is_complete` says whether all proxies were asked."""
         kept = sorted(self._sums.items(), key=lambda item: -item[1].last)[:ENTRIES_LIMIT]
         denials = [_build_denial(client, key, total) for (client, key), total in kept]
         denials.sort(key=lambda each: (each.service, each.mode, -each.count, each.path, each.method, each.address))
         starts = [since for since, _ in self._nodes.values() if since is not None]
         return DenialReport(
             since=_render_time(max(starts)) if starts else "",
-            kept_since="" if kept_since is None else _render_time(kept_since),
+            kept_since="" if self._kept_since == math.inf else _render_time(self._kept_since),
             complete=is_complete and self._is_complete and len(kept) == len(self._sums),
             denials=tuple(denials),
             nodes=tuple(
@@ -138,11 +149,18 @@ class DenialGathering:
     def _add_worker(self, proxy: str, report: WorkerReport) -> None:
         valid = [each for each in report.denials if _is_valid(each, self._now)]
         self._is_complete = self._is_complete and len(valid) == len(report.denials)
-        named = [self._name_client(each) for each in valid]
+        named = self._recall_accounts(proxy, report.since, [self._name_client(each) for each in valid])
         for each in named:
             self._add_denial(each)
         self._kept.replace(proxy, report.since, named)
         self._answered.add((proxy, report.since))
+
+    def _recall_accounts(self, proxy: str, since: float, named: Sequence[NamedDenial]) -> Sequence[NamedDenial]:
+        """Name the clients whose pods have ended as before, if they have sent nothing since then."""
+        if not any(isinstance(each.client, str) for each in named):
+            return named
+        before = {(each.address, each.key): each for each in self._kept.find(proxy, since)}
+        return [_recall_account(each, before.get((each.address, each.key))) for each in named]
 
     def _name_client(self, found: CountedDenial) -> NamedDenial:
         address = found.key.client.removeprefix("::ffff:")
@@ -160,15 +178,14 @@ class DenialGathering:
             total = self._sums[place] = _Sum(found.address)
         total.add(found)
 
-    def _add_kept(self) -> float | None:
-        """Add what workers had reported that have not answered; return since when the first of them recorded."""
+    def add_kept(self) -> Generator[None, None, None]:
+        """Add what workers had reported that have not answered, after `add`; pauses after each of them."""
         self._kept.expire(self._now)
-        earliest: float | None = None
         for since, denials in self._kept.list_missing(self._answered):
-            earliest = since if earliest is None else min(earliest, since)
+            self._kept_since = min(since, self._kept_since)
             for denial in denials:
                 self._add_denial(denial)
-        return earliest
+            yield
 
     def _find_client(self, address: str, first: float) -> ClientAccount | None:
         if address not in self._accounts:
@@ -234,9 +251,18 @@ class DenialPage:
         try:
             gathering = DenialGathering(self._controller.find_pods, self._wall_clock(), self._kept)
             is_complete = await self._controller.gather_reports(REPORT_NAME, gathering.add)
+            for _ in gathering.add_kept():
+                await asyncio.sleep(0)
             return gathering.build(is_complete=is_complete)
         finally:
             self._fresh_until = self._clock() + ANSWER_S
+
+
+def _recall_account(found: NamedDenial, before: NamedDenial | None) -> NamedDenial:
+    """Return a denial with the account that it had, if it has none now and nothing was counted since."""
+    if before is None or isinstance(found.client, ClientAccount) or found.count != before.count:
+        return found
+    return before
 
 
 def _find_account(pods: Sequence[Pod]) -> tuple[ClientAccount, float] | None:

@@ -10,7 +10,16 @@ from hashlib import sha1
 from typing import Any, Final, Protocol, cast
 
 from redis.asyncio.connection import Connection, SSLConnection
-from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+)
 
 from maesh_ratelimit.redis_settings import RedisAddress, read_password
 from maesh_ratelimit.redis_store.script import SCRIPT, AnswerError, Grant, Question, build_arguments, parse_answer
@@ -21,6 +30,8 @@ REPLY_LIMIT_BYTES: Final = 256 * 1024
 """Longest answer; one about 512 buckets has up to 45 KiB."""
 ERROR_LIMIT: Final = 200
 """Longest text of the server's that is logged."""
+PROBE: Final = Question(b"probe", 0, 0, 1, 1.0, 0.0)
+"""Asks for nothing, and so writes nothing. Together with the key of the nodes, a Redis Cluster refuses it."""
 _SHA: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest().encode()
 
 
@@ -122,14 +133,14 @@ class RedisLink:
         return f"<RedisLink {self.name}>"
 
     async def connect(self) -> int:
-        """Connect, log in, and run the script without questions."""
+        """Connect, log in, and run the script for a bucket that nobody has."""
         await self.close()
         try:
             self._connection = await asyncio.to_thread(self._build_connection)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise StoreError(f"a file cannot be used: {_cut(error)}") from error
         await self._guard(self._connection.connect, CONNECT_TIMEOUT_S)
-        nodes, _ = await self.ask((), is_heartbeat=True)
+        nodes, _ = await self.ask((PROBE,), is_heartbeat=True)
         return nodes
 
     async def ask(self, questions: Sequence[Question], *, is_heartbeat: bool) -> tuple[int, list[Grant]]:
@@ -173,6 +184,10 @@ class RedisLink:
             raise StoreError("the server refuses the user or the password") from error
         except NoPermissionError as error:
             raise StoreError(f"the user lacks a permission: {_cut(error)}") from error
+        except (AskError, ClusterCrossSlotError, ClusterDownError) as error:
+            is_cluster = not isinstance(error, MasterDownError)  # which a replica without a cluster also sends
+            reason = "the server is part of a Redis Cluster, which is not supported" if is_cluster else _cut(error)
+            raise StoreError(reason) from error
         except Exception as error:  # redis-py raises ValueError and others where the server breaks the protocol
             raise StoreError(_cut(error)) from error
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from maesh_core.plugin import FieldChanges
 from maesh_core.proxy.http.messages import headers as headers_module
+from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.headers import CACHED_FIELD_LIMIT_BYTES, Headers, render_field, split_fields
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nX:1\r\nx: \t2 \r\nXY: 3\r\nEmpty:\r\n\r\n"
@@ -149,6 +150,43 @@ def test_prepared_changes_do_what_the_methods_do(lines, applied):
         assert at_once.lines == by_methods.lines
 
 
+@given(
+    st.lists(st.sampled_from([b"A: x\r\n", b"b:y, 1\r\n", b"Hop: z\r\n", b"ab: 2\r\n"])),
+    st.lists(CHANGES, min_size=1, max_size=3),
+    st.lists(st.lists(st.one_of(st.integers(0, 2), CHANGES), max_size=4), min_size=2, max_size=4),
+)
+def test_a_head_that_is_repeated_gets_the_same_changes_as_one_that_is_not(lines, known, messages):
+    """Each message makes prepared changes, by their number, and changes of its own between them."""
+    head = b"GET / HTTP/1.1\r\n" + b"".join(lines) + b"\r\n"
+    parsed, prepared = Head(head), [FieldChanges(changes) for changes in known]
+    for message in messages:
+        repeated, alone = Headers(head, {b"hop"}, parsed), Headers(head, {b"hop"})
+        for step in message:
+            if isinstance(step, int):
+                repeated.apply(prepared[step % len(prepared)])
+                apply_by_methods(alone, known[step % len(known)])
+            else:
+                apply_by_methods(repeated, step)
+                apply_by_methods(alone, step)
+            assert repeated.items() == alone.items()
+        if not repeated.is_split:
+            assert repeated.added == alone.added
+        assert (repeated.text, repeated.lines) == (alone.text, alone.lines)
+
+
+def test_what_is_kept_of_a_head_is_not_changed_by_those_who_use_it():
+    parsed, changes = Head(HEAD), FieldChanges([("set", b"x", b"9"), ("add", b"new", b"1")])
+    for _ in range(3):
+        headers = Headers(HEAD, (), parsed)
+        headers.apply(changes)
+        assert headers.get_all(b"x") == [b"9"]
+        headers.add(b"x", b"8")
+        headers.lines.clear()
+    other = Headers(HEAD, (), parsed)
+    other.apply(changes)
+    assert other.text.endswith(b"Empty:\r\nx: 9\r\nnew: 1\r\n")
+
+
 def test_changes_of_fields_that_a_head_does_not_have_do_not_split_it():
     changes = FieldChanges([("remove", b"access-control-a", b""), ("set", b"access-control-b", b"1")])
     headers = Headers(HEAD)
@@ -162,7 +200,7 @@ def test_changes_of_fields_that_a_head_does_not_have_do_not_split_it():
 
 def test_changes_that_may_not_be_made_are_refused_each_time():
     for change in [("set", b"Host", b"b"), ("add", b"a", b"\r\n"), ("drop", b"a", b"")]:
-        changes = FieldChanges([change])
+        changes, parsed = FieldChanges([change]), Head(HEAD)
         for _ in range(2):
             with pytest.raises(ValueError):
-                Headers(HEAD).apply(changes)
+                Headers(HEAD, (), parsed).apply(changes)
