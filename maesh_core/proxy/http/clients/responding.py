@@ -54,16 +54,8 @@ class RespondingConnection(PacedConnection):
         if response.left == UNTIL_CLOSE or exchange.request_left or (is_http_1_0 and is_chunked and response.left):
             self.is_keep_alive = False
         framing = b"" if is_http_1_0 and is_chunked else response.framing
-        connection = self._render_connection(exchange)
-        if changed is not None and (changed.is_split or framing != response.framing):
-            head = b"".join((response.status_line, changed.text, framing, connection))
-        elif framing != response.framing:
-            head = b"".join((response.status_line, *response.build_headers().lines, framing, connection))
-        else:
-            added = b"" if changed is None else changed.added
-            self.write(b"".join((response.outgoing, added, connection, b"\r\n", body)))
-            return
-        self.write(head + b"\r\n" + body)
+        head = _render_head(response, changed, framing, self._render_connection(exchange))
+        self.write(head + body)
 
     def write_informational(self, response: ResponseHead) -> None:
         """Send a 1xx response (RFC 9110 section 15.2); HTTP/1.0 has none."""
@@ -105,3 +97,16 @@ class RespondingConnection(PacedConnection):
         if not self.is_keep_alive:
             return b"Connection: close\r\n"
         return b"Connection: keep-alive\r\n" if exchange.head.is_http_1_0 else b""
+
+
+def _render_head(response: ResponseHead, changed: Headers | None, framing: bytes, connection: bytes) -> bytes:
+    """Render a head with its empty line; `connection` holds the Connection field, or nothing."""
+    if changed is not None and (changed.is_split or framing != response.framing):
+        return b"".join((response.status_line, changed.text, framing, connection, b"\r\n"))
+    if framing != response.framing:
+        return b"".join((response.status_line, *response.build_headers().lines, framing, connection, b"\r\n"))
+    if changed is None:
+        return response.outgoing + connection + b"\r\n"
+    if not connection:  # often repeated
+        return changed.render(response, response.outgoing)
+    return b"".join((response.outgoing, changed.added, connection, b"\r\n"))

@@ -115,10 +115,13 @@ class Exchange(ReceivingExchange):
 
     # --- attempts
 
-    def attempt_at(self, server: HttpServer | None, timeout_s: float = 0.0, total_s: float = 0.0) -> None:
+    def attempt_at(
+        self, server: HttpServer | None, timeout_s: float = 0.0, total_s: float = 0.0, now: float = 0.0
+    ) -> None:
         """Attempt the request at a server; answer 503 if there is none.
 
-        `timeout_s` is the time-out until the response's head, `total_s` until its end; 0 means none.
+        `timeout_s` is the time-out until the response's head, `total_s` until its end; 0 means none. `now` is the time,
+        if it was just read; otherwise 0.
         """
         if self.route is not None and self.route.division is not None:
             self.part = self.route.division.picked
@@ -127,7 +130,7 @@ class Exchange(ReceivingExchange):
             return
         self.attempts += 1
         if self.attempts > 1 or self.run is not None:
-            self.attempted_at = self.client.environment.clock_time()
+            self.attempted_at = now if now else self.client.environment.clock_time()
         if self.attempts > 1:
             self.responded_at = 0.0
             if self.route is not None:

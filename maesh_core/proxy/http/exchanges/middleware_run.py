@@ -91,6 +91,7 @@ class MiddlewareRun(BodyRun, Run):
                 if self._apply_result(call, result):
                     return
         self._depth = chain.depth
+        now = 0.0
         if 0 < self.timeout_s < math.inf:
             environment = self._exchange.client.environment
             now = environment.clock_time()
@@ -99,7 +100,7 @@ class MiddlewareRun(BodyRun, Run):
         if self.request_flow is not None:
             self.begin_body()
         else:
-            self._begin_attempt(balancer)
+            self._begin_attempt(balancer, now)
 
     def _apply_result(self, call: _Call, result: object) -> bool:
         """Act on the result of on_request; return True if the request must not continue now."""
@@ -166,7 +167,7 @@ class MiddlewareRun(BodyRun, Run):
 
     # --- attempts
 
-    def _begin_attempt(self, balancer: Balancer[HttpServer]) -> None:
+    def _begin_attempt(self, balancer: Balancer[HttpServer], now: float = 0.0) -> None:
         if not self.admits_changed():
             return
         self.attempts += 1
@@ -174,7 +175,7 @@ class MiddlewareRun(BodyRun, Run):
         if server is None and self._failure is not None:
             self._exchange.answer(build_answer(self._failure))
             return
-        self._exchange.attempt_at(server, self.attempt_timeout_s, self.attempt_total_s)
+        self._exchange.attempt_at(server, self.attempt_timeout_s, self.attempt_total_s, now)
         if self._wanted_copies:
             self._send_wanted_copies()
 

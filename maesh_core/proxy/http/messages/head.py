@@ -10,17 +10,18 @@ class AppliedChanges:
     """What `changes` have made of the fields of a head, kept with that head for the next time.
 
     `lines` has all field lines if the head was split into them. Otherwise it is None, and `added` has those that follow
-    the head's own. `text` is the one or the other, joined. `next` is what further changes have made of the result. The
-    lists must not be modified.
+    the head's own. `text` is the one or the other, joined. `rendered` is the head to send with `added`; empty until it
+    was rendered. `next` is what further changes have made of the result. The lists must not be modified.
     """
 
-    __slots__ = ("added", "changes", "lines", "next", "text")
+    __slots__ = ("added", "changes", "lines", "next", "rendered", "text")
 
     def __init__(self, changes: object, lines: list[bytes] | None, added: list[bytes]) -> None:
         self.changes = changes
         self.lines = lines
         self.added = added
         self.text = b"".join(added if lines is None else lines)
+        self.rendered = b""
         self.next: AppliedChanges | None = None
 
     def __repr__(self) -> str:

@@ -72,6 +72,15 @@ class Headers:
         applied = self._applied
         return b"".join(self.lines) if applied is None or applied.lines is None else applied.text
 
+    def render(self, head: Head, outgoing: bytes) -> bytes:
+        """Render `outgoing` of a head, the fields in `added`, and the empty line; not for fields that are split."""
+        applied = self._applied
+        if applied is None or head is not self._parsed:
+            return b"".join((outgoing, self.added, b"\r\n"))
+        if not applied.rendered:
+            applied.rendered = b"".join((outgoing, applied.text, b"\r\n"))
+        return applied.rendered
+
     def get(self, name: bytes) -> bytes | None:
         """Return the first value, or None."""
         values = self.get_all(name)

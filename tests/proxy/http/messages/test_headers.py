@@ -171,6 +171,8 @@ def test_a_head_that_is_repeated_gets_the_same_changes_as_one_that_is_not(lines,
             assert repeated.items() == alone.items()
         if not repeated.is_split:
             assert repeated.added == alone.added
+            assert repeated.render(parsed, b"OUT\r\n") == b"OUT\r\n" + alone.added + b"\r\n"
+            assert repeated.render(Head(head), b"other\r\n") == b"other\r\n" + alone.added + b"\r\n"
         assert (repeated.text, repeated.lines) == (alone.text, alone.lines)
 
 
