@@ -80,7 +80,10 @@ class HttpBench:
                 print(f"{proxy.name} does not set {', '.join(missing)}", flush=True)
 
     def run_all(self) -> None:
-        """Measure case after case; within a case every proxy in turn, run after run."""
+        """Measure case after case; within a case every proxy in turn, run after run.
+
+        Every second run has the reverse order, so that a machine that becomes slower or faster favours none.
+        """
         for name in self._running:
             self._measure(CASES[0], name, seconds=1)
         cases = self._options.cases
@@ -91,7 +94,8 @@ class HttpBench:
             titles = "; ".join(case.title for case in compared)
             print(f"\n{titles} ({compared[0].connections} connections)", flush=True)
             for number in range(self._options.runs):
-                for case, name in [(each, name) for each in compared for name in names[each.name]]:
+                turns = [(each, name) for each in compared for name in names[each.name]]
+                for case, name in reversed(turns) if number % 2 else turns:
                     run = self._measure(case, name, seconds=self._options.seconds)
                     self.runs.append(run)
                     done += 1

@@ -24,8 +24,10 @@ from maesh_access_log import AccessLogSettings
 from maesh_access_log.observer import AccessLog
 from maesh_access_log.output import Output
 from maesh_access_log.writer import BatchWriter
+from maesh_otel.encoding import encode_record
 from maesh_otel.proxy import TracingFactory
 from maesh_otel.settings import ServiceTracing
+from maesh_otel.trace import RequestRecord
 from policies import build_policies, build_policy_request
 from processes import run_to_end
 
@@ -52,12 +54,20 @@ class Unsent:
     def start(self) -> None:
         """Do nothing."""
 
-    def submit(self, record: object) -> None:
+    def submit(self, record: RequestRecord) -> None:
         """Drop a trace."""
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Return nothing."""
         return []
+
+
+class Encoded(Unsent):
+    """Where the spans of traces are encoded, but not sent; the plugin does that in the thread that sends them."""
+
+    def submit(self, record: RequestRecord) -> None:
+        """Encode the spans of a trace."""
+        encode_record(record)
 
 
 class Row(NamedTuple):
@@ -69,14 +79,15 @@ class Row(NamedTuple):
 
 
 def build_observed(folder: Path) -> dict[str, Engine]:
-    """Build engines whose traffic is observed: by an access log in a folder, and by traces of a share of requests."""
+    """Build engines whose traffic is observed: by an access log in a folder, and by traces of none and all."""
     log = Engine()
     writer = BatchWriter(Output(str(folder / "access.log")))
     log.handler.environment.observers.add(AccessLog(AccessLogSettings(format="json"), writer))
-    shares = {"traces of none": 0.0, "traces of 1 %": 0.01}
+    shares = {"traces of none": (0.0, Unsent()), "traces of all": (1.0, Unsent())}
+    shares["traces of all, and their spans"] = (1.0, Encoded())
     traced = {
-        name: Engine([TracingFactory(Unsent(), share).build_middleware(ServiceTracing(), SERVICE)])
-        for name, share in shares.items()
+        name: Engine([TracingFactory(sink, share).build_middleware(ServiceTracing(), SERVICE)])
+        for name, (share, sink) in shares.items()
     }
     return {"JSON access log": log, **traced}
 

@@ -144,6 +144,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="runs of each variant, interleaved (default 5)")
     parser.add_argument("--seconds", type=int, default=2, help="length of one run (default 2)")
     parser.add_argument("--output", type=Path, default=RESULTS / "observation.json", help="the file of results")
+    parser.add_argument("--only", type=lambda text: text.split(","), help="variants to measure, separated by commas")
     parser.add_argument("--former", type=Path, help="the program `maesh` of an earlier version, to compare with")
     options = parser.parse_args()
     if missing := [program for program in ("nginx", "wrk", "taskset") if not shutil.which(program)]:
@@ -151,7 +152,11 @@ def main() -> int:
         return 1
     raise_open_files_limit()
     options.cases, options.rate = [case for case in CASES if case.name == CASE], 0
-    variants = [variant for variant in build_variants(options.former) if variant.find() is not None]
+    variants = [
+        variant
+        for variant in build_variants(options.former)
+        if (not options.only or variant.name in options.only) and variant.find() is not None
+    ]
     with tempfile.TemporaryDirectory(prefix="maesh-bench-") as name, ProcessGroup(Path(name)) as group:
         site = Site(group, Path(name))
         site.start_upstream()

@@ -10,7 +10,7 @@ LINE_LIMIT_CHARACTERS = 8192
 
 
 def read_token(path: str) -> str:
-    """Read the token in a file: the last word of its first line, which may begin with a name."""
+    """Read the token in a file: the last word of its first line, which may begin with a name. Raises ValueError."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             words = file.readline(LINE_LIMIT_CHARACTERS).split()

@@ -33,12 +33,12 @@ def test_proxy_does_not_outlive_the_command_that_is_killed(up, manifests, wait_u
     wait_until(lambda: mesh.command.find_left_behind() == [], "the proxy's end")
 
 
-def test_proxy_that_is_killed_ends_the_command_with_the_reason(up, manifests, find_child):
+def test_proxy_that_is_killed_ends_the_command_with_the_reason(up, manifests, find_child, wait_until):
     mesh = up(manifests.path)
     os.kill(find_child(mesh.command), signal.SIGKILL)
     assert mesh.command.wait() == 1
     assert mesh.command.stderr.splitlines()[-1] == "maesh: error: the proxy ended with signal SIGKILL"
-    assert mesh.command.find_left_behind() == []
+    wait_until(lambda: mesh.command.find_left_behind() == [], "the end of the proxy's workers")
 
 
 def test_second_signal_ends_everything_at_once_with_status_1(up, manifests, find_child, wait_until):

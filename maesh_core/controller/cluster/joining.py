@@ -24,7 +24,7 @@ def open_client(settings: ControllerSettings) -> KubernetesClient | None:
 async def join_cluster(
     settings: ControllerSettings, client: KubernetesClient, identity: str, *, clock: Callable[[], float], pause: Pause
 ) -> Cluster:
-    """Load the credentials, so that an error in them ends the command, and return the cluster."""
+    """Load the credentials, so that an error in them ends the command, and return the cluster. Raises StartupError."""
     try:
         await client.log_in()
     except KubernetesError as error:

@@ -119,6 +119,7 @@ class _Adder:
         return Section(routers=self._routers, services=services, middlewares=self._middlewares)
 
     def add_port(self, port: PortNode) -> None:
+        """Add the filters of the rules of a port, and their chains. Raises ConfigurationError."""
         key = build_port_key(self._service.key, port.number)
         router = self._routers.get(key)
         if not isinstance(router, HttpRouter):

@@ -47,7 +47,10 @@ def parse_question(query: str) -> ExplainedRequest:
 
 
 def check_request(method: str, path: str) -> None:
-    """Reject an invalid method or path: proxies answer it with 400 or 501, regardless of the rules."""
+    """Reject an invalid method or path: proxies answer it with 400 or 501, regardless of the rules.
+
+    Raises ConfigurationError.
+    """
     if not is_token(method.encode()):
         raise ConfigurationError(f"METHOD: {method!r} is not a method such as GET")
     if method not in set(HTTPMethod) and method.upper() in set(HTTPMethod):
@@ -57,7 +60,7 @@ def check_request(method: str, path: str) -> None:
 
 
 def parse_header(text: str) -> tuple[str, str]:
-    """Parse `NAME: VALUE`."""
+    """Parse `NAME: VALUE`. Raises ConfigurationError."""
     name, colon, value = text.partition(":")
     if not colon or not is_token(name.strip().encode()):
         raise ConfigurationError(f"header: {text!r} is not NAME: VALUE")

@@ -17,7 +17,7 @@ from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
 def find_service_key(text: str, services: Mapping[str, Mapping[str, Any]]) -> ObjectKey:
     """Find the service that a text names: by one of its cluster addresses, or else by its name, which may be unknown.
 
-    `services` are the documents of services, by `name@namespace`.
+    `services` are the documents of services, by `name@namespace`. Raises ConfigurationError.
     """
     address = parse_address(text.removeprefix("[").removesuffix("]"))
     if address is not None:
@@ -29,7 +29,10 @@ def find_service_key(text: str, services: Mapping[str, Mapping[str, Any]]) -> Ob
 
 
 def find_port(service: Mapping[str, Any], wanted: int | str | None) -> Mapping[str, Any]:
-    """Find a port; of several with the wanted number, the first whose protocol fits the traffic type of the service."""
+    """Find a port; of several with the wanted number, the first whose protocol fits the traffic type of the service.
+
+    Raises ConfigurationError.
+    """
     ports: Sequence[Mapping[str, Any]] = service["ports"]
     text = "" if wanted is None else str(wanted)
     named = [each for each in ports if text and each.get("name") == text]

@@ -258,7 +258,7 @@ class _Connection:
             await self._writer.wait_closed()
 
     async def exchange(self, request: bytes, limits: FetchLimits, hold_s: float) -> tuple[Answer, bool]:
-        """Send a request; return the response, and whether the connection can be reused."""
+        """Send a request; return the response, and whether the connection can be reused. Raises PullError."""
         message = _Message(limits)
         try:
             self._writer.write(request)
@@ -306,7 +306,7 @@ class _Message:
         return self._limits.head_limit_bytes - self._received_bytes
 
     def feed(self, data: bytes) -> None:
-        """Parse received bytes. All of them count, so chunk heads and trailers are limited too."""
+        """Parse received bytes. All of them count, so chunk heads and trailers are limited too. Raises PullError."""
         self._received_bytes += len(data)
         self._parser.feed_data(data)
         limit_bytes = self._limits.head_limit_bytes + self.has_head * self._limits.body_limit_bytes

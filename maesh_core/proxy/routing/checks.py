@@ -72,7 +72,7 @@ def check_pod_name(address: str, name: str) -> None:
 
 
 def parse_wire_path(path: str) -> tuple[str, str, str]:
-    """Split the wire path of an object into protocol, noun and key."""
+    """Split the wire path of an object into protocol, noun and key. Raises UpdateRejectedError."""
     protocol, _, rest = path.partition("/")
     noun, _, key = rest.partition("/")
     form = SECTION_FORMS.get(protocol)

@@ -118,14 +118,7 @@ def resolve_section(
         routers: set[str] = set(received.routers)
     else:
         routers = _list_keys(change, "routers")
-        affected = {
-            key for key in services if _must_check_users(current.received.services.get(key), received.services.get(key))
-        }
-        if affected:
-            affected |= {
-                key for key, each in received.services.items() if any(part.service in affected for part in each.parts)
-            }
-        routers |= _find_users(received, affected, changed_middlewares)
+        routers |= _find_affected(current.received, received, services, changed_middlewares)
     resolved = _resolve_routers(
         ResolvedSection(
             received=received,
@@ -143,6 +136,18 @@ def resolve_section(
         former=current.received.routers if not is_full else {},
     )
     return resolved, None if is_full else frozenset(routers | services)
+
+
+def _find_affected(
+    former: Section, received: Section, services: Iterable[str], changed_middlewares: set[str]
+) -> set[str]:
+    """Return the routers that must be checked because one of these services, or a middleware, has changed."""
+    affected = {key for key in services if _must_check_users(former.services.get(key), received.services.get(key))}
+    if affected:
+        affected |= {
+            key for key, each in received.services.items() if any(part.service in affected for part in each.parts)
+        }
+    return _find_users(received, affected, changed_middlewares)
 
 
 def narrow_change(current: Section, change: Change) -> Change:

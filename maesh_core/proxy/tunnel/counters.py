@@ -1,6 +1,7 @@
 """What a worker's tunnels count, and the metrics of it. Plain integers; nothing here runs for a byte or a frame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from maesh_core.model.metrics import MetricFamily
 
@@ -51,27 +52,16 @@ class TunnelCounters:
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return the metrics of the engine."""
         return [
-            MetricFamily(
-                name="maesh_tunnels",
-                type="gauge",
-                help="Open TLS connections between nodes, by role of this node.",
-                labels=("role",),
-                samples=[((role,), count) for role, count in self.tunnels.items()],
+            _build_role_family(
+                "gauge", "maesh_tunnels", "Open TLS connections between nodes, by role of this node.", self.tunnels
             ),
-            MetricFamily(
-                name="maesh_tunnel_streams",
-                type="gauge",
-                help="Open streams: connections to servers inside of TLS connections between nodes, by role.",
-                labels=("role",),
-                samples=[((role,), count) for role, count in self.streams.items()],
+            _build_role_family(
+                "gauge",
+                "maesh_tunnel_streams",
+                "Open streams: connections to servers inside of TLS connections between nodes, by role.",
+                self.streams,
             ),
-            MetricFamily(
-                name="maesh_tunnel_opens",
-                type="counter",
-                help="Streams that were opened, by role.",
-                labels=("role",),
-                samples=[((role,), count) for role, count in self.opens.items()],
-            ),
+            _build_role_family("counter", "maesh_tunnel_opens", "Streams that were opened, by role.", self.opens),
             MetricFamily(
                 name="maesh_tunnel_refusals",
                 type="counter",
@@ -101,3 +91,11 @@ class TunnelCounters:
                 samples=sorted(self.failures.items()),
             ),
         ]
+
+
+def _build_role_family(
+    type_: Literal["counter", "gauge"], name: str, text: str, counts: Mapping[str, int]
+) -> MetricFamily:
+    """Build the family of a metric that has one sample for each role."""
+    samples = [((role,), count) for role, count in counts.items()]
+    return MetricFamily(name=name, type=type_, help=text, labels=("role",), samples=samples)

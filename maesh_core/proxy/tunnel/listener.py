@@ -11,7 +11,7 @@ import ssl
 from maesh_core.proxy.tcp.listener import TcpListener
 from maesh_core.proxy.tunnel.connection import TunnelConnection
 from maesh_core.proxy.tunnel.counters import INCOMING
-from maesh_core.proxy.tunnel.identity import PeerRefusedError, check_session
+from maesh_core.proxy.tunnel.identity import PeerRefusedError, check_session, read_certificate_time
 from maesh_core.proxy.tunnel.incoming import IncomingConnection
 from maesh_core.proxy.tunnel.limits import HANDSHAKES_LIMIT, HANDSHAKES_PER_ADDRESS, TUNNELS_PER_NODE
 from maesh_core.proxy.tunnel.link import TunnelLink
@@ -54,7 +54,7 @@ class IncomingLink(TunnelLink):
             raise PeerRefusedError("identity")
         if receiver.tunnels.get(node, 0) >= TUNNELS_PER_NODE:
             raise PeerRefusedError("limit")
-        connection = IncomingConnection(receiver, node, ssl.cert_time_to_seconds(certificate["notAfter"]))
+        connection = IncomingConnection(receiver, node, read_certificate_time(certificate["notAfter"]))
         connection.begin(self)
         return connection
 

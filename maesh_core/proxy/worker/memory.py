@@ -67,7 +67,10 @@ class WorkerMemory:
         return memory
 
     def share(self, name: str, size: int) -> SharedRegion:
-        """Return the region with this name and size: all workers share its bytes, which are zero at first."""
+        """Return the region with this name and size: all workers share its bytes, which are zero at first.
+
+        Raises ValueError.
+        """
         if not 0 < size <= 1 << 24 or len(name) > NAME_LIMIT_CHARACTERS:
             raise ValueError(f"a region of {size} bytes with this name is not allowed")
         cells = self._held.get((name, size))

@@ -71,6 +71,8 @@ class Simulation:
         self.missing: tuple[MissingController, ...] = ()
         self.paths = {}
         """What was encrypted, by service: none without encryption."""
+        self.types = {}
+        """The traffic types of services that are not HTTP."""
         self.status = 200
         self.conditions: tuple[MeshCondition, ...] = ()
         self.calls = list(CALLS)
@@ -145,7 +147,38 @@ class Simulation:
             traffic["last"] = msgspec.structs.replace(
                 traffic["last"], denied=31, reasons={"access denied: no TrafficTarget allows this client": 31}
             )
-        return ServiceTraffic(**self.encrypt(name, traffic))
+        return self.convert(ServiceTraffic(**self.encrypt(name, traffic)))
+
+    def convert(self, service):
+        """Count the requests of a service as connections or sessions, if it is one of TCP or UDP."""
+        type_ = self.types.get(service.name)
+        if type_ is None:
+            return service
+        failure = {"no connection": 3}
+
+        def convert_window(window, reasons=failure):
+            return Window(
+                seconds=window.seconds,
+                rate=window.rate,
+                connections=window.requests,
+                reasons=reasons,
+                received_bytes=window.received_bytes,
+                sent_bytes=window.sent_bytes,
+            )
+
+        def convert_part(part):
+            return msgspec.structs.replace(part, last=convert_window(part.last), total=convert_window(part.total))
+
+        return msgspec.structs.replace(
+            service,
+            traffic_type=type_,
+            last=convert_window(service.last, {}),
+            total=convert_window(service.total, {}),
+            branches=tuple(map(convert_part, service.branches)),
+            servers=tuple(map(convert_part, service.servers)),
+            callers=tuple(map(convert_part, service.callers)),
+            rules=(),
+        )
 
     def encrypt(self, name, traffic):
         """Add what was encrypted of a service's traffic, if the mesh has encryption."""
@@ -210,7 +243,7 @@ class Simulation:
                         namespace=self.namespace(name),
                         name=name,
                         host=f"{name}.{self.namespace(name)}.maesh",
-                        traffic_type="http",
+                        traffic_type=self.types.get(name, "http"),
                         ports=(),
                         errors=self.errors(name),
                         notices=(f"annotation retry-atempts: {MARKUP}; did you mean retry-attempts?",)

@@ -108,6 +108,28 @@ def test_branches_rules_servers_and_callers_have_percentiles_and_servers_their_s
     assert page.troubles == []
 
 
+@pytest.mark.parametrize(("type_", "title"), [("tcp", "Connections/s"), ("udp", "Sessions/s")])
+def test_branches_and_servers_of_streams_have_rates_shares_bytes_and_failures(serve, browser, type_, title):
+    simulation = Simulation()
+    simulation.types = {"catalog": type_}
+    page = browsing.open_page(browser, serve(simulation).url)
+    page.evaluate("() => { location.hash = '#/service/shop/catalog:80'; }")
+    for label, column in (("Branches", 4), ("Servers", 3)):
+        table = page.get_by_role("group", name=label)
+        table.wait_for()
+        assert table.locator("thead th").all_inner_texts()[column : column + 3] == [title, "Received", "Sent"]
+    shares = [
+        float(row.locator("td").all_inner_texts()[1].removesuffix(" %"))
+        for row in page.get_by_role("group", name="Branches").locator("tbody tr").all()
+    ]
+    assert min(shares) > 0
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    cells = page.get_by_role("group", name="Servers").locator("tbody tr").first.locator("td").all_inner_texts()
+    assert cells[-1] == "no connection 3"
+    assert "p95" not in page.get_by_role("group", name="Servers").inner_text()
+    assert page.troubles == []
+
+
 def test_proxies_of_other_controllers_and_controllers_that_do_not_answer_are_shown(serve, browser):
     simulation = Simulation()
     simulation.elsewhere = (

@@ -14,7 +14,10 @@ def parse_network(text: str) -> Network:
 
 
 def parse_canonical(text: str) -> str:
-    """Convert an address to its canonical form (RFC 5952); an IPv4 address in IPv6 notation is the IPv4 address."""
+    """Convert an address to its canonical form (RFC 5952); an IPv4 address in IPv6 notation is the IPv4 address.
+
+    Raises ValueError.
+    """
     address: IPv4Address | IPv6Address = ip_address(text)
     if isinstance(address, IPv6Address):
         if address.scope_id:

@@ -80,3 +80,44 @@ def test_a_consumer_route_of_another_namespace_takes_no_traffic_of_others(start_
 def test_without_the_plugin_a_route_is_not_read_and_the_service_serves(start_mesh, start_upstream):
     mesh = start(start_mesh, start_upstream, route([write_rule("v1")]), flags=("--no-gateway",))
     assert mesh.get("/").text == "app-1"
+
+
+ORIGIN = "http://page.test"
+CHANGES = [
+    {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "v2", "port": 80}}},
+    {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-Team", "value": "a"}]}},
+    {
+        "type": "URLRewrite",
+        "urlRewrite": {
+            "hostname": "new.test",
+            "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"},
+        },
+    },
+    {
+        "type": "ResponseHeaderModifier",
+        "responseHeaderModifier": {"set": [{"name": "Access-Control-Allow-Origin", "value": "http://other.test"}]},
+    },
+    {"type": "CORS", "cors": {"allowOrigins": [ORIGIN]}},
+]
+REDIRECT = {"type": "RequestRedirect", "requestRedirect": {"hostname": "new.test"}}
+
+
+def test_the_result_of_filters_of_different_kinds_is_the_same_in_every_order(start_mesh, start_upstream):
+    """The Gateway API recommends the listed order; each kind changes something else, so that none is needed."""
+    side, orders = start_upstream("side"), {"/a": CHANGES, "/b": CHANGES[::-1], "/c": CHANGES[2:] + CHANGES[:2]}
+    redirects = {"/d": [REDIRECT, CHANGES[4]], "/e": [CHANGES[4], REDIRECT]}
+    rules = [write_rule("app", matches=[write_path(path)], filters=filters) for path, filters in orders.items()]
+    rules += [{"matches": [write_path(path)], "filters": filters} for path, filters in redirects.items()]
+    mesh = start_mesh(objects=[*build_service("v2", [(side.address, side.port)]), route(rules)])
+    for path in orders:
+        found = mesh.get(f"{path}/x?y", headers={"Origin": ORIGIN})
+        assert (found.status, found.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    mesh.wait_until(lambda: side.count == 3, "a copy of each request")
+    for requests in (mesh.upstreams[0].requests, side.requests):
+        sent = {(each.path, each.headers["host"], each.headers["x-team"]) for each in requests}
+        assert sent == {("/new/x?y", "new.test", "a")}
+    for path in redirects:
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+        preflight = mesh.send("OPTIONS", path, headers=asked)
+        assert (preflight.status in (200, 204), preflight.headers["access-control-allow-origin"]) == (True, ORIGIN)
+        assert mesh.get(path, headers={"Origin": ORIGIN}).status == 302

@@ -137,7 +137,8 @@ def test_a_wrong_password_is_reported_and_each_node_limits_for_itself(start_prox
         flags = ["--set", f"ratelimit.redis-password-file={password}", "--set", "ratelimit.nodes=3"]
         (proxy,) = start_proxies(redis.url, 1, *flags)
         assert proxy.count_admitted(20) == 4
-        assert "the server refuses the user or the password" in proxy.command.stderr
+        reason = "the server refuses the user or the password"
+        proxy.command.wait_until(lambda: reason in proxy.command.stderr, reason)
         assert "wrong" not in proxy.command.stderr
         password.write_text("right")
         proxy.wait_for(AWAY, 0)

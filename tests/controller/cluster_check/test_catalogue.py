@@ -4,7 +4,7 @@ from maesh_core.controller.cluster_check.catalogue import CATALOGUE
 from maesh_core.controller.cluster_check.outcomes import PAGE
 
 ROOT = Path(__file__).resolve().parents[3]
-CONDITIONS = ["access-enforced", "conditions-checked", "limit-stores"]
+CONDITIONS = ["access-enforced", "conditions-checked", "limit-stores", "proxy-names"]
 """What the plugins of this project and the core say about the mesh (`MeshCondition`)."""
 CHECKS = [check for checks in CATALOGUE.values() for check in checks]
 

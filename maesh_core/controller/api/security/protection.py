@@ -178,7 +178,7 @@ def choose_certifier(found: Sequence[ApiCertifier], describe: Callable[[object],
 def load_protection(
     settings: ControllerSettings, certifier: ApiCertifier | None = None, reviews: Reviewer | None = None
 ) -> Protection:
-    """Load what the settings name. On loopback, a certifier is not used."""
+    """Load what the settings name. On loopback, a certifier is not used. Raises StartupError."""
     is_local = settings.api_host in _LOOPBACK
     certifier = None if is_local else certifier
     if bool(settings.api_cert) != bool(settings.api_key):

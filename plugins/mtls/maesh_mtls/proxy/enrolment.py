@@ -104,7 +104,10 @@ def build_request(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def request_certificate(order: EnrolmentOrder, request: CertificateRequest, trusted: str) -> CertificateAnswer:
-    """Send a request to the controller; `trusted` are the certificates of the authority in PEM, if they are known."""
+    """Send a request to the controller; `trusted` are the certificates of the authority in PEM, if they are known.
+
+    Raises FailedError.
+    """
     url = urlsplit(order.endpoint)
     if order.api_trust:
         trusted = _read_file(order.api_trust, "root-ca-controller", ANSWER_LIMIT_BYTES)

@@ -100,7 +100,10 @@ class MtlsTransport:
         return TunnelPath(self._tunnels, Peer(name, entry.addresses, entry.port, entry.identity, entry.revoked))
 
     def find_path(self, server: RemoteServer, mode: str) -> Path | None:
-        """Return the tunnel to the server's node. Without one, it is reached in clear, or not at all if strict."""
+        """Return the tunnel to the server's node. Without one, it is reached in clear, or not at all if strict.
+
+        Raises PathRefusedError.
+        """
         path = self._paths.get(server.node)
         if path is not None and self._now() < self._valid_until:
             return path

@@ -107,7 +107,7 @@ class FolderStore:
         self._report(problem)
 
     def load_now(self) -> Stored:
-        """Read the files; blocks."""
+        """Read the files; blocks. Raises StoreError."""
         try:
             with self._lock():
                 return self._read()

@@ -94,6 +94,7 @@ def read_request_key(csr: str) -> ec.EllipticCurvePublicKey:
     """Read the public key of a request, after checking that the sender has the private key.
 
     The type of the key is checked before the signature, because checking one of a very long RSA key is slow.
+    Raises RequestRefusedError.
     """
     try:
         request = x509.load_pem_x509_csr(csr.encode("ascii"))

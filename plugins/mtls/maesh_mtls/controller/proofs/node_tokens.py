@@ -62,7 +62,7 @@ class NodeTokens:
         return f"<NodeTokens {self._path}>"
 
     async def check(self, token: str, node: str, source: str = "") -> None:
-        """Compare a token with all tokens, each in constant time."""
+        """Compare a token with all tokens, each in constant time. Raises ProofRefusedError."""
         try:
             self.load()
         except ConfigurationError as error:
