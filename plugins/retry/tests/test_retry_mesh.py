@@ -83,7 +83,7 @@ def test_without_the_field_the_annotations_apply_and_with_it_they_do_not(start_m
 
 
 def test_refused_connections_and_late_attempts_are_retried_without_codes(start_mesh, start_upstream, silent):
-    rule = {"retry": {"attempts": 1}, "timeouts": {"request": "1m", "backendRequest": "200ms"}}
+    rule = {"retry": {"attempts": 1}, "timeouts": {"request": "1m", "backendRequest": "2s"}}
     mesh = start_mesh("--no-passive-health", servers=[silent, start_upstream("fast")], objects=[build_route(**rule)])
     assert {mesh.get().text for _ in range(4)} == {"fast"}
     closed = start_upstream("closed")
