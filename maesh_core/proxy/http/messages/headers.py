@@ -19,6 +19,9 @@ CACHED_FIELD_LIMIT_BYTES: Final = 256
 """Rendered lines of fields up to this size are cached, because middlewares often set the same few fields. Each hit
 saves 0.4 us in compiled form."""
 
+KEPT_FIELDS_BYTES: Final = 4096
+"""Fields of a changed head up to this size are kept with that head: connections keep heads while they are idle, and one
+of HTTP/2 keeps 32, so larger fields would take gigabytes with thousands of clients."""
 SHARED_BYTES: Final = 8
 """Names of fields whose first bytes are the same are searched with one text."""
 
@@ -124,7 +127,7 @@ class Headers:
             lines[:] = [line for line in lines if line[:length].lower() != prefix]
 
     def apply(self, changes: FieldChanges) -> None:
-        """Apply changes one after the other; at once, if this head was changed in the same way before."""
+        """Apply changes one after the other; at once, if what they made of this head before was kept."""
         if self._is_own or self._parsed is None:
             self._apply(changes)
             return
@@ -135,10 +138,11 @@ class Headers:
             self._apply(changes)
             known = AppliedChanges(changes, self._lines, self._added)
             self._lines, self._added, self._is_own = None, [], False
-            if last is None:
-                self._parsed.applied = known
-            else:
-                last.next = known
+            if len(known.text) <= KEPT_FIELDS_BYTES:
+                if last is None:
+                    self._parsed.applied = known
+                else:
+                    last.next = known
         self._applied = known
 
     def apply_each(self, changes: Iterable[FieldChange]) -> None:

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from maesh_core.plugin import FieldChanges
 from maesh_core.proxy.http.messages import headers as headers_module
 from maesh_core.proxy.http.messages.head import Head
-from maesh_core.proxy.http.messages.headers import CACHED_FIELD_LIMIT_BYTES, Headers, render_field, split_fields
+from maesh_core.proxy.http.messages.headers import (
+    CACHED_FIELD_LIMIT_BYTES,
+    KEPT_FIELDS_BYTES,
+    Headers,
+    render_field,
+    split_fields,
+)
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nX:1\r\nx: \t2 \r\nXY: 3\r\nEmpty:\r\n\r\n"
 
@@ -206,3 +212,20 @@ def test_changes_that_may_not_be_made_are_refused_each_time():
         for _ in range(2):
             with pytest.raises(ValueError):
                 Headers(HEAD, (), parsed).apply(changes)
+
+
+def test_large_fields_are_not_kept_with_a_head():
+    small, large = (FieldChanges([("add", b"Y", b"y" * size)]) for size in (8, KEPT_FIELDS_BYTES))
+    head = Head(HEAD)
+    for _ in range(2):
+        headers = Headers(HEAD, (), head)
+        headers.apply(small)
+        headers.apply(large)
+        headers.apply(small)
+        assert (
+            headers.added == b"Y: %b\r\n" % (b"y" * 8) + b"Y: %b\r\n" % (b"y" * KEPT_FIELDS_BYTES) + b"Y: yyyyyyyy\r\n"
+        )
+        assert headers.render(head, b"head ") == b"head " + headers.added + b"\r\n"
+    kept = head.applied
+    assert kept is not None
+    assert (kept.changes, kept.next) == (small, None)
