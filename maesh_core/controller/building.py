@@ -269,6 +269,7 @@ def _build_topology_rules(
         has_transport=catalogue.transport is not None,
         names_clients=names_clients,
         filters=catalogue.filters,
+        has_shadows=is_cluster,
         outside=_collect_outside_rules(plugins),
     )
 

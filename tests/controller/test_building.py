@@ -5,9 +5,17 @@ from typing import Any
 import pytest
 
 from maesh_core.controller.api.security.protection import choose_certifier
-from maesh_core.controller.building import build_own_range, check_port_ranges, is_cluster_meant
+from maesh_core.controller.building import (
+    build_engine,
+    build_own_range,
+    check_port_ranges,
+    collect_kinds,
+    is_cluster_meant,
+)
 from maesh_core.controller.configuration.tcp import TcpTrafficType
+from maesh_core.controller.ports.mapping_file import PortMappingFile
 from maesh_core.errors import PluginError, StartupError
+from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.protocols import PortRange
 from maesh_core.settings import ControllerSettings
 
@@ -43,3 +51,18 @@ def test_only_one_plugin_can_protect_the_api():
     assert choose_certifier([], str) is None
     with pytest.raises(PluginError, match="only one plugin can protect the API, and there are a and a"):
         choose_certifier([one, other], lambda certifier: "a")
+
+
+@pytest.mark.parametrize("is_cluster", [True, False])
+def test_shadow_services_are_read_in_a_cluster_only(is_cluster):
+    plugins = load_plugins("controller", (), {})
+    engine = build_engine(
+        ControllerSettings(),
+        plugins,
+        kinds=collect_kinds(plugins),
+        sources=(),
+        mapping_file=PortMappingFile(None),
+        is_cluster=is_cluster,
+    )
+    assert engine.rules.has_shadows is is_cluster
+    assert engine.rules.is_pod_fallback is not is_cluster
