@@ -143,6 +143,7 @@ def render_signature(name: str, function: object) -> str:
 
 def _render_arguments(function: Callable[..., Any]) -> str:
     signature = str(inspect.signature(function)).replace("collections.abc.", "")
+    signature = re.sub(r"-> '(.+)'$", r"-> \1", signature)  # types that are imported only for type checkers
     return re.sub(r"maesh_core(?:[.][a-z_]+)+[.]", "", signature)
 
 

@@ -155,7 +155,7 @@ class Streams(Protocol[CountersT]):
         """Use this table from now on."""
 
     def apply_namespaces(self, namespaces: Mapping[str, str]) -> None:
-        """Use these namespaces of clients, by address, from now on; see `ProtocolHandler`."""
+        """Use these namespaces of clients, by address, from now on; see `NamespacesHandler`."""
 
     def find_route(self, entrypoint: int, client_address: str) -> StreamRoute[CountersT] | None:
         """Find the route of a new connection: that for clients of its namespace, or else that of the entrypoint."""

@@ -4,10 +4,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
+    import asyncio.subprocess
 
 
-async def start_process(*program: str, **options: Any) -> "Process":
+async def start_process(*program: str, **options: Any) -> "asyncio.subprocess.Process":
     """Start a process as create_subprocess_exec of asyncio does; a cancelled start kills it. Raises OSError."""
     import asyncio  # plugins import this module before a process starts its event loop, and asyncio takes 20 ms
 

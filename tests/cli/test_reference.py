@@ -74,3 +74,10 @@ def test_every_interface_is_documented_with_its_members(declared):
 def test_everything_that_a_plugin_can_import_is_documented():
     text = (DOCS / "plugins.md").read_text()
     assert [name for name in plugin.__all__ if not re.search(rf"`@?{name}\b|#### {name}\n", text)] == []
+
+
+def test_types_that_are_imported_only_for_type_checkers_are_shown_as_others():
+    def start(name: str) -> "asyncio.subprocess.Process":  # type: ignore[name-defined]  # noqa: F821
+        raise NotImplementedError
+
+    assert render_signature("start", start) == "def start(name: str) -> asyncio.subprocess.Process"

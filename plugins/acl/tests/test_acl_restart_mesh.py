@@ -1,4 +1,4 @@
-"""The report of denials after a real proxy was killed and started again."""
+"""The report of denials after a real proxy has ended and was started again."""
 
 import pytest
 
@@ -10,7 +10,7 @@ WEB, BATCH, SERVER = "127.0.1.1", "127.0.1.2", "127.0.2.1"
 
 
 class AuditedMesh:
-    """A controller in audit mode, and one proxy, which can be killed and started again."""
+    """A controller in audit mode, and one proxy, which can end and start again."""
 
     def __init__(self, start_maesh, upstream, manifests):
         self._start_maesh, self._manifests = start_maesh, manifests

@@ -257,7 +257,7 @@ COUNTED = ("server_sessions", "server_failed_sessions", "server_received_bytes",
 @settings(max_examples=100)
 @given(st.integers(2, 4), st.sets(st.integers(2, 4)), st.lists(STEPS, min_size=10, max_size=40))
 @pytest.mark.slow
-def test_counts_of_servers_never_decrease_and_in_the_end_they_are_what_servers_got(count, dead, steps):
+def test_counts_of_servers_never_decrease_and_never_exceed_what_was_sent_to_them(count, dead, steps):
     with pytest.MonkeyPatch.context() as monkeypatch:
         model = Model(range(1, count + 1), monkeypatch)
         for port in dead:
