@@ -1,4 +1,4 @@
-"""Proxies that share a name and an address: what operators are told."""
+"""The condition that reports proxies which share a name and an address."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sections of one stream service, the routes that are made of them, and a middleware that decides as it is told."""
+"""Builds sections of one stream service, reads their routes, and has a middleware with fixed verdicts."""
 
 from types import SimpleNamespace
 
@@ -20,7 +20,7 @@ def build_section(*ports, weights=None, middlewares=(), key=KEY, entrypoint=ENTR
 
 
 class Gate:
-    """Answers what it is told to, or raises it."""
+    """A middleware that returns the given verdicts. A verdict that is an exception is raised."""
 
     def __init__(self, *, admits=True, keeps=True):
         self.admits, self.keeps = admits, keeps
