@@ -20,7 +20,7 @@ from maesh_core.plugin_system.protocols import PortRange
 from maesh_core.settings import ControllerSettings
 from maesh_testing.api_server import ApiServer
 
-from .engine_setup import FakeTransport
+from .rebuilds.engine_setup import FakeTransport
 
 SERVICE = """
 apiVersion: v1
