@@ -26,6 +26,25 @@ _replica = contextvars.ContextVar("replica")
 
 
 @pytest.fixture
+def manifests(tmp_path):
+    """An empty folder for the manifests of a controller."""
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path, manifests):
+    """The settings of a controller that reads `manifests`, and listens on a free port."""
+    return {
+        "paths": (str(manifests),),
+        "api_host": "127.0.0.1",
+        "api_port": 0,
+        "port_mapping": str(tmp_path / "state" / "port-mapping.json"),
+    }
+
+
+@pytest.fixture
 async def serve():
     """Serve a handler on a loopback port; gives its base URL. Stopped at the end, if the test did not."""
     servers = []
