@@ -300,8 +300,8 @@ def test_udp_sessions_reach_outside_servers(start_mesh, dns_server):
     udp_port, limits = find_free_port(), ("--limit-http-port", 5, "--set", "udp.limit=5")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(30)
-        client.settimeout(30)
+        server.settimeout(60)
+        client.settimeout(60)
         external = build_external("api", NAME, server.getsockname()[1], annotations={"traffic-type": "udp"})
         external["spec"]["ports"][0]["protocol"] = "UDP"
         flags = (*limits, "--set", f"udp.port={udp_port}")

@@ -268,8 +268,7 @@ async def test_a_pod_that_does_not_accept_in_time_is_its_fault(sender, receiver)
         protocol = Recorder()
         opening = sender.tunnels.open(receiver.peer, build_delivery(full.getsockname()[1]), protocol)
         await wait_until(lambda: receiver.rules.deliveries)
-        await asyncio.sleep(0.02)
-        assert opening.has_connection
+        await wait_until(lambda: opening.has_connection)
         receiver.node.pass_time(6)
         await wait_until(protocol.seen.is_set)
         for filler in fillers:
@@ -568,6 +567,5 @@ async def test_a_tunnel_that_ends_with_many_opens_under_way_reports_each_once(se
     for opening in openings[::2]:
         opening.cancel()
     sender.tunnels.drop("b")
-    await asyncio.sleep(0.02)
+    await wait_until(lambda: all(protocol.failure is not None for protocol in protocols[1::2]))
     assert all(protocol.failure is None for protocol in protocols[::2])
-    assert all(protocol.failure is not None for protocol in protocols[1::2])
