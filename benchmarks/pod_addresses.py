@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from maesh_core.controller.building import build_engine
-from maesh_core.controller.engine import Engine
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.messages import parse_update

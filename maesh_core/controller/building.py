@@ -22,10 +22,10 @@ from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
 from maesh_core.controller.discovery.manifests.source import ManifestSource
-from maesh_core.controller.engine import Engine
-from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile, find_default_file
+from maesh_core.controller.rebuilds.engine import Engine
+from maesh_core.controller.rebuilds.engine_parts import EngineParts
 from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from maesh_core.controller.api.nodes import NodeRegistry
 from maesh_core.controller.configuration.address_entries import AddressEntries
-from maesh_core.controller.engine import Engine
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.exposition import read_process_families, render_page
 from maesh_core.model.messages import ControllerReport

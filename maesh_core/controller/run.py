@@ -30,9 +30,9 @@ from maesh_core.controller.building import (
     is_cluster_meant,
 )
 from maesh_core.controller.controller_status import ControllerStatus
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.mesh_proxies.shared_names import SharedNames
 from maesh_core.controller.metrics import BuildCounts, build_page
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.reports.finding_log import ProblemLog
 from maesh_core.controller.services import ControllerHost, keep_running, list_collectors, prepare_services
 from maesh_core.controller.serving import ApiService

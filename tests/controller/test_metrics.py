@@ -13,7 +13,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ControllerReport, TransportReport
 from maesh_core.model.resources import Pod, Service
 
-from .engine_setup import BOOM, build_engine, build_pod, build_service, start
+from .rebuilds.engine_setup import BOOM, build_engine, build_pod, build_service, start
 
 
 def scrape(*sources):

@@ -24,8 +24,8 @@ from maesh_core.settings import ExplainSettings, InstalledPlugin
 from maesh_core.settings.states import build_controller_settings
 
 if TYPE_CHECKING:
-    from maesh_core.controller.engine import Engine
     from maesh_core.controller.explaining.sources import Sources
+    from maesh_core.controller.rebuilds.engine import Engine
 
 DENIED_STATUS = 3
 TIMEOUT_S = 10.0

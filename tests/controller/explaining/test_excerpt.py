@@ -5,10 +5,10 @@ import msgspec
 import pytest
 
 from maesh_core.controller.building import build_once
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.explaining.excerpt import answer_question, collect_excerpt
 from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
 from maesh_core.controller.explaining.sources import read_engine
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.events import Applied, Deleted
 from maesh_core.model.keys import ObjectKey

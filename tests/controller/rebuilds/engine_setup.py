@@ -1,4 +1,4 @@
-"""An engine with plugins of a test, and objects to give to it."""
+"""An engine with the plugins of a test, and the objects that tests apply to it."""
 
 import json
 
@@ -9,10 +9,10 @@ from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.ranges import list_exclusive_ranges
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.configuration.tcp import TcpTrafficType
-from maesh_core.controller.engine import Engine
-from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile
+from maesh_core.controller.rebuilds.engine import Engine
+from maesh_core.controller.rebuilds.engine_parts import EngineParts
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules

@@ -15,16 +15,16 @@ from maesh_core.controller.configuration.address_entries import AddressEntries
 from maesh_core.controller.configuration.group_build import WAITING
 from maesh_core.controller.configuration.port_plan import plan_entrypoints
 from maesh_core.controller.configuration.revisions import EntryChanges, RevisionStore
-from maesh_core.controller.dependencies import DependencyIndex
-from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.explaining.pod_lookup import PodLookup
-from maesh_core.controller.optional_sections import OptionalSections
 from maesh_core.controller.ports.port_table import PortOwner
+from maesh_core.controller.rebuilds.dependencies import DependencyIndex
+from maesh_core.controller.rebuilds.engine_parts import EngineParts
+from maesh_core.controller.rebuilds.optional_sections import OptionalSections
+from maesh_core.controller.rebuilds.service_builds import Built, ServiceBuilds
 from maesh_core.controller.reports.object_reports import ObjectReports
 from maesh_core.controller.reports.object_statuses import ObjectStatuses
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import Read
-from maesh_core.controller.service_builds import Built, ServiceBuilds
 from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.events import Applied, Event, Problem, Replaced

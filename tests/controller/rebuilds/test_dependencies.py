@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.controller.dependencies import DependencyIndex
+from maesh_core.controller.rebuilds.dependencies import DependencyIndex
 from maesh_core.model.keys import ObjectKey
 
 SERVICES = [ObjectKey("n", name) for name in "abc"]

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from maesh_core.controller.optional_sections import OptionalSections
+from maesh_core.controller.rebuilds.optional_sections import OptionalSections
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules

@@ -13,9 +13,9 @@ import msgspec
 from maesh_core.controller.configuration.builder import build_service_configuration
 from maesh_core.controller.configuration.port_plan import claim_entrypoints, find_unsupported_types, list_groups
 from maesh_core.controller.configuration.revisions import EntryChanges
-from maesh_core.controller.dependencies import DependencyIndex
-from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.ports.assignment import PortClaim
+from maesh_core.controller.rebuilds.dependencies import DependencyIndex
+from maesh_core.controller.rebuilds.engine_parts import EngineParts
 from maesh_core.controller.topology.builder import build_service_node
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.keys import ObjectKey

@@ -5,9 +5,9 @@ import asyncio
 import msgspec
 import pytest
 
-from maesh_core.controller import proxy_reports as module
+from maesh_core.controller.mesh_proxies import plugin_reports as module
 from maesh_core.controller.mesh_proxies.finder import NOT_PULLING, KnownProxies
-from maesh_core.controller.proxy_reports import CONCURRENCY, NO_REPORT, NO_TIME, NOT_ASKED, ReportGatherer
+from maesh_core.controller.mesh_proxies.plugin_reports import CONCURRENCY, NO_REPORT, NO_TIME, NOT_ASKED, ReportGatherer
 from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.messages import NodeReport
 from maesh_core.model.traffic import MissingController
