@@ -88,13 +88,13 @@ def pytest_report_header():
 
 @pytest.fixture(scope="session")
 def unused_tcp_port_factory():
-    """Give what finds ports that no other worker is given, and that no outgoing connection has."""
+    """Return what finds ports that no other worker is given, and that no outgoing connection has."""
     return find_free_port
 
 
 @pytest.fixture
 def unused_tcp_port(unused_tcp_port_factory):
-    """Give one such port."""
+    """Return one such port."""
     return unused_tcp_port_factory()
 
 

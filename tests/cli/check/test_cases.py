@@ -38,7 +38,7 @@ def check(paths, *, enabled=()):
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory):
-    """Check all cases with the same plugins at once, each in its own namespace; gives findings by code of case."""
+    """Check all cases with the same plugins at once, each in its own namespace; return findings by code of case."""
     found = {code: [] for code in CASES}
     for flags in sorted({case.flags for case in CASES.values()}):
         folder = tmp_path_factory.mktemp("cases")

@@ -237,7 +237,7 @@ def check_against_h11(bytes_, head):
 
 
 def read_by_h11(head):
-    """Give method, length or "chunked", target and headers; None where h11 is stricter (its Host, its 1.0)."""
+    """Return method, length or "chunked", target and headers; None where h11 is stricter (its Host, its 1.0)."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(head)
     with contextlib.suppress(h11.RemoteProtocolError):
