@@ -23,7 +23,7 @@ def list_plugins(capsys, install, monkeypatch):
     return run
 
 
-def test_nothing_installed_is_said(list_plugins):
+def test_a_list_without_plugins_says_so(list_plugins):
     assert list_plugins() == {}
     assert list_plugins(as_text=True) == "No plugins are installed.\n"
 

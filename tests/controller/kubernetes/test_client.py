@@ -165,7 +165,7 @@ async def test_a_watch_ends_when_the_server_ends_it(client, api_server):
     assert len(await watch(client)) == 3
 
 
-async def test_long_lines_come_whole(client, api_server):
+async def test_a_watch_yields_long_lines_whole(client, api_server):
     text = "y" * 1_000_000
     for number in range(4):
         api_server.apply(ITEM | {"metadata": {"name": f"a-{number}"}, "data": {"x": text}})
