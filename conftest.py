@@ -26,6 +26,7 @@ GROUPS = {
     "tests/charts/test_permissions.py": "chart",
     "tests/charts/test_pods.py": "chart",
     "tests/charts/test_rendering.py": "chart",
+    "tests/charts/test_refused_values.py": "chart",
     "tests/charts/test_values.py": "chart",
     "tests/conformance/test_conformance.py": "conformance",  # its report needs the results of all cases
     "tests/integration/test_built_distributions.py": "distributions",
