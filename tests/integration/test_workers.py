@@ -93,7 +93,7 @@ def hanging():
             with connection:
                 connection.recv(65536)
                 self.asked.set()
-                self.go_on.wait(30)
+                self.go_on.wait(60)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
 
     server = Hanging()
@@ -106,7 +106,7 @@ def ask_slowly(node, hanging):
     """Send a request that the server holds; returns the socket."""
     client = socket.create_connection(("127.0.0.1", node.port), 60)
     client.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-    assert hanging.asked.wait(10)
+    assert hanging.asked.wait(60)
     return client
 
 

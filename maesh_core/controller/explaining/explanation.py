@@ -41,6 +41,7 @@ from maesh_core.model.configuration import HttpBranch, HttpRouter, Section, choo
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
 from maesh_core.model.messages import Update
+from maesh_core.model.schemes import TLS
 
 
 class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,10 +225,13 @@ class Explainer:
             found = list_rule_destinations(
                 place.section.services, chosen, port_key=place.key, allowed=allowed, is_http=False
             )
+            found = [
+                msgspec.structs.replace(each, scheme_source=self._find_source(each.service)) if each.scheme else each
+                for each in found
+            ]
         else:
             found = list_destinations(place.section.services, destination, allowed)
-        if is_http:
-            found = [self._add_scheme(each, place, destination) for each in found]
+            found = [self._add_scheme(each, place, destination, is_http=is_http) for each in found]
         outcome = _Outcome(
             "allowed",
             200,
@@ -290,10 +294,12 @@ class Explainer:
         document = self._topology["services"].get(str(parse_service_name(name)), {})
         return find_scheme_source(document, int(port)) if port.isdecimal() else ""
 
-    def _add_scheme(self, found: Destination, place: _Place, destination: str) -> Destination:
+    def _add_scheme(self, found: Destination, place: _Place, destination: str, *, is_http: bool) -> Destination:
         """Add the scheme of a service's servers, and what selects it. A backend is in the namespace of the service."""
         is_whole = found.service == destination
         service = place.section.services[destination if is_whole else f"{destination}/{found.service}"]
+        if not is_http and service.scheme != TLS:
+            return found
         key = f"{found.service}@{place.service['namespace']}"
         document = place.service if destination == place.key else self._topology["services"].get(key, {})
         source = find_scheme_source(document, int(place.key.rpartition(":")[2]))

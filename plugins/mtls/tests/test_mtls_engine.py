@@ -85,7 +85,7 @@ class Pair:
         recorder = Recorder()
         delivery = Delivery(address="127.0.0.1", port=self.pod_port, service="shop/web:80", client=client)
         path.open(delivery, recorder)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await recorder.seen.wait()
         return recorder
 

@@ -252,7 +252,9 @@ def test_each_port_is_explained_as_its_own_traffic_type(port, kind):
     assert (found.traffic_type, found.is_admitted) == (kind, True)
 
 
-def test_a_destination_of_tcp_has_no_scheme():
+def test_a_destination_of_tcp_has_a_scheme_only_if_its_servers_get_tls():
+    document = {"annotations": {"mesh.traefik.io/scheme": "tls"}}
+    assert explain_schemes(kind="tcp", scheme="tls", **document) == {"shop/web:80": ("tls", "annotation scheme")}
     assert explain_schemes(kind="tcp", app_protocol="https") == {"shop/web:80": ("", "")}
 
 

@@ -45,7 +45,7 @@ async def settle():
 
 
 async def until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - sockets take their time
             await asyncio.sleep(0)
 

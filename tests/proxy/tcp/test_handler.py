@@ -259,7 +259,7 @@ async def test_a_reset_by_the_client_is_a_reset_for_the_server(handler, address,
     apply(handler, build_section(await start_server(listen)))
     _, writer = await asyncio.open_connection(*address)
     writer.write(b"x")
-    await asyncio.sleep(0.05)
+    await wait_until(lambda: handler.environment.relays - handler.environment.connecting)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     writer.close()
     assert isinstance(await seen, ConnectionResetError)
@@ -284,7 +284,11 @@ async def test_a_server_that_does_not_answer_is_given_up_for_the_next(address, h
 
 
 async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, start_server, node):
+    received = asyncio.Event()
+
     async def hold(reader, writer):
+        await reader.read(1)
+        received.set()
         await reader.read()
 
     handler._settings = ProxySettings(tunnel_timeout=60)
@@ -293,7 +297,7 @@ async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, st
     await wait_until(lambda: handler.environment.relays - handler.environment.connecting)
     node.pass_time(50)
     writer.write(b"x")
-    await asyncio.sleep(0.05)
+    await received.wait()
     node.pass_time(50)
     assert handler.environment.relays
     assert handler.count_under_way() == len(handler.environment.relays)
