@@ -125,7 +125,7 @@ filterwarnings = error
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Run the tests above; gives each test's outcome, and the whole report."""
+    """Run the tests above; return each test's outcome, and the whole report."""
     folder = tmp_path_factory.mktemp("leaks")
     (folder / "test_leaking.py").write_text(TESTS)
     (folder / "pytest.ini").write_text(

@@ -75,7 +75,7 @@ def test_forged_headers_change_nothing(start_guarded):
 
 
 def send_raw(mesh, data, client):
-    """Send bytes from an address; gives the status that came back first, 0 for none."""
+    """Send bytes from an address; return the status that came back first, 0 for none."""
     with socket.create_connection(("127.0.0.1", mesh.http_port), timeout=60, source_address=(client, 0)) as sock:
         sock.sendall(data)
         with contextlib.suppress(ConnectionError):
@@ -210,7 +210,7 @@ def test_requests_under_way_end_with_their_permission(start_guarded, is_begun):
         mesh.manifests.write("more.json", allow(CLIENT))
 
         def begin():
-            """Send a request; gives the client's and the server's side once it gets that far."""
+            """Send a request; return the client's and the server's side once it gets that far."""
             sock = socket.create_connection(("127.0.0.1", mesh.http_port), timeout=60, source_address=(CLIENT, 0))
             sock.sendall(b"GET / HTTP/1.1\r\nHost: app.test.maesh\r\n\r\n")
             with contextlib.suppress(TimeoutError):

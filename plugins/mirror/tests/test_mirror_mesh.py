@@ -19,7 +19,7 @@ def read_outcomes(mesh):
 
 @pytest.fixture
 def start_mirrored(start_mesh, start_upstream):
-    """Start a mesh whose service has a mirror; gives it and the server that gets copies."""
+    """Start a mesh whose service has a mirror; return it and the server that gets copies."""
 
     def start(*flags, annotations=MIRRORED, objects=(), **options):
         side = start_upstream("next-1")
