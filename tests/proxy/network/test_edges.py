@@ -269,6 +269,7 @@ def test_after_many_events_others_have_their_turn_before_what_these_led_to(run):
 
         for one, other in pairs:
             poller.watch(one.fileno(), pass_on(other))
+        await until(lambda: len(order) > 2 * len(pairs))
         await settle()
         for sock in (sock for pair in pairs for sock in pair):
             poller.close_socket(sock)
