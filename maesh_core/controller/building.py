@@ -35,6 +35,7 @@ from maesh_core.model.request_sources import CORE_SOURCES
 from maesh_core.model.resources import NAMESPACES, Resource, ResourceKind
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
+    CLIENT_NAMESPACES,
     OPTIONAL_SECTIONS,
     POD_NAMES,
     BalancerBuilder,
@@ -230,6 +231,7 @@ def build_engine(
         checkers=plugins.collect("maesh_object_checkers"),
         status_builders=plugins.collect("maesh_status_builders"),
         sends_pod_names=POD_NAMES.name in sections,
+        sends_namespaces=CLIENT_NAMESPACES.name in sections,
     )
     return Engine(parts)
 

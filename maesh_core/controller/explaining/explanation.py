@@ -11,7 +11,16 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from maesh_core.controller.explaining.client import Client, Pods, TopologyPods, find_client, parse_service_name
+from maesh_core.controller.explaining.client import (
+    Client,
+    Pods,
+    TopologyPods,
+    find_client,
+    find_client_namespace,
+    is_plain_name,
+    parse_plain_name,
+    parse_service_name,
+)
 from maesh_core.controller.explaining.destinations import (
     Destination,
     describe_part_filters,
@@ -25,7 +34,6 @@ from maesh_core.controller.explaining.rules import (
     ChosenRule,
     choose_rule,
     choose_service,
-    find_client_namespace,
     is_rule_service,
     name_stream_rule,
 )
@@ -48,8 +56,8 @@ class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The question: can `client`, a pod or an address, send this request to `service`.
 
     Pods and services are written as `name.namespace`, `namespace/name` or `name@namespace`, and a service may also be
-    one of its cluster addresses or those of its shadow service. `port` is a number, one
-    with a protocol such as `53/udp`, or a name.
+    one of its cluster addresses or those of its shadow service, or a name alone, which means one of the client's
+    namespace. `port` is a number, one with a protocol such as `53/udp`, or a name.
     """
 
     client: str
@@ -140,21 +148,26 @@ class Explainer:
 
     def explain(self, request: ExplainedRequest) -> Explanation:
         """Explain a request; raises ConfigurationError for an unknown service, port or pod."""
-        key = find_service_key(request.service, self._topology["services"])
+        client = find_client(request.client, self._pods)
+        lines: list[str] = [*client.lines]
+        if is_plain_name(request.service):
+            key, line = parse_plain_name(request.service, client)
+            lines.append(line)
+        else:
+            key = find_service_key(request.service, self._topology["services"])
         service = self._topology["services"].get(str(key))
         if service is None:
             hint = self._hint(key) or self._name_problem()
             raise ConfigurationError(f"the mesh knows no service {key.name} in namespace {key.namespace}{hint}")
         document = find_port(service, request.port)
         port = int(document["port"])
-        client = find_client(request.client, self._pods)
         kind = str(find_traffic_type(service, document))
         section = self._update.sections.get(kind) if fits(service, document) else None
         service = {**service, "trafficType": kind}
         place = _Place(service, build_port_key(key, port), section or Section())
         outcomes = [self._follow(request, client, address, place) for address in client.addresses or ("",)]
         first = outcomes[0]
-        steps = [*client.lines, f"service {key.namespace}/{key.name}, port {port}, traffic type {kind}"]
+        steps = [*lines, f"service {key.namespace}/{key.name}, port {port}, traffic type {kind}"]
         steps += [*first.steps, *first.reasons]
         for address, other in zip(client.addresses[1:], outcomes[1:], strict=True):
             if other.status != first.status:

@@ -1,6 +1,7 @@
 """Access control through a real mesh, with pods on addresses of their own, and every way around it we thought of."""
 
 import contextlib
+import itertools
 import socket
 
 import pytest
@@ -295,6 +296,11 @@ def write_udp(address, port, *rules):
     ]
 
 
+def count_denied(mesh):
+    lines = [line for line in mesh.read_metrics().splitlines() if line.startswith("maesh_acl_denied_total{")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
 def open_datagrams(address, port=0):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((address, port))
@@ -308,18 +314,29 @@ def test_udp_is_judged_by_source_and_a_session_ends_when_its_address_is_anothers
         mesh = start_guarded(*objects, flags=("--set", f"udp.port={find_free_port(first=16000, last=16900)}"))
         port = mesh.describe_service("dns")["ports"][0]["entrypoint"]
 
+        numbers = itertools.count(1)
+
         def reaches(sock):
-            sock.sendto(b"?", ("127.0.0.1", port))
+            """Send a datagram of its own; return the session that it arrives from, or None."""
+            question = b"%d" % next(numbers)
+            sock.sendto(question, ("127.0.0.1", port))
             with contextlib.suppress(TimeoutError):
-                return server.recvfrom(10)[1]
+                while True:
+                    data, session = server.recvfrom(10)
+                    if data == question:  # and not an earlier one that is late
+                        return session
             return None
 
         session = mesh.wait_until(lambda: reaches(client), "the client let in")
+        server.settimeout(60)
         assert reaches(client) == session
+        server.settimeout(0.3)
         assert reaches(stranger) is None
         heir = [each for each in objects if each["metadata"]["name"] != "client"]
         mesh.manifests.write("more.json", [*heir, build_pod("heir", CLIENT, "other")])
-        mesh.wait_until(lambda: reaches(client) is None, "the heir denied, in the client's session too")
+        mesh.wait_until(
+            lambda: reaches(client) is None and count_denied(mesh) > 1, "the heir denied, in the client's session too"
+        )
         with contextlib.suppress(TimeoutError):
             server.sendto(b"late", session)
             assert client.recv(10) == b"nothing"

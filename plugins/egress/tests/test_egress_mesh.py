@@ -198,7 +198,7 @@ def test_tcp_connections_reach_outside_servers(start_mesh, dns_server, serve):
     external = build_external("api", NAME, outside.port, annotations={"traffic-type": "tcp"})
     mesh = start_mesh(*ALLOW, *resolve_with(dns_server), *limits, "--tcp-port", tcp_port, objects=[external])
     (port,) = mesh.describe_service("api")["ports"]
-    assert send_request(port["entrypoint"], path="/").text == "outside"
+    mesh.wait_until(lambda: send_request(port["entrypoint"]).text == "outside", "the name to be resolved")
 
 
 def send_secret(port: int) -> bytes:
@@ -233,8 +233,8 @@ def test_tcp_clients_in_clear_reach_outside_servers_that_speak_tls(start_mesh, r
     flags = (*limits, "--root-ca", root, "--insecure-skip-verify", *logging)
     mesh = start_mesh(*ALLOW, *resolve_with(dns_server), *flags, objects=objects)
     entrypoints = {name: mesh.describe_service(name)["ports"][0]["entrypoint"] for name in ("good", "named", "wrong")}
-    assert send_request(entrypoints["good"], path="/").text == "good"
-    assert send_request(entrypoints["named"], path="/").text == "good"
+    for name in ("good", "named"):  # a connection is reset until the name is resolved
+        mesh.wait_until(lambda: send_request(entrypoints[name]).text == "good", f"an answer of {name}")  # noqa: B023
     assert good.names == [NAME, NAME]
     assert send_secret(entrypoints["wrong"]) == b""
     assert (wrong.names, wrong.count) == (["wrong.example.com"], 0)
