@@ -1,4 +1,4 @@
-"""What a TCP handler counts of its connections: bytes, connections, servers and branches."""
+"""What is counted of TCP connections: bytes, connections, servers and branches."""
 
 import asyncio
 
