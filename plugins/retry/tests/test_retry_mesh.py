@@ -92,7 +92,7 @@ def test_refused_connections_and_late_attempts_are_retried_without_codes(start_m
         "app.json", build_service("app", [(each.address, each.port) for each in (closed, mesh.upstreams[1])])
     )
     mesh.wait_until(
-        lambda: str(closed.port) in send_request(mesh.api_port, path="/api/topology/current").text, "the closed server"
+        lambda: str(closed.port) in send_request(mesh.admin_port, path="/configuration").text, "the closed server"
     )
     assert {mesh.get().text for _ in range(4)} == {"fast"}
 
