@@ -384,16 +384,19 @@ class SmallCluster:
             pod.is_ready = False
             self.server.delete("pods", pod.name, NAMESPACE)
             self._wait_until_unknown(pod, [each for each in self.proxies if each not in pods])
-            # What the kernel of a node passes on is there at once; a thread of the test may be late with a request.
-            wait_until(lambda pod=pod: not self.shadow.has_unsent((pod.address, self.http_port)), "requests passed on")
             assert pod.command.stop() == 0
             self.server.finish_deletion("pods", pod.name, NAMESPACE)
             self.proxies.remove(pod)
 
     def _wait_until_unknown(self, pod, others):
-        """Wait until no proxy would connect to one that ends: the preStop hook gives them time to learn of that."""
+        """Wait until no proxy would connect to one that ends: the preStop hook gives them time to learn of that.
+
+        What the kernel of a node passes on is there at once, but a thread of the test may be late with a request.
+        """
 
         def check():
+            if self.shadow.has_unsent((pod.address, self.http_port)):
+                return False
             texts = [each.ask("/configuration")[1] for each in others if each.is_ready]
             return not any(f'"{pod.address}"' in text for text in texts)
 
