@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from maesh_core.controller.building import build_with_origins
-from maesh_core.controller.engine import Engine
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import PodsReport

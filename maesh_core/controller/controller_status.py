@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from maesh_core.controller.engine import Engine
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.model.messages import ControllerReport
 
 if TYPE_CHECKING:

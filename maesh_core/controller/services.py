@@ -10,9 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.mesh_proxies.finder import Finder, Registry
-from maesh_core.controller.proxy_reports import ReportGatherer
+from maesh_core.controller.mesh_proxies.plugin_reports import ReportGatherer
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.resources.kinds import ADDRESS_INDEX
 from maesh_core.errors import ConfigurationError, StartupError
 from maesh_core.model.keys import ObjectKey

@@ -22,11 +22,11 @@ from maesh_core.controller.api.security.browser_guard import BrowserGuard
 from maesh_core.controller.api.security.protection import Protection
 from maesh_core.controller.api.server import STOP_S, build_text, open_socket, start_server
 from maesh_core.controller.controller_status import ControllerStatus
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.mesh_proxies.finder import ProxyFinder
 from maesh_core.controller.mesh_proxies.mesh_pods import MeshPods
+from maesh_core.controller.mesh_proxies.plugin_reports import ReportGatherer
 from maesh_core.controller.metrics import MetricsPage
-from maesh_core.controller.proxy_reports import ReportGatherer
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.tap.mesh_tap import MeshTaps
 from maesh_core.controller.traffic.gathering import TrafficGatherer, TrafficSource
 from maesh_core.controller.traffic.prometheus import PrometheusSource

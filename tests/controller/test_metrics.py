@@ -13,11 +13,11 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ControllerReport, TransportReport
 from maesh_core.model.resources import Pod, Service
 
-from .engine_setup import BOOM, build_engine, build_pod, build_service, start
+from .rebuilds.engine_setup import BOOM, build_engine, build_pod, build_service, start
 
 
 def scrape(*sources):
-    """Give the samples by name and label values."""
+    """Return the samples by name and label values."""
     text = MetricsPage(*sources).render()[0].decode()
     return {
         (sample.name.removeprefix("maesh_controller_"), *sample.labels.values()): sample.value

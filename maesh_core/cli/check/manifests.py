@@ -11,7 +11,7 @@ from maesh_core.cli.check.rendering import render_result
 from maesh_core.controller.building import Origins, build_with_origins
 from maesh_core.controller.checking.collecting import collect_findings
 from maesh_core.controller.checking.finding import CheckResult
-from maesh_core.controller.engine import Engine
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.errors import SettingsError
 from maesh_core.plugin_system.loading import LoadedPlugins, load_plugins
 from maesh_core.settings.check import CheckSettings

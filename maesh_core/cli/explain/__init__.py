@@ -24,8 +24,8 @@ from maesh_core.settings import ExplainSettings, InstalledPlugin
 from maesh_core.settings.states import build_controller_settings
 
 if TYPE_CHECKING:
-    from maesh_core.controller.engine import Engine
     from maesh_core.controller.explaining.sources import Sources
+    from maesh_core.controller.rebuilds.engine import Engine
 
 DENIED_STATUS = 3
 TIMEOUT_S = 10.0
@@ -63,7 +63,11 @@ def _build_arguments() -> list[inspect.Parameter]:
         build(
             "service",
             str,
-            typer.Argument(..., metavar="SERVICE", help="Service, as name.namespace or a cluster address."),
+            typer.Argument(
+                ...,
+                metavar="SERVICE",
+                help="Service, as name.namespace, name or cluster address.",
+            ),
         ),
         build("method", str, typer.Argument("GET", metavar="METHOD", show_default=False)),
         build("path", str, typer.Argument("/", metavar="PATH", show_default=False)),

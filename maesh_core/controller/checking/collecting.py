@@ -23,7 +23,7 @@ from maesh_core.controller.checking.finding import SEVERITIES, CheckResult, Find
 from maesh_core.controller.checking.places import PlaceFinder
 from maesh_core.controller.checking.policy import EnginePolicy
 from maesh_core.controller.checking.rules import check_rules
-from maesh_core.controller.engine import Engine
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.topology.rules import EXTERNAL_NAME, is_ignored
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource, Service

@@ -6,7 +6,7 @@ import msgspec
 
 from maesh_core.controller.checking.matches import covers, find_impossible
 from maesh_core.controller.checking.shares import find_weight_problems
-from maesh_core.controller.engine import Engine
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.topology.builder import BuilderView
 from maesh_core.controller.topology.rules import TopologyRules, is_ignored
 from maesh_core.model.annotations import add_plain_names

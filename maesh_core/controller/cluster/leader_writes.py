@@ -15,8 +15,8 @@ from maesh_core.controller.cluster.object_events import EventRecorder
 from maesh_core.controller.cluster.shadow_keeper import ShadowKeeper
 from maesh_core.controller.cluster.status_keeper import StatusKeeper
 from maesh_core.controller.dns.patching import ClusterDns
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.kubernetes.client import KubernetesClient
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.shadow_names import build_name, is_hashed

@@ -16,10 +16,10 @@ from maesh_core.controller.cluster.leader_writes import LeaderWrites
 from maesh_core.controller.discovery.kubernetes.objects import ObjectDecoder
 from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
 from maesh_core.controller.discovery.kubernetes.watch import PAGE_SIZE
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.paths import build_path
 from maesh_core.controller.ports.port_table import GRACE_S
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey

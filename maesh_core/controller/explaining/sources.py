@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.explaining.client import Pods
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.errors import StartupError
 from maesh_core.model.configuration import HttpRouter, StreamRouter
 from maesh_core.model.messages import FIXED_FIELDS, Update, parse_update

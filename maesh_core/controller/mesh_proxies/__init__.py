@@ -1,1 +1,1 @@
-"""Finds the proxies of the whole mesh, for what one controller reports about all of them."""
+"""Finds the proxies of the whole mesh, and gathers what one controller reports about all of them."""

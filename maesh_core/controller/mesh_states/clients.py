@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv6Address
 from typing import Any
 
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.explaining.pod_lookup import PodLookup, report_pod
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.controller.resources.kinds import ACCOUNT_INDEX, ADDRESS_INDEX, has_ended
 from maesh_core.model.events import Applied
 from maesh_core.model.keys import ObjectKey

@@ -15,9 +15,9 @@ from maesh_core.controller.building import (
     collect_transport,
 )
 from maesh_core.controller.discovery.manifests.source import ManifestSource
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.mesh_states.state import GuardedPlugins, MeshState
 from maesh_core.controller.ports.mapping_file import PortMappingFile
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.errors import KubernetesError, StartupError
 from maesh_core.model.events import Applied, Event, Problem, Replaced
 from maesh_core.model.resources import ResourceKind

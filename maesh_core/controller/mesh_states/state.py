@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from maesh_core.controller.building import Plugins
-from maesh_core.controller.engine import Engine
 from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer, Explanation
 from maesh_core.controller.explaining.objects import follow_splits
 from maesh_core.controller.explaining.sources import read_engine
 from maesh_core.controller.mesh_states.clients import Account, IndexedPods, add_clients, find_client_pod
+from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import Update

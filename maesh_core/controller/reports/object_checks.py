@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from maesh_core.controller.dependencies import DependencyIndex
+from maesh_core.controller.rebuilds.dependencies import DependencyIndex
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import ObjectRead, Read
 from maesh_core.controller.topology.builder import BuilderView

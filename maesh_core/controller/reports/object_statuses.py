@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.controller.dependencies import DependencyIndex
+from maesh_core.controller.rebuilds.dependencies import DependencyIndex
 from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import ObjectRead, Read, VersionRead

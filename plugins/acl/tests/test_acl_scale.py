@@ -9,10 +9,10 @@ from maesh_smi.controller import SplitBuilder
 
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
-from maesh_core.controller.engine import Engine
-from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile
+from maesh_core.controller.rebuilds.engine import Engine
+from maesh_core.controller.rebuilds.engine_parts import EngineParts
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.events import Applied, Replaced
@@ -79,7 +79,7 @@ def engine():
 
 
 def move(engine, number, address):
-    """Give a pod another address; gives the services that were built again, and those whose configuration changed."""
+    """Give a pod another address; return the services that were built again, and those whose configuration changed."""
     before, revision = engine.rebuilt_count, engine.revision
     name = f"s{number}"
     (pod,) = parse(build_pod(f"{name}-0", address, name, app=name))

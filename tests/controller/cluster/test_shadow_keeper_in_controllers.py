@@ -51,8 +51,12 @@ async def test_a_service_with_ports_of_every_kind_has_one_shadow_service_which_t
     wanted = {80: 5000, 81: 16000, 9000: 10000, 53: 15000}
     await fleet.until(lambda: get(api_server) and targets(get(api_server)) == wanted)
     await fleet.until(lambda: get(api_server, "b"))
-    report = await one.report("a")
-    assert {port["port"]: port.get("entrypoint") for port in report["ports"]} == wanted
+
+    async def reports_wanted():  # an entrypoint is served once the watch has delivered the shadow service
+        report = await one.report("a")
+        return {port["port"]: port.get("entrypoint") for port in report["ports"]} == wanted
+
+    await fleet.until(reports_wanted)
     assert [port["protocol"] for port in get(api_server)["spec"]["ports"]] == ["TCP", "TCP", "TCP", "UDP"]
     await one.crash()
     two = await fleet.start()

@@ -9,6 +9,8 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import CheckedResource, ResourceKind
 from maesh_core.plugin_system.hookspecs import CONTROLLER_NAME, Addition, Status
 
+from .shadow_objects import get
+
 CRDS = Path(__file__).resolve().parents[2] / "conformance" / "data" / "crds"
 API = "gateway.networking.k8s.io/v1"
 
@@ -106,7 +108,13 @@ async def test_only_the_leader_writes_and_follows_services_that_come_and_go(star
     await fleet.until(lambda: list_accepted(api_server) == {"a": "False", "b": "True"})
     api_server.apply(build_route("r", "b"))
     await fleet.until(lambda: list_accepted(api_server) == {"b": "True"})
-    assert (await two.get("/api/status/routes")) == (await one.get("/api/status/routes"))
+
+    async def report_alike():  # the watch of each delivers the route on its own
+        found = [await replica.get("/api/status/routes") for replica in (one, two)]
+        names = [[parent["parentRef"]["name"] for parent in route["parents"]] for route in found[0]]
+        return found[0] == found[1] and names == [["b"]]
+
+    await fleet.until(report_alike)
     assert count_writes(two) == 0
     assert count_writes(one) == 4
 
@@ -127,6 +135,13 @@ async def test_a_write_builds_no_service_again(start, fleet, api_server, service
     api_server.apply([service("a", 80), build_route("r", "a")])
     replica = await start()
     await fleet.until(lambda: list_accepted(api_server) == {"a": "True"})
+    shadow_address = (await fleet.until(lambda: get(api_server)))["spec"]["clusterIP"]
+
+    async def has_shadow_address():  # the last that changes the configuration
+        routers = (await replica.get("/api/configuration/current"))["http"]["routers"]
+        return shadow_address in routers["shop/a:80"]["hosts"]
+
+    await fleet.until(has_shadow_address)
     revision = (await replica.get("/api/status/controller"))["revision"]
     api_server.patch("httproutes", "r", {"status": {"parents": []}}, "shop")
     await fleet.until(lambda: list_accepted(api_server) == {"a": "True"})

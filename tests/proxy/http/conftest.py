@@ -1,25 +1,23 @@
-"""The HTTP engine without sockets: a client and servers whose bytes, connects and clock are the test's to give.
+"""The HTTP engine without sockets: tests send the bytes of both sides, let connects succeed or fail, and set the clock.
 
-What everybody did is kept as a transcript, which a failed expectation shows.
+A transcript keeps what each side did, and a failed expectation shows it.
 """
 
 import asyncio
 import contextlib
-from collections import Counter
 from typing import Any, cast
 
 import pytest
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
-from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
-from maesh_core.model.metrics import Histogram
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.settings import CarryingSettings
 
+from .observed import ENTRYPOINT, Observed
+
 HOST = "a.test.maesh"
-ENTRYPOINT = 5000
 FORWARDED = (
     b"X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Host: a.test.maesh\r\nX-Forwarded-Port: 80\r\n"
     b"X-Forwarded-Proto: http\r\nX-Forwarded-Server: node\r\nX-Real-Ip: 10.0.0.9\r\n\r\n"
@@ -144,7 +142,7 @@ class Peer:
             self.protocol.data_received(bytes(data))
 
     def take(self):
-        """Give what has come since the last time."""
+        """Return what has come since the last time."""
         taken = bytes(self.transport.sent)
         self.transport.sent.clear()
         return taken
@@ -254,14 +252,14 @@ class World:
                 transport.protocol.connection_lost(error)
 
     async def accept(self):
-        """Let the oldest connect succeed; gives the server's side."""
+        """Let the oldest connect succeed; return the server's side."""
         await self.settle()
         server = self.let_connect()
         await self.settle()
         return server
 
     def let_connect(self):
-        """Let the oldest connect succeed, without what follows from it; gives the server's side."""
+        """Let the oldest connect succeed, without what follows from it; return the server's side."""
         factory, host, waiting = self.connects.pop(0)
         server = Peer(self, f"server {host}", factory(), host)
         waiting.set_result((server.transport, server.protocol))
@@ -269,7 +267,7 @@ class World:
         return server
 
     async def refuse(self, error=None):
-        """Let the oldest connect fail; gives the address that was tried."""
+        """Let the oldest connect fail; return the address that was tried."""
         await self.settle()
         _, host, waiting = self.connects.pop(0)
         self.transcript.append(f"no connection to {host}")
@@ -312,120 +310,6 @@ class World:
         assert not others, others
 
 
-class Observed:
-    """Observes a world's traffic: its records, and its counters, which must be those of one request."""
-
-    name = "test"
-    HTTP2 = "HTTP/2"
-
-    def __init__(self, world):
-        self.world, self.records = world, []
-        world.handler.environment.observers.add(self)
-
-    def observe(self, record):
-        self.records.append(record)
-
-    def read_counters(self):
-        """Give all counters that are not 0 as `{(name, *labels): value}`; of a histogram, how much it has counted."""
-        environment = self.world.handler.environment
-        counters = {}
-        for family in (*self.world.handler.collect_metrics(), *environment.callers.collect_metrics()):
-            for labels, value in family.samples if family.type != "gauge" else ():
-                counters[family.name, *labels] = sum(value.counts) if isinstance(value, Histogram) else value
-        return {key: value for key, value in counters.items() if value}
-
-    def expect_one(
-        self, *, outcomes=None, is_answer=False, cut="", branch="", parsed=1, others=(), has_failed=None, **fields
-    ):
-        """Check the only record, and all counters. A request has failed by its status, its gRPC status, or a cut.
-
-        `fields` are those of the record that differ from a plain GET of the service `a` that the first server answers.
-        """
-        (record,) = self.records
-        wanted = {
-            "kind": "http",
-            "client": "10.0.0.9",
-            "entrypoint": ENTRYPOINT,
-            "protocol": "HTTP/1.1",
-            "service": "a",
-            "destination": fields.get("service", "a"),
-            "server": "10.0.1.1:80",
-            "attempts": 1,
-            "status": 200,
-            "grpc_status": None,
-            "reason": "",
-            "received_bytes": 0,
-            "sent_bytes": 0,
-            "upstream_s": 0.0,
-            "duration_s": 0.0,
-            **fields,
-        }
-        assert {name: getattr(record, name) for name in wanted} == wanted
-        if outcomes is None:
-            outcomes = {(wanted["server"], "response"): 1} if wanted["server"] else {}
-        counted = self._count(wanted, outcomes, is_answer=is_answer, cut=cut, branch=branch, parsed=parsed)
-        if wanted["service"]:
-            counted |= self._count_failure(wanted, cut=cut, branch=branch, has_failed=has_failed)
-        counted |= dict(others)
-        assert self.read_counters() == {key: value for key, value in counted.items() if value}
-
-    def _count(self, wanted, outcomes, *, is_answer, cut, branch, parsed):
-        service, status = wanted["service"], wanted["status"]
-        class_ = f"{status // 100}xx"
-        counted = {
-            ("maesh_entrypoint_requests", str(ENTRYPOINT), class_): parsed,
-            ("maesh_entrypoint_request_duration_seconds", str(ENTRYPOINT)): parsed,
-            **self._count_servers(wanted, outcomes, is_answer=is_answer),
-        }
-        if not service:
-            return counted | {("maesh_http_refused_requests", str(status)): 1}
-        protocol, code = "http/2" if wanted["protocol"] == self.HTTP2 else "http/1", class_
-        heads = sum(count for (_, outcome), count in outcomes.items() if outcome != "failure")
-        return counted | {
-            ("maesh_service_requests", service, protocol, code): 1,
-            ("maesh_service_request_duration_seconds", service): 1,
-            ("maesh_service_upstream_duration_seconds", service): heads,
-            ("maesh_service_attempts", service): wanted["attempts"],
-            ("maesh_service_retries", service): max(0, wanted["attempts"] - 1),
-            ("maesh_service_request_bytes", service): wanted["received_bytes"],
-            ("maesh_service_response_bytes", service): wanted["sent_bytes"],
-            ("maesh_service_answers", service, str(status), wanted["reason"]): int(is_answer),
-            ("maesh_service_cut_responses", service, cut): int(bool(cut)),
-            ("maesh_service_grpc_responses", service, str(wanted["grpc_status"])): wanted["grpc_status"] is not None,
-            ("maesh_branch_requests", service, branch, code): int(bool(branch)),
-            ("maesh_branch_request_duration_seconds", service, branch): int(bool(branch)),
-            ("maesh_edge_requests", wanted["client"], service): 1,
-            ("maesh_edge_request_duration_seconds", wanted["client"], service): 1,
-            ("maesh_edge_denied", wanted["client"], service): int(is_answer and status == 403),
-        }
-
-    def _count_servers(self, wanted, outcomes, *, is_answer):
-        """Count what servers have: all responses have the class of the request's status, or that of its outcome."""
-        status, server, counted = wanted["status"], wanted["server"], Counter()
-        for (label, outcome), count in outcomes.items():
-            counted["maesh_server_attempts", label, outcome] += count
-            if outcome != "failure":
-                code = "5xx" if outcome == "error" else "2xx" if is_answer or status >= 499 else f"{status // 100}xx"
-                counted["maesh_server_responses", label, code] += count
-                counted["maesh_server_attempt_duration_seconds", label] += count
-        if not is_answer and any(outcome != (server, "failure") for outcome in outcomes):
-            counted["maesh_server_request_bytes", server] = wanted["received_bytes"]
-            counted["maesh_server_response_bytes", server] = wanted["sent_bytes"]
-        return counted
-
-    def _count_failure(self, wanted, *, cut, branch, has_failed):
-        service, status = wanted["service"], wanted["status"]
-        if has_failed is None:
-            has_failed = bool(status >= 500 or cut or wanted["grpc_status"] in GRPC_SERVER_ERRORS)
-        is_servers = has_failed and wanted["server"] and status < 500
-        return {
-            ("maesh_service_failures", service): int(has_failed),
-            ("maesh_branch_failures", service, branch): int(bool(has_failed and branch)),
-            ("maesh_edge_failures", wanted["client"], service): int(has_failed),
-            ("maesh_server_failed_responses", wanted["server"]): int(bool(is_servers)),
-        }
-
-
 @pytest.fixture(scope="session")
 def observe():
     """Observe a world's traffic from now on: `observe(world)` gives an `Observed`."""
@@ -441,7 +325,7 @@ async def _open_world(**arguments):
 
 @pytest.fixture(scope="session")
 def open_world():
-    """Give `async with open_world(middlewares=(), servers=1, settings=None) as world`."""
+    """Open a world by `async with open_world(middlewares=(), servers=1, settings=None) as world`."""
     return _open_world
 
 

@@ -6,7 +6,7 @@ decides when to read and how many bytes to process in one turn.
 """
 
 import asyncio
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 from maesh_core.errors import ExchangeError, UpstreamProtocolError
 from maesh_core.proxy.balancing.health import Aside
@@ -14,10 +14,11 @@ from maesh_core.proxy.http.answers import CLOSED_EARLY
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.http2.frames import CANCEL
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
+from maesh_core.proxy.http.messages.head_limits import check_partial_response_head, check_whole_response_head
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, CHUNKED, STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
-from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
+from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES
 from maesh_core.proxy.http.tls import is_cut_off
 from maesh_core.proxy.http.transports import (
     FULL_READ_BYTES,
@@ -36,9 +37,6 @@ from maesh_core.proxy.http.upstreams.upstream_stream import (
     ResponseReceiver,
 )
 from maesh_core.proxy.transport.path_counts import ConnectionPath
-
-_SETTINGS_START: Final = b"\x04\0\0\0\0\0"
-"""What follows the length in the first frame of a server of HTTP/2 (RFC 9113 section 3.4)."""
 
 
 class Pool(Protocol):
@@ -324,10 +322,11 @@ class UpstreamConnection(PacedUpstream):
             else:
                 end = data.find(HEAD_END) + len(HEAD_END)
                 if end < len(HEAD_END):
-                    self._hold_head(data)
+                    check_partial_response_head(data, self.server.environment.settings)
+                    self._buffer = data
                     return
                 if end > SMALL_HEAD_BYTES:
-                    self._check_size(data[:end])
+                    check_whole_response_head(data[:end], self.server.environment.settings)
                 response = self._read_head(data[:end], is_head_request=receiver.is_head_request)
             if self.server.aside is not None:
                 self.server.note_success()
@@ -363,22 +362,6 @@ class UpstreamConnection(PacedUpstream):
         response = parse_response_head(head, is_head_request=is_head_request)
         self._last_head = response if len(head) <= CACHED_HEAD_LIMIT_BYTES and not is_head_request else None
         return response
-
-    def _check_size(self, head: bytes) -> None:
-        settings = self.server.environment.settings
-        if len(head) > settings.head_limit:
-            raise UpstreamProtocolError("the upstream's response head is too large")
-        if count_fields(head) > settings.field_limit:
-            raise UpstreamProtocolError("the upstream's response has too many header fields")
-
-    def _hold_head(self, data: bytes) -> None:
-        if len(data) > self.server.environment.settings.head_limit:
-            raise UpstreamProtocolError("the upstream's response head is too large")
-        if data[3:9] == _SETTINGS_START:
-            raise UpstreamProtocolError("the upstream speaks HTTP/2: its scheme may be h2c")
-        if has_bare_line_end(data):
-            raise UpstreamProtocolError("the upstream sent a line not ended by CRLF")
-        self._buffer = data
 
     def _pass_informational(self, receiver: ResponseReceiver, response: ResponseHead) -> None:
         self._informational += 1

@@ -1,36 +1,27 @@
-"""Each request is counted once and has one record, with every number right, however it ends; over HTTP/1."""
+"""Each request is counted once and has one record, with every number right, whoever answers it; over HTTP/1."""
 
 from typing import Any
 
 import msgspec
 import pytest
 
-from maesh_core.model.configuration import HttpBranch, HttpRouter, Part, Section, Server, Service
-from maesh_core.model.matches import HttpMatch
-from maesh_core.model.traffic_record import CLIENT_LEFT, EXCESS_CLIENT, PROXY_ENDED
+from maesh_core.model.configuration import HttpRouter, Section
+from maesh_core.model.traffic_record import EXCESS_CLIENT
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.answers import (
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
     CLOSED_EARLY,
-    CLOSED_LATE,
     HEAD_TIMEOUT,
     NO_SERVER,
     NOT_CONNECTED,
-    NOT_READ,
-    OTHER_PROTOCOL,
     RESPONSE_TIMEOUT,
     UNKNOWN_HOST,
 )
 from maesh_core.settings import CarryingSettings
 
-from .middleware_doubles import BUSY, GET, OK, POST, Retry, ask
-
-CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
-FIRST, SECOND = "10.0.1.1:80", "10.0.1.2:80"
-UPGRADE = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
-SWITCHING = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
-EJECTED = {("maesh_service_server_ejections", "a"): 1}
+from .counted_requests import CHUNKED, EJECTED, FIRST, NO_ATTEMPT, describe_answer, size
+from .middleware_doubles import GET, OK, POST, ask
 
 
 class Answering:
@@ -54,11 +45,6 @@ class Auditor:
 class Raising:
     def on_request(self, exchange):
         raise RuntimeError("broken")
-
-
-def size(reason):
-    """Give the size of the mesh's answer with this reason."""
-    return len(reason) + 1
 
 
 RESPONSES: dict[str, tuple[bytes, bytes, dict[str, Any]]] = {
@@ -214,16 +200,6 @@ async def test_a_client_above_a_limit_is_a_refusal(open_world, observe):
         assert len(observed.records) == 1
 
 
-# --- answers of the mesh
-
-
-def describe_answer(status, reason, **fields):
-    return {"status": status, "reason": reason, "sent_bytes": size(reason), "is_answer": True, **fields}
-
-
-NO_ATTEMPT = {"server": "", "attempts": 0, "upstream_s": None}
-
-
 @pytest.mark.parametrize(
     "body",
     [b"Content-Length: 11\r\n\r\n", CHUNKED + b"b\r\nhello world\r\n0\r\n\r\n"],
@@ -345,112 +321,6 @@ async def test_a_response_whose_first_chunk_is_malformed_has_one_outcome(world, 
     observed.expect_one(**describe_answer(502, "the upstream sent a malformed chunk size"))
 
 
-# --- ends
-
-
-async def test_a_client_that_leaves_before_a_connection_has_an_attempt_without_an_outcome(world, observe):
-    observed = observe(world)
-    client = world.open_client()
-    client.send(GET)
-    client.lose()
-    observed.expect_one(status=499, reason=CLIENT_LEFT, upstream_s=None, outcomes={})
-
-
-async def test_a_client_that_leaves_before_the_response_has_an_attempt_without_an_outcome(world, observe):
-    observed = observe(world)
-    client, _ = await ask(world, POST)
-    client.lose()
-    await world.settle()
-    fields = {"upstream_s": None, "outcomes": {}, "received_bytes": 3, "method": b"POST"}
-    observed.expect_one(status=499, reason=CLIENT_LEFT, **fields)
-
-
-async def test_a_client_that_leaves_during_the_response_got_what_was_sent(world, observe):
-    observed = observe(world)
-    client, server = await ask(world)
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    client.lose()
-    await world.settle()
-    observed.expect_one(status=499, reason=CLIENT_LEFT, sent_bytes=3)
-
-
-async def test_a_client_that_leaves_within_a_chunk_has_sent_what_arrived(world, observe):
-    observed = observe(world)
-    client, _ = await ask(world, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\n" + CHUNKED + b"fffffffffff\r\nabc")
-    client.lose()
-    await world.settle()
-    fields = {"upstream_s": None, "outcomes": {}, "received_bytes": 3, "method": b"POST"}
-    observed.expect_one(status=499, reason=CLIENT_LEFT, **fields)
-
-
-@pytest.mark.parametrize(
-    "response",
-    [b"Content-Length: 9\r\n\r\nabc", CHUNKED + b"fffffffffff\r\nabc", CHUNKED + b"3\r\nabc\r\n"],
-)
-async def test_a_response_that_the_server_cuts_is_counted_as_cut(world, observe, response):
-    observed = observe(world)
-    client, server = await ask(world)
-    server.send(b"HTTP/1.1 200 OK\r\n" + response)
-    server.lose()
-    await world.settle()
-    assert client.transport.is_reset
-    observed.expect_one(reason=CLOSED_LATE, cut=CLOSED_LATE, sent_bytes=3)
-
-
-async def test_a_response_that_stops_is_counted_as_cut(world, observe):
-    observed = observe(world)
-    _, server = await ask(world)
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    wait_s = world.handler.environment.settings.upstream_body_timeout + 1
-    world.advance(wait_s)
-    await world.settle()
-    observed.expect_one(reason=RESPONSE_TIMEOUT, cut=RESPONSE_TIMEOUT, sent_bytes=3, duration_s=wait_s)
-
-
-async def test_a_response_that_its_client_does_not_read_is_cut_but_has_not_failed(world, observe):
-    observed = observe(world)
-    client, server = await ask(world)
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    client.protocol.pause_writing()
-    wait_s = world.handler.environment.settings.upstream_body_timeout + 1
-    world.advance(wait_s)
-    await world.settle()
-    observed.expect_one(reason=NOT_READ, cut=NOT_READ, has_failed=False, sent_bytes=3, duration_s=wait_s)
-
-
-async def test_a_response_that_its_client_s_own_error_cuts_has_not_failed(world, observe):
-    observed = observe(world)
-    client, server = await ask(world, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\n" + CHUNKED + b"3\r\nabc\r\n")
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    client.send(b"nonsense\r\n")
-    await world.settle()
-    (record,) = observed.records
-    assert (record.status, record.sent_bytes) == (200, 3)
-    counters = observed.read_counters()
-    assert counters["maesh_service_cut_responses", "a", record.reason] == 1
-    assert ("maesh_service_failures", "a") not in counters
-
-
-async def test_an_error_that_is_cut_has_failed_once(world, observe):
-    observed = observe(world)
-    _, server = await ask(world)
-    server.send(b"HTTP/1.1 500 Error\r\nContent-Length: 9\r\n\r\nabc")
-    server.lose()
-    await world.settle()
-    observed.expect_one(status=500, reason=CLOSED_LATE, cut=CLOSED_LATE, sent_bytes=3, outcomes={(FIRST, "error"): 1})
-
-
-async def test_an_exchange_that_the_proxy_s_end_aborts_says_so(open_world, observe):
-    async with open_world() as world:
-        observed = observe(world)
-        await ask(world)
-        world.handler.abort()
-        observed.expect_one(status=499, reason=PROXY_ENDED, upstream_s=None, outcomes={})
-
-
-# --- further attempts
-
-
 async def test_a_request_that_only_audit_mode_lets_pass_has_the_reason_in_its_record(open_world, observe):
     async with open_world(middlewares=[Auditor()]) as world:
         observed = observe(world)
@@ -458,152 +328,3 @@ async def test_a_request_that_only_audit_mode_lets_pass_has_the_reason_in_its_re
         server.send(OK)
         await world.settle()
         observed.expect_one(sent_bytes=2, would_deny="no rule")
-
-
-async def test_a_retry_counts_each_attempt_at_its_server(open_world, observe):
-    async with open_world(middlewares=[Retry()], servers=2) as world:
-        observed = observe(world)
-        _, first = await ask(world)
-        world.advance(0.5)
-        first.send(BUSY)
-        second = await world.accept()
-        world.advance(0.25)
-        second.send(OK)
-        observed.expect_one(
-            attempts=2,
-            server=SECOND,
-            sent_bytes=2,
-            upstream_s=0.25,
-            duration_s=0.75,
-            outcomes={(FIRST, "error"): 1, (SECOND, "response"): 1},
-        )
-
-
-async def test_a_retry_that_fails_has_no_time_of_a_response(open_world, observe):
-    async with open_world(middlewares=[Retry()], servers=2) as world:
-        observed = observe(world)
-        _, first = await ask(world)
-        world.advance(0.5)
-        first.send(BUSY)
-        await world.refuse()
-        third = await world.accept()
-        third.lose()
-        await world.settle()
-        while world.connects:
-            await world.refuse()
-        (record,) = observed.records
-        assert (record.status, record.upstream_s) == (502, None)
-
-
-async def test_a_retry_without_another_server_is_no_attempt(open_world, observe):
-    class RestrictedRetry(Retry):
-        def on_attempt_failed(self, exchange, error):
-            exchange.allowed_servers = frozenset()
-            return True
-
-    async with open_world(middlewares=[RestrictedRetry()], servers=2) as world:
-        observed = observe(world)
-        world.open_client().send(GET)
-        await world.refuse()
-        observed.expect_one(
-            **describe_answer(502, NOT_CONNECTED),
-            upstream_s=None,
-            outcomes={(FIRST, "failure"): 1},
-            others=EJECTED,
-        )
-
-
-async def test_attempts_at_an_address_are_kept_when_its_scheme_changes_and_end_with_the_server(world, observe):
-    observed = observe(world)
-    _, server = await ask(world)
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    server.lose()
-    await world.settle()
-    for scheme, count in (("h2c", 1), ("http", 1)):
-        world.scheme = scheme
-        world.apply()
-        counters = observed.read_counters()
-        assert counters["maesh_server_attempts", FIRST, "response"] == count
-        assert counters["maesh_server_failed_responses", FIRST] == count
-    world.apply(servers=0)
-    assert not any(name.startswith("maesh_server_") for name, *_ in observed.read_counters())
-
-
-# --- tunnels
-
-
-async def test_a_tunnel_is_counted_at_its_end_with_its_bytes_both_ways(world, observe):
-    observed = observe(world)
-    client, server = await ask(world, UPGRADE + b"early")
-    server.send(SWITCHING + b"hi")
-    client.send(b"from the client")
-    server.send(b"from the server")
-    world.advance(2.0)
-    assert not observed.records
-    client.lose()
-    await world.settle()
-    observed.expect_one(kind="tunnel", status=101, received_bytes=5 + 15, sent_bytes=2 + 15, duration_s=2.0)
-
-
-async def test_the_counters_of_a_tunnel_s_client_are_given_back(world, observe):
-    observe(world)
-    client, server = await ask(world, UPGRADE)
-    server.send(SWITCHING)
-    client.lose()
-    await world.settle()
-    ((_, counter),) = world.handler.environment.callers._counters.items()
-    assert (counter.requests, counter.users) == (1, 0)
-
-
-async def test_a_protocol_that_was_not_offered_is_a_failure(world, observe):
-    observed = observe(world)
-    _, server = await ask(world, UPGRADE)
-    server.send(SWITCHING.replace(b"Upgrade: x", b"Upgrade: y"))
-    await world.settle()
-    failed = {"upstream_s": None, "outcomes": {(FIRST, "failure"): 1}}
-    observed.expect_one(**describe_answer(502, OTHER_PROTOCOL), **failed)
-
-
-# --- splits
-
-
-def split(world):
-    """Route paths below /api to `b`, and all others by weight to `v1` and `v2`."""
-    match = HttpMatch(paths=("/api(/.*)?",), methods=("GET",))
-    branches = (HttpBranch(service="b", matches=(match,)), HttpBranch(service="split"))
-    router = HttpRouter(entrypoint=5000, hosts=("a.test.maesh",), service="a", branches=branches)
-    addresses = {"a": "10.0.2.1", "b": "10.0.2.2", "v1": "10.0.2.3", "v2": "10.0.2.4"}
-    services = {name: Service(servers=(Server(address=address, port=80),)) for name, address in addresses.items()}
-    services["split"] = Service(parts=(Part(service="v1", weight=2), Part(service="v2", weight=1)))
-    section = Section(routers={"a": router}, services=services)
-    world.handler.apply_table(world.handler.compile_table(section, middlewares={}, changed=None))
-
-
-async def test_a_branch_that_matches_is_the_destination(world, observe):
-    split(world)
-    observed = observe(world)
-    _, server = await ask(world, GET.replace(b"GET /", b"GET /api"))
-    server.send(OK)
-    observed.expect_one(destination="b", branch="b", server="10.0.2.2:80", sent_bytes=2)
-
-
-async def test_parts_are_counted_by_their_weight(world, observe):
-    split(world)
-    observed = observe(world)
-    for _ in range(6):
-        client, server = await ask(world)
-        server.send(OK.replace(b"Content", b"Connection: close\r\nContent"))
-        await world.settle()
-        client.lose()
-    assert sorted(record.destination for record in observed.records) == ["v1"] * 4 + ["v2"] * 2
-    counters = observed.read_counters()
-    branches = {key[2:]: value for key, value in counters.items() if key[0] == "maesh_branch_requests"}
-    assert branches == {("v1", "2xx"): 4, ("v2", "2xx"): 2}
-
-
-async def test_a_path_that_is_ambiguous_is_answered_for_the_service(world, observe):
-    split(world)
-    observed = observe(world)
-    world.open_client().send(GET.replace(b"GET /", b"GET /api/../x"))
-    (record,) = observed.records
-    assert (record.status, record.service, record.destination) == (403, "a", "a")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ..conftest import Observed
 from ..http2.framing import GET as HTTP2_GET
 from ..http2.framing import accept_http2, open_http2
+from ..observed import Observed
 from .middleware_doubles import GET, OK, POST, ask, get_status
 
 

@@ -8,11 +8,11 @@ from maesh_core.errors import UpstreamTimeoutError
 from maesh_core.plugin_system.interfaces import WholeBody
 from maesh_core.proxy.http.answers import ATTEMPT_TIMEOUT, REQUEST_TIMEOUT
 
-from ..conftest import Observed
 from ..http2.framing import GET as HTTP2_GET
 from ..http2.framing import OK as HTTP2_OK
 from ..http2.framing import accept_http2, open_http2
 from ..http2.test_grpc_calls import HEAD, MESSAGE, call_server
+from ..observed import Observed
 from .middleware_doubles import BUSY, GET, OK, POST, Retry, ask
 
 UPGRADE = GET[:-2] + b"Connection: Upgrade\r\nUpgrade: echo\r\n\r\n"

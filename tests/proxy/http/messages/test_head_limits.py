@@ -1,9 +1,14 @@
-"""Limits of a request's head, in whole and in part; test_client.py holds what a client is answered."""
+"""Limits of the head of a request and of a response, in whole and in part."""
 
 import pytest
 
-from maesh_core.errors import ClientProtocolError
-from maesh_core.proxy.http.messages.head_limits import check_partial_head, check_whole_head
+from maesh_core.errors import ClientProtocolError, UpstreamProtocolError
+from maesh_core.proxy.http.messages.head_limits import (
+    check_partial_head,
+    check_partial_response_head,
+    check_whole_head,
+    check_whole_response_head,
+)
 from maesh_core.settings import CarryingSettings
 
 SETTINGS = CarryingSettings(target_limit=256, head_limit=1024, field_limit=64)
@@ -49,3 +54,40 @@ def test_a_whole_head_is_held_to_its_limits(head, status):
     with pytest.raises(ClientProtocolError) as refusal:
         check_whole_head(head, SETTINGS)
     assert refusal.value.status == status
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (OK + b"x" * 1024, "response head is too large"),
+        (b"HTTP/1.1 200 OK\n", "not ended by CRLF"),
+        (b"\0\0\x06\x04\0\0\0\0\0", "speaks HTTP/2"),
+    ],
+)
+def test_a_response_that_no_further_byte_can_mend_is_refused(head, reason):
+    with pytest.raises(UpstreamProtocolError, match=reason):
+        check_partial_response_head(head, SETTINGS)
+
+
+@pytest.mark.parametrize("head", [b"H", OK, OK + b"x" * (1024 - len(OK))])
+def test_a_part_that_may_become_the_head_of_a_response_is_waited_for(head):
+    check_partial_response_head(head, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (OK + b"x" * 1024 + b"\r\n\r\n", "response head is too large"),
+        (OK + b"a:\r\n" * 65 + b"\r\n", "too many header fields"),
+        (OK + b"a:\r\n" * 64 + b"\r\n", None),
+    ],
+)
+def test_a_whole_head_of_a_response_is_held_to_its_limits(head, reason):
+    if reason is None:
+        check_whole_response_head(head, SETTINGS)
+        return
+    with pytest.raises(UpstreamProtocolError, match=reason):
+        check_whole_response_head(head, SETTINGS)

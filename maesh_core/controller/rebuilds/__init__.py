@@ -1,0 +1,1 @@
+"""Rebuilds what a change concerns: events in, a new revision of the configuration out."""
