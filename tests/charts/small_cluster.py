@@ -6,6 +6,7 @@ Services balance connections over ready pods, the kubelet mounts tokens and Conf
 replace pods in the order that the chart asks for.
 """
 
+import collections
 import contextlib
 import http.client
 import itertools
@@ -30,6 +31,7 @@ class ServiceAddress:
         self._choose = choose
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._sockets = {self._listening}
+        self._unsent = collections.Counter()
         self._lock = threading.Lock()
         self.port = self._listening.getsockname()[1]
         self._start(self._accept)
@@ -43,24 +45,41 @@ class ServiceAddress:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            targets = self._choose()
+            with self._lock:
+                targets = self._choose()
+                if targets:
+                    target = targets[turn % len(targets)]
+                    self._unsent[target] += 1
             if not targets:
                 client.close()
                 continue
             try:
-                server = socket.create_connection(targets[turn % len(targets)], timeout=60)
+                server = socket.create_connection(target, timeout=60)
             except OSError:
                 client.close()
+                self._note_sent(target)
                 continue
             server.settimeout(None)
-            self._start(self._join, client, server)
+            self._start(self._join, client, server, target)
 
-    def _join(self, client, server):
+    def has_unsent(self, target):
+        """Whether a connection was passed to a target, and nothing that its client has sent."""
+        with self._lock:
+            return self._unsent[target] > 0
+
+    def _note_sent(self, target):
+        with self._lock:
+            self._unsent[target] -= 1
+
+    def _join(self, client, server, target):
         """Pump both ways until both have ended."""
         with self._lock:
             self._sockets |= {client, server}
         back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
         back.start()
+        with contextlib.suppress(OSError):
+            server.sendall(client.recv(65536))
+        self._note_sent(target)
         self._pump(client, server)
         back.join()
         with self._lock:
@@ -365,6 +384,8 @@ class SmallCluster:
             pod.is_ready = False
             self.server.delete("pods", pod.name, NAMESPACE)
             self._wait_until_unknown(pod, [each for each in self.proxies if each not in pods])
+            # What the kernel of a node passes on is there at once; a thread of the test may be late with a request.
+            wait_until(lambda pod=pod: not self.shadow.has_unsent((pod.address, self.http_port)), "requests passed on")
             assert pod.command.stop() == 0
             self.server.finish_deletion("pods", pod.name, NAMESPACE)
             self.proxies.remove(pod)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
@@ -33,7 +33,7 @@ print(backend.build_sdist(sys.argv[1]))
 
 def run(*command, **options):
     environment = {**os.environ, "MAESH_PURE": "1", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, **options)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, **options)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     return ended.stdout
 

@@ -19,7 +19,7 @@ from maesh_testing import build_pod, build_service, find_free_port, send_request
 
 from .test_acl_suggesting import METHODS, draw_path
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 KINDS = ("http", "http", "http", "http", "http", "http", "tcp", "tcp", "udp", "udp")
 CLIENTS = {"web": "127.0.1.1", "mobile": "127.0.1.2", "batch": "127.0.1.3", "cron": "127.0.1.4"}

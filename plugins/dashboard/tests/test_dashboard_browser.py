@@ -275,7 +275,7 @@ def test_the_page_says_what_is_missing(serve, browser):
 
 
 @pytest.mark.scale
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_mesh_of_2000_services_is_drawn_with_few_elements_and_refreshes_without_jumping(serve, browser):
     page = browsing.open_page(browser, serve(Simulation(2000, 500)).url)
     page.locator("a.row").first.wait_for()

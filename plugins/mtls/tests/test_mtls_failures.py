@@ -12,7 +12,7 @@ from maesh_testing import wait_until
 from .hostile_relay import HostileRelay
 from .three_nodes import HOST, HTTP_PORT, POD_PORT, TCP_PORT, TUNNEL_PORT, Load
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 BODY = b"0123456789abcdef" * 65536
 CUT_AFTER = 300_000
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from .certificates import DAY, make_credentials, make_leaf, make_signer, write_signer
 from .three_nodes import TUNNEL_PORT
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 KINDS = ("line", "header", "body", "answer", "answer-header", "stream")
 IDENTITY = "spiffe://cluster.local/maesh/node/{}"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
