@@ -113,6 +113,7 @@ from maesh_core.plugin_system.field_changes import FieldChange, FieldChanges
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
+    CLIENT_NAMESPACES,
     CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
@@ -252,6 +253,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 __all__ = [
     "ACCOUNTS",
     "CLIENT_LEFT",
+    "CLIENT_NAMESPACES",
     "CONTROLLER_NAME",
     "DENIED",
     "ENTRYPOINT_CLOSED",

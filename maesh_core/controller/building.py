@@ -35,6 +35,7 @@ from maesh_core.model.request_sources import CORE_SOURCES
 from maesh_core.model.resources import NAMESPACES, Resource, ResourceKind
 from maesh_core.plugin_system.hookspecs import (
     ACCOUNTS,
+    CLIENT_NAMESPACES,
     OPTIONAL_SECTIONS,
     POD_NAMES,
     BalancerBuilder,
@@ -212,15 +213,7 @@ def build_engine(
         named = settings.port_mapping
         mapping_file = PortMappingFile(Path(named)) if named else find_default_file(os.environ, settings.paths)
     ports = _build_port_tables(traffic_types, mapping_file, clock=clock, is_cluster=is_cluster)
-    catalogue = Catalogue(
-        traffic_types,
-        _collect_middleware_builders(plugins),
-        balancers,
-        transport=transport,
-        switches=find_annotation_switches(plugins.names),
-        type_switches=find_traffic_type_switches(plugins.names),
-        describe=plugins.describe,
-    )
+    catalogue = _build_catalogue(plugins, traffic_types, balancers, transport)
     sections = collect_sections(plugins)
     names_clients = settings.client_header or ACCOUNTS.name in sections
     parts = EngineParts(
@@ -238,8 +231,27 @@ def build_engine(
         checkers=plugins.collect("maesh_object_checkers"),
         status_builders=plugins.collect("maesh_status_builders"),
         sends_pod_names=POD_NAMES.name in sections,
+        sends_namespaces=CLIENT_NAMESPACES.name in sections,
     )
     return Engine(parts)
+
+
+def _build_catalogue(
+    plugins: Plugins,
+    traffic_types: Sequence[TrafficType],
+    balancers: Mapping[str, BalancerBuilder],
+    transport: TransportRules | None,
+) -> Catalogue:
+    """Collect what builds parts of the configuration, by the names that annotations use. Raises PluginError."""
+    return Catalogue(
+        traffic_types,
+        _collect_middleware_builders(plugins),
+        balancers,
+        transport=transport,
+        switches=find_annotation_switches(plugins.names),
+        type_switches=find_traffic_type_switches(plugins.names),
+        describe=plugins.describe,
+    )
 
 
 def _build_port_tables(

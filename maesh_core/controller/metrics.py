@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from maesh_core.controller.api.nodes import NodeRegistry
+from maesh_core.controller.configuration.address_entries import AddressEntries
 from maesh_core.controller.rebuilds.engine import Engine
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.exposition import read_process_families, render_page
@@ -137,7 +138,8 @@ def collect_engine_metrics(
         findings[kind, "error"] += len(report.errors)
         findings[kind, "notice"] += len(report.notices)
     return [
-        *_collect_pod_names(engine),
+        *_count_addresses("pod_names", "names", engine.pod_names),
+        *_count_addresses("client_namespaces", "namespaces", engine.client_namespaces),
         build_family("gauge", "objects", "Objects in the snapshot.", objects, ("kind",)),
         build_family("gauge", "services", "Services of the mesh.", {(): len(services)}),
         build_family("gauge", "findings", "Errors and notices, as in /api/objects.", findings, ("kind", "severity")),
@@ -153,14 +155,13 @@ def collect_engine_metrics(
     ]
 
 
-def _collect_pod_names(engine: Engine) -> list[MetricFamily]:
-    """Count the addresses whose pods are named to proxies, and those above the limit, if a plugin asks for names."""
-    names = engine.pod_names
-    if names is None:
+def _count_addresses(family: str, what: str, entries: AddressEntries | None) -> list[MetricFamily]:
+    """Count the addresses of pods that proxies get, and those above the limit; nothing if no plugin asks for them."""
+    if entries is None:
         return []
-    counts: Samples = {("sent",): names.sent_count, ("left_out",): names.waiting_count}
-    text = "Addresses of pods whose names are sent to proxies, or left out because there are too many."
-    return [build_family("gauge", "pod_names", text, counts, ("state",))]
+    counts: Samples = {("sent",): entries.sent_count, ("left_out",): entries.waiting_count}
+    text = f"Addresses of pods whose {what} are sent to proxies, or left out because there are too many."
+    return [build_family("gauge", family, text, counts, ("state",))]
 
 
 def build_page(

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 SLOW_START_S = 10.0
 """If the first build takes longer, a warning says what it waits for."""
-POD_NAMES_PAUSE_S = 0.5
-"""Pause between revisions that only change names of pods, so that many such changes do not wake all proxies each."""
+COLLECTED_PAUSE_S = 0.5
+"""Pause between revisions that only change names or namespaces of pods, so that many do not wake all proxies each."""
 STOP_S = 2.0
 """Time for sources to end when the controller stops."""
 
@@ -257,8 +257,8 @@ def _list_works(parts: _Parts, *, clock: Callable[[], float], pause: Pause) -> l
     engine.on_revision(parts.api.api.wake)
     works: list[_Work] = [partial(feed_source, source, parts.kinds, apply, pause=pause) for source in parts.sources]
     works += [partial(keep_running, each, pause=pause, clock=clock) for each in parts.added.services]
-    if engine.pod_names is not None:
-        works.append(partial(_publish_pod_names, engine, pause))
+    if engine.collects:
+        works.append(partial(_publish_collected, engine, pause))
     return works
 
 
@@ -291,10 +291,10 @@ async def _report_ready(controller: Controller, engine: Engine, ready: Callable[
         ready(controller)
 
 
-async def _publish_pod_names(engine: Engine, pause: Pause) -> None:
+async def _publish_collected(engine: Engine, pause: Pause) -> None:
     while True:
-        await pause(POD_NAMES_PAUSE_S)
-        engine.publish_pod_names()
+        await pause(COLLECTED_PAUSE_S)
+        engine.publish_collected()
 
 
 @contextmanager

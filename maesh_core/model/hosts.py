@@ -1,7 +1,9 @@
 """The host names of services: those that routers have, and others that stand for one of them.
 
 Takes names; returns names. The controller writes the hosts of each router (controller/configuration/http.py); a proxy
-looks up the host of a request as it is, and only if no router has it, by what it stands for.
+looks up the host of a request as it is, and only if no router has it, by what it stands for. A name alone stands for a
+service of the client's namespace, as the search list of a pod's resolver has it (Kubernetes, DNS for Services and
+Pods).
 """
 
 from typing import Final
@@ -32,3 +34,8 @@ def find_meant_host(host: bytes) -> bytes | None:
     if not (name and namespace) or (domain and domain.partition(b".")[0] != b"svc"):
         return None
     return name + b"." + namespace + _SUFFIX
+
+
+def build_meant_host(name: bytes, namespace: str) -> bytes:
+    """Build the host that a name without a dot stands for, if a client of a namespace, which is a label, sends it."""
+    return name + b"." + namespace.encode() + _SUFFIX

@@ -37,8 +37,9 @@ they write about traffic, and never to decide about traffic."""
 ADDRESSES: Final = "addresses"
 
 CLIENTS: Final = "clients"
-"""The namespaces of clients by address, if some route has rules for the clients of a namespace. An address that pods of
-several namespaces have, such as that of a node, is not in it."""
+"""The namespaces of clients by address: of namespaces whose clients have rules of their own, and, if a plugin asks for
+them, of all that have HTTP services, because a host name without a dot means a service of the client's namespace. An
+address that pods of several namespaces have, such as that of a node, is not in it."""
 SOURCES: Final = "sources"
 
 SECTION_FORMS: Final[Mapping[str, SectionForm]] = {

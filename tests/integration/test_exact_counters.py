@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from .scripted_counts import FIELDS, Request
 from .scripted_mesh import DATAGRAM_RULE, LOAD_CLIENTS, LOST_RULE, ROUNDS, ROUTE, STREAM_RULE, open_traffic
-from .scripted_traffic import FIELDS, Request
 
 pytestmark = pytest.mark.integration
 

@@ -63,7 +63,11 @@ def _build_arguments() -> list[inspect.Parameter]:
         build(
             "service",
             str,
-            typer.Argument(..., metavar="SERVICE", help="Service, as name.namespace or a cluster address."),
+            typer.Argument(
+                ...,
+                metavar="SERVICE",
+                help="Service, as name.namespace, name or cluster address.",
+            ),
         ),
         build("method", str, typer.Argument("GET", metavar="METHOD", show_default=False)),
         build("path", str, typer.Argument("/", metavar="PATH", show_default=False)),

@@ -63,7 +63,7 @@ class Explanations:
             self._executor = ThreadPoolExecutor(1, "explain")
         try:
             async with self._turn:
-                collected = excerpt.collect_excerpt(asked.service, self._mesh)
+                collected = excerpt.collect_excerpt(asked, self._mesh)
                 loop = asyncio.get_running_loop()
                 return build_json(await loop.run_in_executor(self._executor, excerpt.answer_question, asked, collected))
         except ConfigurationError as error:

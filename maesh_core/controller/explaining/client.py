@@ -119,6 +119,30 @@ def parse_service_name(text: str) -> ObjectKey:
     return ObjectKey(namespace.partition(".")[0] or "default", name)
 
 
+def is_plain_name(text: str) -> bool:
+    """Whether a text names a service without its namespace: it then means the one of the client's namespace."""
+    return not any(each in text for each in "./@:")
+
+
+def parse_plain_name(text: str, client: Client) -> tuple[ObjectKey, str]:
+    """Find the service that a client means by a name alone, as a proxy does by the Host; a line explains it.
+
+    If the client's namespace is unknown, the service is in the namespace `default`.
+    """
+    namespace = find_client_namespace(client.holders.get(next(iter(client.addresses), ""), ()))
+    if namespace:
+        return ObjectKey(namespace, text), f"{text} alone means the service of the client's namespace, {namespace}"
+    line = f"the client's namespace is unknown, so {text} alone as Host gets 404; here it means namespace default"
+    return ObjectKey("default", text), line
+
+
+def find_client_namespace(pods: Iterable[PodReport]) -> str:
+    """Find the namespace of the client at an address, of the pods that have it, as `model/clients.py` does."""
+    found = list(pods)
+    namespaces = {pod.namespace for pod in found}
+    return namespaces.pop() if len(namespaces) == 1 and not any(pod.host_network for pod in found) else ""
+
+
 def _find_at(address: str, pods: Pods) -> Client:
     """Find the client with an address: a pod, or several of one account; with several accounts, none."""
     found = pods.find_by_address(address)

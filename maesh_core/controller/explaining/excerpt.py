@@ -10,7 +10,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from maesh_core.controller.explaining.client import parse_service_name
+from maesh_core.controller.explaining.client import (
+    find_client,
+    is_plain_name,
+    parse_plain_name,
+    parse_service_name,
+)
 from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.reports.object_checks import Subject
@@ -85,9 +90,13 @@ class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
     middleware_builders: Sequence[MiddlewareBuilder]
 
 
-def collect_excerpt(service: str, mesh: Mesh) -> Excerpt:
-    """Collect what a question about this service, a name or a cluster address, needs."""
-    key = _find_at(service, mesh) or parse_service_name(service)
+def collect_excerpt(asked: ExplainedRequest, mesh: Mesh) -> Excerpt:
+    """Collect what a question needs. Raises ConfigurationError if an unknown pod calls a service by its name alone."""
+    service = asked.service
+    if is_plain_name(service):
+        key, _ = parse_plain_name(service, find_client(asked.client, PodLookup(mesh.objects)))
+    else:
+        key = _find_at(service, mesh) or parse_service_name(service)
     return Excerpt(
         reached=tuple(_list_reached(key, mesh)),
         configuration=mesh.revisions.render_service(key),

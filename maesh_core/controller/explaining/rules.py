@@ -4,13 +4,12 @@ Takes a router with rules, the document of its port in the topology, and the req
 to a request that no rule matches, with the steps on the way. Does not ask middlewares.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maesh_core.model.configuration import HttpRouter, HttpRules
 from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
 from maesh_core.model.matching import CompiledMatch, has_paths, is_ambiguous
-from maesh_core.model.messages import PodReport
 
 _NO_RULE = "no rule of a route matches the request"
 
@@ -26,13 +25,6 @@ class ChosenRule(NamedTuple):
     document: Mapping[str, Any] = {}
     status: int = 0
     reason: str = ""
-
-
-def find_client_namespace(pods: Iterable[PodReport]) -> str:
-    """Find the namespace of the client at an address, of the pods that have it, as `model/clients.py` does."""
-    found = list(pods)
-    namespaces = {pod.namespace for pod in found}
-    return namespaces.pop() if len(namespaces) == 1 and not any(pod.host_network for pod in found) else ""
 
 
 def choose_rule(

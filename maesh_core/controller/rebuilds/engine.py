@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, UndecidedShadowError
+from maesh_core.controller.configuration.address_entries import AddressEntries
 from maesh_core.controller.configuration.group_build import WAITING
-from maesh_core.controller.configuration.pod_name_table import PodNameTable
 from maesh_core.controller.configuration.port_plan import plan_entrypoints
 from maesh_core.controller.configuration.revisions import EntryChanges, RevisionStore
 from maesh_core.controller.explaining.pod_lookup import PodLookup
@@ -50,7 +50,11 @@ class Engine:
         self._is_ready = False
         self._builds = ServiceBuilds(parts)
         self._sections = OptionalSections(
-            parts.snapshot, parts.rules, parts.catalogue.transport, sends_pod_names=parts.sends_pod_names
+            parts.snapshot,
+            parts.rules,
+            parts.catalogue.transport,
+            sends_pod_names=parts.sends_pod_names,
+            sends_namespaces=parts.sends_namespaces,
         )
         self._topology: bytes | None = None
         self._services: bytes | None = None
@@ -135,9 +139,19 @@ class Engine:
         return self._parts.revisions
 
     @property
-    def pod_names(self) -> PodNameTable | None:
+    def pod_names(self) -> AddressEntries | None:
         """The names of pods that proxies get; None if no plugin asks for them."""
         return self._sections.pod_names
+
+    @property
+    def client_namespaces(self) -> AddressEntries | None:
+        """The namespaces of clients that proxies get for plain host names; None if no plugin asks for them."""
+        return self._sections.client_namespaces
+
+    @property
+    def collects(self) -> bool:
+        """Whether it collects entries, which `publish_collected` publishes."""
+        return self._sections.collects
 
     @property
     def dependencies(self) -> DependencyIndex[ObjectKey]:
@@ -175,9 +189,9 @@ class Engine:
         else:
             self._reports.update()
 
-    def publish_pod_names(self) -> None:
-        """Publish the names of pods that have changed; another change of the configuration publishes them too."""
-        self._publish_entries(self._sections.take_pod_names)
+    def publish_collected(self) -> None:
+        """Publish the entries about pods that were collected; another change of the configuration does so, too."""
+        self._publish_entries(self._sections.take_collected)
 
     def render_configuration(self, since: str | None) -> bytes | None:
         """Render the configuration, or its changes since a revision; None if there are none."""

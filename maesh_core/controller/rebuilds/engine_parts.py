@@ -19,7 +19,8 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of an engine. The first build waits until each of `sources` has listed every one of `kinds`.
 
     With a `shadow_reader`, a cluster's shadow services store the mapping of entrypoints, instead of the file; only
-    shadow services from `shadow_source` count. With `sends_pod_names`, the configuration has the section `pods`.
+    shadow services from `shadow_source` count. With `sends_pod_names`, the configuration has the section `pods`;
+    with `sends_namespaces`, its section `clients` has the clients that may call services by name alone.
     """
 
     snapshot: Snapshot
@@ -36,3 +37,4 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     checkers: Sequence[ObjectChecker] = ()
     status_builders: Sequence[StatusBuilder] = ()
     sends_pod_names: bool = False
+    sends_namespaces: bool = False

@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.controller.configuration.address_entries import AddressEntries
 from maesh_core.controller.configuration.client_namespaces import ClientNamespaceTable
-from maesh_core.controller.configuration.pod_name_table import PodNameTable
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.pod_name_table import build_pod_names
 from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath
 from maesh_core.controller.configuration.transport import TransportTables
 from maesh_core.controller.resources.kinds import ADDRESS_INDEX, TUNNEL_INDEX
@@ -35,13 +37,19 @@ class OptionalSections:
     __slots__ = ("_clients", "_rules", "_snapshot", "_transport", "pod_names")
 
     def __init__(
-        self, snapshot: Snapshot, rules: TopologyRules, transport: TransportRules | None, *, sends_pod_names: bool
+        self,
+        snapshot: Snapshot,
+        rules: TopologyRules,
+        transport: TransportRules | None,
+        *,
+        sends_pod_names: bool,
+        sends_namespaces: bool = False,
     ) -> None:
         self._snapshot = snapshot
         self._rules = rules
         self._transport = TransportTables(transport) if transport is not None or rules.names_clients else None
-        self._clients = ClientNamespaceTable()
-        self.pod_names = PodNameTable() if sends_pod_names else None
+        self._clients = ClientNamespaceTable(names_hosts=sends_namespaces)
+        self.pod_names = build_pod_names() if sends_pod_names else None
         """The names of pods that proxies get; None if no plugin asks for them."""
 
     def __repr__(self) -> str:
@@ -52,21 +60,32 @@ class OptionalSections:
         """The nodes that take part in the transport, by name, as it describes them."""
         return {} if self._transport is None else self._transport.described
 
+    @property
+    def client_namespaces(self) -> AddressEntries | None:
+        """The namespaces of clients that proxies get for plain host names; None if no plugin asks for them."""
+        return self._clients.plain
+
     def update(self, nodes: Nodes, affected: Collection[Read], *, is_everything: bool) -> EntryChanges:
         """Update all sections; return the entries that differ.
 
-        Names of pods are collected, and only returned with other changes: `take_pod_names` returns the others.
+        Names of pods, and namespaces for plain host names, are collected, and only returned with other changes:
+        `take_collected` returns the others.
         """
         entries = {
             **self._update_transport(nodes, affected, is_everything=is_everything),
             **self._update_clients(nodes, affected),
         }
         self._update_pod_names(affected, is_everything=is_everything)
-        return {**entries, **self.take_pod_names()} if nodes or entries or is_everything else entries
+        return {**entries, **self.take_collected()} if nodes or entries or is_everything else entries
 
-    def take_pod_names(self) -> EntryChanges:
-        """Return the names of pods that have changed since the last call."""
-        return {} if self.pod_names is None else self.pod_names.take_changes()
+    @property
+    def collects(self) -> bool:
+        """Whether any entries are collected."""
+        return self.pod_names is not None or self.client_namespaces is not None
+
+    def take_collected(self) -> EntryChanges:
+        """Return the collected entries that have changed since the last call."""
+        return {**({} if self.pod_names is None else self.pod_names.take_changes()), **self._clients.take_changes()}
 
     def refresh_transport(self) -> EntryChanges:
         """Return what the transport describes differently now."""
@@ -91,13 +110,17 @@ class OptionalSections:
         return entries
 
     def _update_clients(self, nodes: Nodes, affected: Collection[Read]) -> EntryChanges:
-        """Update the section `clients`, which only rules for clients of a namespace need; return what differs."""
+        """Update the section `clients`; return what differs for rules for the clients of a namespace."""
         table, snapshot = self._clients, self._snapshot
-        before = table.namespaces
         for key, node in nodes.items():
-            table.set_service(key, {each for port in node.ports for each in port.consumers} if node else ())
-        changed = before ^ table.namespaces
-        if not (changed or before):
+            if node is None:
+                table.set_service(key, ())
+                continue
+            consumers = {each for port in node.ports for each in port.consumers}
+            is_called = any(node.get_traffic_type(port) == HttpTrafficType.name for port in node.ports)
+            table.set_service(key, consumers, is_called=is_called)
+        changed = table.take_changed()
+        if not (changed or table.is_needed):
             return {}
         addresses = _find_addresses(affected)
         if changed:
@@ -109,7 +132,7 @@ class OptionalSections:
         if self.pod_names is not None:
             snapshot = self._snapshot
             addresses = list_addresses(snapshot, snapshot.keys(Pod)) if is_everything else _find_addresses(affected)
-            self.pod_names.set_names(find_pod_names(snapshot, addresses))
+            self.pod_names.set_values(find_pod_names(snapshot, addresses))
 
 
 def _find_mesh_nodes(affected: Collection[Read], namespace: str) -> list[str]:

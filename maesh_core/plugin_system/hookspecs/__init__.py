@@ -30,6 +30,7 @@ from maesh_core.plugin_system.hookspecs.middleware import (
 )
 from maesh_core.plugin_system.hookspecs.observation import (
     ACCOUNTS,
+    CLIENT_NAMESPACES,
     OPTIONAL_SECTIONS,
     POD_NAMES,
     ClosingObserver,
@@ -65,6 +66,7 @@ from maesh_core.plugin_system.transports import (
 
 __all__ = [
     "ACCOUNTS",
+    "CLIENT_NAMESPACES",
     "CONTROLLER_NAME",
     "HOOK_API_VERSION",
     "OPTIONAL_INTERFACES",

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.optional_sections import PODS
+from maesh_core.model.optional_sections import CLIENTS, PODS
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.hookspecs.markers import hookspec
 from maesh_core.plugin_system.node import Node
@@ -65,7 +65,8 @@ class OptionalSection(msgspec.Struct, frozen=True):
     """A part of the configuration that the controller builds and sends only if a plugin asks for it.
 
     `POD_NAMES` has the names of pods by address, which `Node.follow_pod_names` returns in proxies. `ACCOUNTS` has their
-    service accounts, which the source `account` of `Node.build_source_reader` reads.
+    service accounts, which the source `account` of `Node.build_source_reader` reads. `CLIENT_NAMESPACES` has the
+    namespaces of clients by address, by which proxies route requests whose Host is a name without a dot.
     """
 
     name: str
@@ -77,7 +78,10 @@ POD_NAMES: Final = OptionalSection(PODS)
 ACCOUNTS: Final = OptionalSection("accounts")
 """The clients of the section `transport`, for all pods, as with `--client-header`."""
 
-OPTIONAL_SECTIONS: Sequence[OptionalSection] = (POD_NAMES, ACCOUNTS)
+CLIENT_NAMESPACES: Final = OptionalSection(CLIENTS)
+"""The section `clients`, for the pods of all namespaces that have HTTP Services."""
+
+OPTIONAL_SECTIONS: Sequence[OptionalSection] = (POD_NAMES, ACCOUNTS, CLIENT_NAMESPACES)
 """The sections that a plugin can ask for."""
 
 

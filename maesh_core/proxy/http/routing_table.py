@@ -17,7 +17,7 @@ from maesh_core.model.configuration import (
     list_chains,
     list_targets,
 )
-from maesh_core.model.hosts import find_meant_host
+from maesh_core.model.hosts import build_meant_host, find_meant_host
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.transports import OFF
@@ -382,7 +382,8 @@ def _list_claims(router: HttpRouter) -> list[Claim]:
 class CurrentTable:
     """Holds the current table. Replacing it is one assignment; exchanges in progress keep their route.
 
-    `namespaces` has the namespaces of clients by address, if some route has rules for the clients of a namespace.
+    `namespaces` has the namespaces of clients by address, as far as the controller sends them. Without a client's
+    namespace, its plain host names have no route, and it has no rules of its own.
     """
 
     __slots__ = ("namespaces", "table")
@@ -393,3 +394,17 @@ class CurrentTable:
 
     def __repr__(self) -> str:
         return f"<CurrentTable {self.table!r}>"
+
+    def find(self, entrypoint: int, host: bytes, client: str) -> Route | None:
+        """Return the route of a host in the current table for a client's address; None if there is none."""
+        return self.table.find(entrypoint, host) or self.find_plain(entrypoint, host, client)
+
+    def find_plain(self, entrypoint: int, host: bytes, client: str) -> Route | None:
+        """Return the route of a name without a dot: of the service of this name in the namespace of the client.
+
+        Only for hosts that `HttpTable.find` does not find, so it can replace no router's hosts.
+        """
+        namespace = self.namespaces.get(client)
+        if namespace is None or not host or b"." in host:
+            return None
+        return self.table.find(entrypoint, build_meant_host(host, namespace))

@@ -3,6 +3,7 @@
 Takes updates; returns the complete mapping. The protocols whose routes depend on it use it before their new tables.
 """
 
+import sys
 from collections.abc import Mapping
 
 from maesh_core.model.messages import Update
@@ -23,16 +24,20 @@ class CurrentClients:
 
     def apply(self, update: Update) -> bool:
         """Use the namespaces of an update that was checked; return whether any has changed."""
-        received = update.clients or {}
+        current = self.namespaces
+        received = {address: sys.intern(namespace) for address, namespace in (update.clients or {}).items()}
         if update.full:
-            merged: Mapping[str, str] = received
-        else:
-            removed = [key for protocol, _, key in map(parse_wire_path, update.removed) if protocol == CLIENTS]
-            if not received and not removed:
+            if received == current:
                 return False
-            merged = {**self.namespaces, **received}
+            self.namespaces = received
+            return True
+        removed = [key for protocol, _, key in map(parse_wire_path, update.removed) if protocol == CLIENTS]
+        has_changed = any(current.get(key) != received[key] for key in received) or any(
+            key in current for key in removed
+        )
+        if has_changed:
+            merged = {**current, **received}
             for key in removed:
                 merged.pop(key, None)
-        has_changed = merged != self.namespaces
-        self.namespaces = merged
+            self.namespaces = merged
         return has_changed

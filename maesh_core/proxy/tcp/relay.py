@@ -10,24 +10,23 @@ import errno
 import select
 import socket
 import struct
-import time
 from collections.abc import Collection, Iterator
 from typing import Final, final
 
 from maesh_core.errors import ServerNotTriedError
-from maesh_core.model.keys import cut_port_key
-from maesh_core.model.traffic_record import CUT, DENIED, NO_SERVER_ACCEPTED, TCP, TrafficRecord, build_record
+from maesh_core.model.traffic_record import CUT, DENIED, NO_SERVER_ACCEPTED
 from maesh_core.model.transport import LOCAL
 from maesh_core.plugin_system.node import StreamRoute, StreamServer
 from maesh_core.plugin_system.transports import Delivery, OpenFailure, Path
 from maesh_core.proxy.network.edges import EDGES, GONE
+from maesh_core.proxy.tcp.counted_relay import CountedRelay
 from maesh_core.proxy.tcp.environment import LOCAL_ERRORS, Counters, Environment
 from maesh_core.proxy.tcp.flow import Flow
 from maesh_core.proxy.tcp.tls_connection import FAILED, TIMEOUT
 from maesh_core.proxy.tcp.tls_path import SocketPath, TlsPath
-from maesh_core.proxy.tcp.tunnel_relay import TunnelRelay, TunnelUser, build_target
+from maesh_core.proxy.tcp.tunnel_relay import TunnelRelay, build_target
 from maesh_core.proxy.transport.opening import NO_ANSWER
-from maesh_core.proxy.transport.paths import Choice, is_about_path, is_about_server
+from maesh_core.proxy.transport.paths import is_about_path, is_about_server
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with zero time: closing the socket resets the connection."""
@@ -39,35 +38,19 @@ _CONNECTING: Final = frozenset({0, errno.EINPROGRESS})
 
 
 @final
-class Relay(TunnelUser):
+class Relay(CountedRelay):
     """A client's socket and its server's socket, from accepting the client until both are closed.
 
     If the server is reached over a path of the transport, `_tunnel` is in the place of the server's socket.
     """
 
     __slots__ = (
-        "_attempts",
-        "_choice",
         "_client",
-        "_environment",
-        "_flows",
         "_is_put_off",
-        "_last_server",
-        "_reason",
-        "_received_bytes",
         "_refusal",
-        "_sent_bytes",
-        "_server",
         "_servers",
-        "_started_at",
-        "_tunnel",
         "_upstream",
         "allowed_servers",
-        "client_address",
-        "entrypoint",
-        "route",
-        "service",
-        "would_deny",
     )
 
     exchange = None
@@ -82,28 +65,13 @@ class Relay(TunnelUser):
         client_address: str,
         entrypoint: int,
     ) -> None:
-        self._environment = environment
+        super().__init__(environment, route, client_address=client_address, entrypoint=entrypoint)
         self._client: socket.SocketType | None = client
         self._upstream: socket.SocketType | None = None
-        self._tunnel: TunnelRelay | None = None
-        self._choice: Choice | None = None
         self._refusal = ""
-        self._flows: tuple[Flow, Flow] | None = None
         self._servers: Iterator[StreamServer] = route.list_servers()
-        self._server: StreamServer | None = None
-        self._last_server: StreamServer | None = None
-        self._attempts = 0
         self._is_put_off = False
-        self._started_at = time.time()
-        self._reason = ""
-        self._received_bytes = self._sent_bytes = 0
-        self.route = route
-        self.service = route.service
-        self.client_address = client_address
-        self.entrypoint = entrypoint
-        self.active_at = environment.clock.now
         self.allowed_servers: Collection[tuple[str, int]] | None = None
-        self.would_deny = ""
         environment.relays.add(self)
 
     def __repr__(self) -> str:
@@ -208,17 +176,11 @@ class Relay(TunnelUser):
 
     def _note_failed_handshake(self, reason: str, text: str) -> None:
         self._refusal = text
-        counts = self.route.counters.failed_handshakes
-        counts[reason] = counts.get(reason, 0) + 1
+        self._count_failed_handshake(reason)
 
     def _note_refusal(self, reason: str) -> None:
         self._refusal = reason
         self._count_failed_connect()
-
-    def _count_failed_connect(self) -> None:
-        self.route.counters.failed_connects += 1
-        if self._last_server is not None:
-            self.route.count_failure(self._last_server)
 
     @property
     def waits_for_node(self) -> bool:
@@ -285,15 +247,6 @@ class Relay(TunnelUser):
             environment.sockets.watch(client.fileno(), tunnel.on_client_event, EDGES)
         except OSError:
             self.abort()
-
-    def _count_connected(self) -> None:
-        """Count the connection for its server and for its path."""
-        if self._server is not None:
-            self.route.count_opened(self._server)
-        if self._choice is not None:
-            paths, service = self._environment.paths, self.route.find_destination(self._server)
-            paths.count_connection(service, self._choice)
-            paths.count_caller(self.client_address, service, self._choice)
 
     # --- over a socket
 
@@ -412,29 +365,6 @@ class Relay(TunnelUser):
             self._tunnel.abort()
         self.close()
 
-    def count_bytes(self) -> None:
-        """Add the bytes moved since the last call to the counters."""
-        if self._flows is not None:
-            up, down = self._flows
-            self._add_bytes(up.moved_bytes, down.moved_bytes)
-            up.moved_bytes = down.moved_bytes = 0
-        elif self._tunnel is not None:
-            self._add_bytes(self._tunnel.received_bytes, self._tunnel.sent_bytes)
-            self._tunnel.received_bytes = self._tunnel.sent_bytes = 0
-
-    def _add_bytes(self, received_bytes: int, sent_bytes: int) -> None:
-        if not received_bytes and not sent_bytes:
-            return
-        counters = self.route.counters
-        counters.received_bytes += received_bytes
-        counters.sent_bytes += sent_bytes
-        self._received_bytes += received_bytes
-        self._sent_bytes += sent_bytes
-        if self._last_server is not None:
-            self.route.count_bytes(self._last_server, received=received_bytes, sent=sent_bytes)
-        if self._choice is not None:
-            self._environment.paths.count_bytes(self.service, self._choice, received_bytes + sent_bytes)
-
     def close(self) -> None:
         """Close both sides; bytes that were written are still sent."""
         client, self._client = self._client, None
@@ -446,9 +376,8 @@ class Relay(TunnelUser):
             self._flows = None
             up.close()
             down.close()
+        self._record_end()
         environment = self._environment
-        if environment.node.is_observed:
-            environment.node.observe(self._build_record())
         environment.connecting.discard(self)
         environment.resetting.discard(self)
         environment.exposed.pop(self, None)
@@ -456,27 +385,6 @@ class Relay(TunnelUser):
         environment.sockets.close_socket(client)
         environment.relays.discard(self)
         environment.slots.release(self.client_address)
-        self.route.counters.closed += 1
-
-    def _build_record(self) -> TrafficRecord:
-        return build_record(
-            TCP,
-            started_at=self._started_at,
-            duration_s=max(0.0, time.time() - self._started_at),
-            client=self.client_address,
-            entrypoint=self.entrypoint,
-            protocol="TCP",
-            service=cut_port_key(self.service),
-            destination=self.route.find_destination(self._last_server),
-            server=self._last_server.label if self._last_server is not None else "",
-            attempts=self._attempts,
-            reason=self._reason,
-            received_bytes=self._received_bytes,
-            sent_bytes=self._sent_bytes,
-            server_path=self._choice.kind if self._choice is not None else "",
-            server_node=self._last_server.node if self._last_server is not None else "",
-            would_deny=self.would_deny,
-        )
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None

@@ -18,6 +18,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     reference_grants: Literal["mesh", "strict"] = "mesh"
     """Whether a backend in another namespace needs a ReferenceGrant there: `mesh` means never (GEP-1294), `strict`
     always, except for the only parent of a consumer route."""
+    client_namespaces: Literal["all", "consumers"] = "all"
+    """Of which clients proxies know the namespace: `all` means of those in namespaces that have HTTP Services, so that
+    they can call these by name alone, and `consumers` only of those in namespaces with consumer routes."""
 
 
 PLUGIN = Plugin(

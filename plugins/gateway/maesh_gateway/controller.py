@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from maesh_core.plugin import (
+    CLIENT_NAMESPACES,
     Addition,
     ObjectChecker,
+    OptionalSection,
     PolicyChecker,
     ResourceKind,
     ServiceNode,
@@ -14,13 +16,13 @@ from maesh_core.plugin import (
     hookimpl,
 )
 from maesh_gateway import GatewaySettings
+from maesh_gateway.attaching.splits import SplitNoticeBuilder
+from maesh_gateway.attaching.tables import TableBuilder
+from maesh_gateway.attachments import group_attachments
 from maesh_gateway.checking import RouteChecker
-from maesh_gateway.findings import group_attachments
 from maesh_gateway.kinds import KINDS, ROUTE_TYPES
-from maesh_gateway.splits import SplitNoticeBuilder
-from maesh_gateway.status import RouteStatusBuilder
-from maesh_gateway.tables import TableBuilder
-from maesh_gateway.verdicts import NAME
+from maesh_gateway.statuses.status import RouteStatusBuilder
+from maesh_gateway.statuses.verdicts import NAME
 
 
 class RouteBuilder:
@@ -62,6 +64,11 @@ class ControllerHalf:
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Return the builder that attaches routes, and the one that compares them with splits."""
         return [RouteBuilder(self._settings), SplitNoticeBuilder()]
+
+    @hookimpl
+    def maesh_optional_sections(self) -> Sequence[OptionalSection]:
+        """Ask for the namespaces of all clients, so that a Host without a dot means a Service of the client's own."""
+        return [CLIENT_NAMESPACES] if self._settings.client_namespaces == "all" else []
 
     @hookimpl
     def maesh_policy_checkers(self) -> Sequence[PolicyChecker]:

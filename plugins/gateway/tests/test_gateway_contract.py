@@ -5,4 +5,4 @@ from maesh_testing import PluginContract
 
 class TestContract(PluginContract):
     name = "gateway"
-    settings = {"reference-grants": "strict"}
+    settings = {"client-namespaces": "consumers", "reference-grants": "strict"}

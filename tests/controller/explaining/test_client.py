@@ -4,9 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.controller.explaining.client import TopologyPods, find_client, parse_pod_names, parse_service_name
+from maesh_core.controller.explaining.client import (
+    Client,
+    TopologyPods,
+    find_client,
+    find_client_namespace,
+    is_plain_name,
+    parse_plain_name,
+    parse_pod_names,
+    parse_service_name,
+)
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.messages import PodReport
 
 from .test_pod_lookup import build_lookup, build_pod
 
@@ -128,3 +138,41 @@ def test_without_the_pods_of_the_cluster_those_of_the_topology_are_known():
     assert find_client("10.0.0.2", pods).lines == (
         "client 10.0.0.2: the address of no pod that a service has or a rule names",
     )
+
+
+@pytest.mark.parametrize(
+    ("pods", "namespace"),
+    [
+        ([PodReport(namespace="a", name="p", service_account="", addresses=())], "a"),
+        ([PodReport(namespace=each, name="p", service_account="", addresses=()) for each in "aa"], "a"),
+        ([PodReport(namespace=each, name="p", service_account="", addresses=()) for each in "ab"], ""),
+        ([PodReport(namespace="a", name="p", service_account="", addresses=(), host_network=True)], ""),
+        ([], ""),
+    ],
+)
+def test_a_client_has_a_namespace_only_if_its_address_is_of_pods_of_one(pods, namespace):
+    assert find_client_namespace(pods) == namespace
+
+
+@pytest.mark.parametrize("text", ["web.shop", "shop/web", "web@shop", "10.96.0.1", "fd00::1", "[fd00::1]"])
+def test_only_a_name_without_its_namespace_is_plain(text):
+    assert is_plain_name("web")
+    assert not is_plain_name(text)
+
+
+@pytest.mark.parametrize(
+    ("holders", "namespace", "line"),
+    [
+        ({"10.0.0.1": "a", "fd00::1": "b"}, "a", "web alone means the service of the client's namespace, a"),
+        ({"10.0.0.1": ""}, "default", "the client's namespace is unknown, so web alone as Host gets 404"),
+        ({}, "default", "the client's namespace is unknown, so web alone as Host gets 404"),
+    ],
+)
+def test_a_plain_name_means_the_service_of_the_namespace_at_the_first_address(holders, namespace, line):
+    pods = {
+        address: (PodReport(namespace=each, name="p", service_account="", addresses=(address,)),) if each else ()
+        for address, each in holders.items()
+    }
+    key, found = parse_plain_name("web", Client(addresses=tuple(holders), holders=pods))
+    assert key == ObjectKey(namespace, "web")
+    assert found.startswith(line)

@@ -42,6 +42,10 @@ def explain_everything(engine: Engine, asked: ExplainedRequest) -> bytes:
     return msgspec.json.encode(explainer.explain(asked))
 
 
+def ask(service: str, client: str = "127.0.0.1") -> ExplainedRequest:
+    return ExplainedRequest(client=client, service=service)
+
+
 @pytest.mark.parametrize("example", ["acl", "canary", "whoami"])
 async def test_an_excerpt_gives_the_same_answer_as_the_whole_mesh(example: str) -> None:
     engine = await build_example(example)
@@ -55,7 +59,7 @@ async def test_an_excerpt_gives_the_same_answer_as_the_whole_mesh(example: str) 
                 method="POST" if asked_count % 2 else "GET",
                 headers=(("x-group", "beta"),) if asked_count % 3 else (),
             )
-            found = answer_question(asked, collect_excerpt(asked.service, engine))
+            found = answer_question(asked, collect_excerpt(asked, engine))
             assert json.loads(found) == json.loads(explain_everything(engine, asked))
             asked_count += 1
     assert asked_count > 1
@@ -67,7 +71,7 @@ async def test_an_unknown_service_gets_the_hint_that_the_whole_mesh_gives() -> N
     with pytest.raises(ConfigurationError) as whole:
         explain_everything(engine, asked)
     with pytest.raises(ConfigurationError) as caught:
-        answer_question(asked, collect_excerpt(asked.service, engine))
+        answer_question(asked, collect_excerpt(asked, engine))
     assert str(caught.value) == str(whole.value)
     assert "did you mean web" in str(caught.value)
 
@@ -84,27 +88,40 @@ async def test_a_cluster_address_gets_the_answer_that_the_whole_mesh_gives(addre
         with pytest.raises(ConfigurationError, match="not a cluster address"):
             explain_everything(engine, asked)
         with pytest.raises(ConfigurationError, match="not a cluster address"):
-            answer_question(asked, collect_excerpt(address, engine))
+            answer_question(asked, collect_excerpt(asked, engine))
         return
-    found = answer_question(asked, collect_excerpt(address, engine))
+    found = answer_question(asked, collect_excerpt(asked, engine))
     assert json.loads(found) == json.loads(explain_everything(engine, asked))
     assert json.loads(found)["service"] == "canary/web"
+
+
+async def test_a_name_alone_gets_the_answer_that_the_whole_mesh_gives_by_the_clients_namespace() -> None:
+    engine = await build_example("canary")
+    client = next(f"{key.name}.{key.namespace}" for key in engine.objects.keys(Pod))
+    asked = ask("web", client)
+    found = json.loads(answer_question(asked, collect_excerpt(asked, engine)))
+    assert found == json.loads(explain_everything(engine, asked))
+    assert found["service"] == "canary/web"
+    assert "web alone means the service of the client's namespace, canary" in found["steps"]
+    stranger = ask("web", "127.9.9.9")
+    with pytest.raises(ConfigurationError, match=r"no service web in namespace default; did you mean web\.canary\?"):
+        answer_question(stranger, collect_excerpt(stranger, engine))
 
 
 async def test_an_excerpt_does_not_change_with_the_mesh() -> None:
     engine = await build_example("canary")
     asked = ExplainedRequest(client="127.0.0.1", service="web.canary")
-    excerpt = collect_excerpt(asked.service, engine)
+    excerpt = collect_excerpt(asked, engine)
     before = answer_question(asked, excerpt)
     engine.apply([Deleted(Service, key) for key in engine.list_services()], source="manifests")
     assert answer_question(asked, excerpt) == before
     with pytest.raises(ConfigurationError):
-        answer_question(asked, collect_excerpt(asked.service, engine))
+        answer_question(asked, collect_excerpt(asked, engine))
 
 
 async def test_an_excerpt_has_only_the_services_that_a_request_may_reach() -> None:
     engine = await build_example("canary")
-    reached = {node.key.name for node, _, _ in collect_excerpt("web-v1.canary", engine).reached}
+    reached = {node.key.name for node, _, _ in collect_excerpt(ask("web-v1.canary"), engine).reached}
     assert reached == {"web-v1"}
-    reached = {node.key.name for node, _, _ in collect_excerpt("web.canary", engine).reached}
+    reached = {node.key.name for node, _, _ in collect_excerpt(ask("web.canary"), engine).reached}
     assert reached == {"web", "web-v1", "web-v2", "web-v2-blue", "web-v2-green"}

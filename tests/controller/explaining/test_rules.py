@@ -1,11 +1,8 @@
 """Which rule applies to a request, and why: as a proxy decides it, in words for a person."""
 
-import pytest
-
-from maesh_core.controller.explaining.rules import choose_rule, describe_match, find_client_namespace, name_rule
+from maesh_core.controller.explaining.rules import choose_rule, describe_match, name_rule
 from maesh_core.model.configuration import HttpOrder, HttpRouter, HttpRule, HttpRules
 from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
-from maesh_core.model.messages import PodReport
 from maesh_testing import FakeExchange
 
 BETA = HttpMatch(path_prefix="/beta")
@@ -58,20 +55,6 @@ def test_clients_of_a_namespace_have_rules_of_their_own_and_others_the_fallback(
     chosen, steps = choose(namespace="other", **fields)
     assert chosen.service == "P"
     assert steps == ["the rules for clients of namespace test do not apply to this client"]
-
-
-@pytest.mark.parametrize(
-    ("pods", "namespace"),
-    [
-        ([PodReport(namespace="a", name="p", service_account="", addresses=())], "a"),
-        ([PodReport(namespace=each, name="p", service_account="", addresses=()) for each in "aa"], "a"),
-        ([PodReport(namespace=each, name="p", service_account="", addresses=()) for each in "ab"], ""),
-        ([PodReport(namespace="a", name="p", service_account="", addresses=(), host_network=True)], ""),
-        ([], ""),
-    ],
-)
-def test_a_client_has_a_namespace_only_if_its_address_is_of_pods_of_one(pods, namespace):
-    assert find_client_namespace(pods) == namespace
 
 
 def test_all_conditions_of_a_match_are_described():

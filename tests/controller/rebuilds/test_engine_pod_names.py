@@ -33,7 +33,7 @@ def end(pod):
 def apply(engine, *events):
     """Apply events, and publish the names as the controller does after a pause."""
     engine.apply(events, source="s")
-    engine.publish_pod_names()
+    engine.publish_collected()
 
 
 def delete(name):
@@ -91,8 +91,8 @@ def test_changes_of_names_wait_to_be_published_together_or_with_another_change()
     engine.apply([Applied(build_pod("p", "10.0.0.1"))], source="s")
     engine.apply([Applied(build_pod("q", "10.0.0.2"))], source="s")
     assert (read_names(engine), woken) == ({}, [])
-    engine.publish_pod_names()
-    engine.publish_pod_names()
+    engine.publish_collected()
+    engine.publish_collected()
     assert (read_names(engine), woken) == ({"10.0.0.1": "n/p", "10.0.0.2": "n/q"}, ["e.2"])
     engine.apply([delete("q")], source="s")
     engine.apply([Applied(build_service("b"))], source="s")
@@ -102,7 +102,7 @@ def test_changes_of_names_wait_to_be_published_together_or_with_another_change()
 def test_before_the_first_build_nothing_is_published():
     engine = build_engine(sends_pod_names=True)
     engine.apply([Applied(build_pod("p", "10.0.0.1"))], source="s")
-    engine.publish_pod_names()
+    engine.publish_collected()
     assert (engine.is_ready, engine.revision) == (False, "e.0")
     engine.apply(list_all(build_pod("p", "10.0.0.1")), source="s")
     assert read_names(engine) == {"10.0.0.1": "n/p"}

@@ -347,6 +347,8 @@ class ClientConnection(EndingConnection):
     def _start_parsed_exchange(self, request: RequestHead, behind: bytes = b"") -> bytes:
         environment = self.environment
         route = self._current.table.find(self.entrypoint, request.host)
+        if route is None:
+            route = self._current.find_plain(self.entrypoint, request.host, self.address)
         exchange = self.exchange = open_exchange(self, route, request, environment.clock_time())
         self.caller.entrypoint_counter.requests += 1
         self._requests_left -= 1
@@ -357,7 +359,7 @@ class ClientConnection(EndingConnection):
 
     def find_route(self, host: bytes) -> Route | None:
         """Return the route of a host in the current routing table."""
-        return self._current.table.find(self.entrypoint, host)
+        return self._current.find(self.entrypoint, host, self.address)
 
     def find_namespace(self) -> str:
         """Return the namespace of the client's pod; empty if it is unknown."""

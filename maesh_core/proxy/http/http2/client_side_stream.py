@@ -85,6 +85,8 @@ class ClientSideStream(Http2Stream, ClientStream):
     def start(self, request: RequestHead, now: float) -> None:
         """Start the exchange of a request."""
         route = self._current.table.find(self.entrypoint, request.host)
+        if route is None:
+            route = self._current.find_plain(self.entrypoint, request.host, self.address)
         exchange = self.exchange = open_exchange(self, route, request, now)
         self.caller.entrypoint_counter.requests += 1
         if exchange.request_left:
@@ -249,7 +251,7 @@ class ClientSideStream(Http2Stream, ClientStream):
 
     def find_route(self, host: bytes) -> Route | None:
         """Return the route of a host in the current routing table."""
-        return self._current.table.find(self.entrypoint, host)
+        return self._current.find(self.entrypoint, host, self.address)
 
     def find_namespace(self) -> str:
         """Return the namespace of the client's pod; empty if it is unknown."""

@@ -78,7 +78,7 @@ class TlsServer:
 
 
 async def ask_through(server, settings, *, times, request=GET):
-    """Ask through a proxy in parallel, then once more; gives the bodies."""
+    """Ask through a proxy in parallel, then once more; return the bodies."""
     handler = HttpHandler(settings, Clock(asyncio.get_running_loop()))
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
