@@ -26,6 +26,7 @@ GROUPS = {
     "tests/charts/test_permissions.py": "chart",
     "tests/charts/test_pods.py": "chart",
     "tests/charts/test_rendering.py": "chart",
+    "tests/charts/test_refused_values.py": "chart",
     "tests/charts/test_values.py": "chart",
     "tests/conformance/test_conformance.py": "conformance",  # its report needs the results of all cases
     "tests/integration/test_built_distributions.py": "distributions",
@@ -88,13 +89,13 @@ def pytest_report_header():
 
 @pytest.fixture(scope="session")
 def unused_tcp_port_factory():
-    """Give what finds ports that no other worker is given, and that no outgoing connection has."""
+    """Return what finds ports that no other worker is given, and that no outgoing connection has."""
     return find_free_port
 
 
 @pytest.fixture
 def unused_tcp_port(unused_tcp_port_factory):
-    """Give one such port."""
+    """Return one such port."""
     return unused_tcp_port_factory()
 
 

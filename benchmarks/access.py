@@ -111,7 +111,7 @@ def build_variants() -> dict[str, Engine]:
 
 
 def measure_turn(carry: Callable[[bytes], None], requests: Sequence[bytes]) -> float:
-    """Carry all requests once; gives the microseconds of CPU for each."""
+    """Carry all requests once; return the microseconds of CPU for each."""
     before = time.process_time_ns()
     for request in requests:
         carry(request)
@@ -119,7 +119,7 @@ def measure_turn(carry: Callable[[bytes], None], requests: Sequence[bytes]) -> f
 
 
 async def measure_requests(turns: int) -> str:
-    """Measure every variant in turns, with heads alike and with heads that differ; gives the table."""
+    """Measure every variant in turns, with heads alike and with heads that differ; return the table."""
     loads = ([build_request()] * HEADS, [build_request(number) for number in range(HEADS)])
     return render_added("route", build_variants(), loads, turns)
 
@@ -241,7 +241,7 @@ class Pipeline:
         return [each.resource for each in parse_manifest(render_list(documents), self._table, path="x.json").resources]
 
     def pull(self, since: str | None) -> int:
-        """Have the proxy follow; gives the bytes that travelled."""
+        """Have the proxy follow; return the bytes that travelled."""
         body = self.engine.render_configuration(since)
         assert body is not None
         self.proxy.apply_update(parse_update(body, {"http": HttpRouter}), since=since)
@@ -249,7 +249,7 @@ class Pipeline:
         return len(body)
 
     def change(self, number: int, shift: int) -> tuple[float, float, int, int]:
-        """Move one pod; gives the milliseconds in both halves, the services built again, the bytes that travelled."""
+        """Move one pod; return the milliseconds in both halves, the services built again, the bytes that travelled."""
         pod = next(each for each in self.parse(self.mesh.build_documents(number, shift=shift)) if type(each) is Pod)
         before, built = self.engine.revision, self.engine.rebuilt_count
         gc.disable()
@@ -268,7 +268,7 @@ def describe(samples: Sequence[float], unit: str = " ms") -> str:
 
 
 async def measure_stages(mesh: Mesh, folder: Path, changes: int) -> str:
-    """Measure changes within this process; gives what to print."""
+    """Measure changes within this process; return what to print."""
     pipeline = Pipeline(mesh, folder)
     spread = range(0, mesh.services, max(1, mesh.services // changes - 1))
     found = [pipeline.change(number, 1 + turn) for turn, number in enumerate(spread)]
@@ -284,7 +284,7 @@ async def measure_stages(mesh: Mesh, folder: Path, changes: int) -> str:
 
 
 def measure_whole(mesh: Mesh, folder: Path, changes: int) -> Iterator[float]:
-    """Run both halves with --acl, and change files; gives the milliseconds from each to the routing table."""
+    """Run both halves with --acl, and change files; return the milliseconds from each to the routing table."""
     manifests = folder / "manifests"
     manifests.mkdir()
 

@@ -50,7 +50,7 @@ class Attack:
     is_stopped: bool = field(default=False, repr=False)
 
     def is_over(self) -> bool:
-        """Tell whether to end."""
+        """Return whether to end."""
         return self.is_stopped or time.monotonic() > self.end
 
     def connect(self, address: str) -> socket.socket | None:

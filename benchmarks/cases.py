@@ -31,22 +31,22 @@ class Case:
 
     @property
     def host(self) -> str:
-        """Tell the host of its route."""
+        """Return the host of its route."""
         return build_host(self.route)
 
     @property
     def is_stamped(self) -> bool:
-        """Tell whether a header is stamped on what passes."""
+        """Return whether a header is stamped on what passes."""
         return self.route == "stamped"
 
     @property
     def is_paced(self) -> bool:
-        """Tell whether all proxies are offered the same rate."""
+        """Return whether all proxies are offered the same rate."""
         return self.rate_share > 0
 
     @property
     def sent_length(self) -> int:
-        """Tell the length of a request's body."""
+        """Return the length of a request's body."""
         return self.length if self.method == "POST" else 0
 
 

@@ -1,6 +1,6 @@
 """The comparison as a picture: CPU per request of every proxy, case by case, and p99 at the same offered rate.
 
-Takes medians; gives an SVG of bars that reads on light and dark pages. Shorter is better everywhere. No dependencies.
+Takes medians; returns an SVG of bars that reads on light and dark pages. Shorter is better everywhere. No dependencies.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Medians(Protocol):
         ...
 
     def is_held(self, case: str, proxy: str) -> bool:
-        """Tell whether a proxy kept up with the rate it was offered."""
+        """Return whether a proxy kept up with the rate it was offered."""
         ...
 
 

@@ -106,7 +106,7 @@ class Engine:
         pool.idle.append(self.upstream)
 
     def connect(self) -> Callable[[bytes], None]:
-        """Connect a client; gives what carries one request, and its response, through the engine."""
+        """Connect a client; return what carries one request, and its response, through the engine."""
         client = ClientConnection(self.handler.environment, self.handler.current, ENTRYPOINT)
         client.connection_made(DeafTransport())
         ask, answer = client.data_received, self.upstream.data_received

@@ -1,6 +1,6 @@
 """Whether one client can starve others: 64 well-behaved clients while another one attacks, beside nginx.
 
-Takes options; gives benchmarks/results/fairness.json and a table, and ends with 1 where an aim is missed. Each proxy
+Takes options; returns benchmarks/results/fairness.json and a table, and ends with 1 where an aim is missed. Each proxy
 has one worker on one core. The clients, the servers and the attacker share the other core, the attacker with the lowest
 priority (nice 19), so that what the clients lose is lost in the proxy. Runs of the proxies are interleaved. Everything
 it starts ends with it.
@@ -213,7 +213,7 @@ def build_starved(seconds: int) -> Load:
 
 
 def start_proxies(site: Site) -> dict[str, int]:
-    """Start both proxies and the server of the drip; gives the proxies' ports."""
+    """Start both proxies and the server of the drip; return the proxies' ports."""
     site.start_upstream()
     evil_port = find_free_port()
     command: Command = ["nice", "-n", "19", sys.executable, ATTACKS, "serve", str(evil_port)]
@@ -225,7 +225,7 @@ def start_proxies(site: Site) -> dict[str, int]:
 
 
 def start_maesh(site: Site, evil_port: int) -> int:
-    """Start a controller and a proxy; gives the proxy's port."""
+    """Start a controller and a proxy; return the proxy's port."""
     folder = site.folder / "manifests"
     folder.mkdir()
     document = json.loads(json.dumps(build_manifests(site.upstream_port)))
@@ -282,7 +282,7 @@ def build_matched_route() -> dict[str, Any]:
 
 
 def start_nginx(site: Site, evil_port: int) -> int:
-    """Start nginx with the same routes; gives its port."""
+    """Start nginx with the same routes; return its port."""
     port = find_free_port()
     more = {"EVIL_HOST": EVIL_HOST, "EVIL": f"{EVIL_ADDRESS}:{evil_port}"}
     path = site.write("nginx-fairness.conf", port=port, more=more)

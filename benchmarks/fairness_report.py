@@ -1,6 +1,6 @@
 """What fairness.py measured, as a table, and which of its aims are missed.
 
-Takes the stage `fairness` of its results; gives Markdown and sentences. Figures are medians over the runs.
+Takes the stage `fairness` of its results; returns Markdown and sentences. Figures are medians over the runs.
 """
 
 import statistics

@@ -31,7 +31,7 @@ class Http2Case:
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether the servers take HTTP/1.1."""
+        """Return whether the servers take HTTP/1.1."""
         return self.route == PLAIN_ROUTE
 
     @property

@@ -1,6 +1,6 @@
 """The client of HTTP/2: runs h2load for one case against one port, and reads what it tells.
 
-Takes a case, a port and a folder for files; gives an `Http2Load`. Bounded in time; a client never outlives its run.
+Takes a case, a port and a folder for files; returns an `Http2Load`. Bounded in time; a client never outlives its run.
 h2load varies only paths: a load whose other fields change, such as grpc-timeout, is not measured for that reason.
 """
 
@@ -30,7 +30,7 @@ class Http2Load:
 
 
 def run_h2load(case: Http2Case, port: int, *, folder: Path, core: int, seconds: int, host: str = "127.0.0.1") -> str:
-    """Run h2load on one core; gives what it prints. Raises TimeoutExpired when it takes much longer than it should."""
+    """Run h2load on one core; return what it prints. Raises TimeoutExpired when it takes much longer than it should."""
     log = folder / LOG
     log.unlink(missing_ok=True)
     command = ["taskset", "-c", str(core), *build_http2_command(case, port, folder=folder, host=host)]
@@ -64,7 +64,7 @@ def read_http2_load(printed: str, folder: Path) -> Http2Load:
 
 
 def is_http2_served(case: Http2Case, port: int, *, folder: Path) -> bool:
-    """Tell whether one request of a case is answered well, through to a server."""
+    """Return whether one request of a case is answered well, through to a server."""
     command = [part for part in build_http2_command(case, port, folder=folder) if not part.startswith(("-c", "-m"))]
     done = subprocess.run([*command, "-n1"], capture_output=True, text=True, timeout=GRACE_S)
     return "status codes: 1 2xx" in done.stdout and " 1 succeeded" in done.stdout

@@ -1,6 +1,6 @@
 """The results of HTTP/2 as tables: medians, ratios to Envoy and HAProxy, and in words where Maesh is behind.
 
-Takes what http2_vs_peers.py gives; gives Markdown for report.py.
+Takes what http2_vs_peers.py gives; returns Markdown for report.py.
 """
 
 import statistics
@@ -81,7 +81,7 @@ def get_cost(figures: Http2Figures, case: Document, proxy: str) -> float:
 
 
 def list_behind(figures: Http2Figures) -> list[str]:
-    """Tell in words where Maesh is behind Envoy: by its rate, or by CPU for each unit."""
+    """Say in words where Maesh is behind Envoy: by its rate, or by CPU for each unit."""
     found = []
     for case in figures.cases:
         name = case["name"]

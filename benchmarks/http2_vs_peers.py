@@ -1,6 +1,6 @@
 """HTTP/2 on both sides beside the peers, interleaved, so that what else the machine does meets all alike.
 
-Takes the proxies that are installed; gives an `Http2Run` for each turn, what the client and the servers do without a
+Takes the proxies that are installed; returns an `Http2Run` for each turn, what the client and the servers do without a
 proxy, and the memory of each proxy with idle clients. Every proxy has one core; the servers and the client share the
 other.
 """
@@ -180,7 +180,7 @@ def render_run(case: Http2Case, run: Http2Run) -> str:
 
 
 def measure_http2(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all cases and the memory; gives what goes into the results."""
+    """Measure all cases and the memory; return what goes into the results."""
     place = Http2Site(site)
     place.start_servers()
     chosen = choose_http2_proxies([proxy.name for proxy in proxies])

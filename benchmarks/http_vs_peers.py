@@ -1,6 +1,6 @@
 """The whole of the HTTP path beside its peers, interleaved, so that what else the machine does meets all alike.
 
-Takes the proxies that are installed and the cases; gives a `Run` for each turn. Every proxy stands on one core; nginx
+Takes the proxies that are installed and the cases; returns a `Run` for each turn. Every proxy stands on one core; nginx
 as server behind it and the client share the other. Nothing passes or fails here, but what is wrong with a run is told.
 """
 
@@ -173,7 +173,7 @@ def render_run(run: Run) -> str:
 
 
 def measure_http(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all cases; gives what goes into the results."""
+    """Measure all cases; return what goes into the results."""
     bench = HttpBench(site, proxies, options)
     bench.start()
     bench.run_all()

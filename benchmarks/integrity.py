@@ -194,7 +194,7 @@ def exchange(place: StreamSite, options: argparse.Namespace) -> list[Told]:
 
 
 def is_open(port: int) -> bool:
-    """Tell whether somebody listens."""
+    """Return whether somebody listens."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

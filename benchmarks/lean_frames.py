@@ -1,6 +1,6 @@
 """Frames of four bytes for many streams on one connection: the leanest framing that keeps a window for each stream.
 
-Takes what streams write and bytes that have arrived; gives bytes to a channel and data to protocols. A prototype that
+Takes what streams write and bytes that have arrived; returns bytes to a channel and data to protocols. A prototype that
 tunnel_framing.py compares with the engine's frames of HTTP/2: it opens, ends and resets no stream, and trusts its peer.
 Compiled by mypyc for that, so its values have the types of C that the engine's have.
 """

@@ -34,7 +34,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def start_mesh(site: Site, options: argparse.Namespace) -> int:
-    """Start a controller and a proxy with a limited service; gives the proxy's port."""
+    """Start a controller and a proxy with a limited service; return the proxy's port."""
     folder = site.folder / "manifests"
     folder.mkdir()
     document = build_manifests(site.upstream_port)
@@ -69,7 +69,7 @@ async def ask(port: int, begin: float, interval_s: float, end: float, counts: di
 
 
 async def offer(port: int, options: argparse.Namespace) -> tuple[dict[int, int], float]:
-    """Offer the load; gives how often each status came, and how long it took."""
+    """Offer the load; return how often each status came, and how long it took."""
     counts: dict[int, int] = {}
     interval_s = CONNECTIONS / (options.average * options.times)
     begin = time.monotonic()

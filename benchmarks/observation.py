@@ -1,6 +1,6 @@
 """What it costs to see the traffic: counters, taps, an access log and traces, beside the logs of Envoy and Traefik.
 
-Takes the installed proxies; gives a table of CPU time per request, and a file of runs. All variants run side by side,
+Takes the installed proxies; returns a table of CPU time per request, and a file of runs. All variants run side by side,
 each on the one proxy core, and take turns, so that what else the machine does meets all alike. Every log is JSON, in a
 file on the same disk. `maesh-all-on` counts exact codes, and is scraped and watched by a page each second; the time of
 all its processes counts. `maesh-tap-left` had a tap that its viewer has left, `maesh-tap` has one that is read.

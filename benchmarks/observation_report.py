@@ -1,6 +1,6 @@
 """What observation.py and dashboard.py measured, as tables for RESULTS.md.
 
-Takes their documents; gives Markdown. Measures nothing.
+Takes their documents; returns Markdown. Measures nothing.
 """
 
 import statistics

@@ -1,7 +1,7 @@
 """An API server that is away for a minute, under load and while objects change: what clients notice, and what follows.
 
 A service's servers change while it is away, services come and go, and its history is compacted, so that every watch
-has to list anew. Gives the requests that failed, how long after its return everything was in force, and
+has to list anew. Returns the requests that failed, how long after its return everything was in force, and
 benchmarks/results/outage.json; the status is 1 if a request failed. Everything it starts ends with it.
 """
 
@@ -139,7 +139,7 @@ def measure(server: ApiServer, group: ProcessGroup, folder: Path, seconds: float
 
 
 def main() -> int:
-    """Measure once; gives the exit status."""
+    """Measure once; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="how long it is away (default 60)")
     options = parser.parse_args()

@@ -157,7 +157,7 @@ def measure_memory(pid: int) -> Memory:
 def raise_open_files_limit(wanted: int = 0) -> int:
     """Let us and what we start open as many files as the system grants, and, where we are root, as many as are wanted.
 
-    2,000 connections take 4,000 in a proxy. Gives how many there may be.
+    2,000 connections take 4,000 in a proxy. Returns how many there may be.
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(OSError, ValueError):

@@ -1,6 +1,6 @@
 """The proxies that are measured, and the servers behind them: how each is found, started and asked for its version.
 
-Takes a folder and the configurations of benchmarks/peers; gives running processes. Measures nothing. Every proxy gets
+Takes a folder and the configurations of benchmarks/peers; returns running processes. Measures nothing. Every proxy gets
 one core and one worker, and routes two hosts: one plain, one on which it also stamps a header both ways.
 """
 
@@ -133,7 +133,7 @@ class Prepared:
         return site.group.start(self.name, self.command, core=site.proxy_core, environment=self.environment)
 
     def is_serving(self) -> bool:
-        """Tell whether it answers, through to a server."""
+        """Return whether it answers, through to a server."""
         return fetch(self.port, host=HOST)[0] == 200
 
 
@@ -198,7 +198,7 @@ def build_stamp_environment(folder: Path) -> dict[str, str]:
 
 @functools.cache
 def has_workers() -> bool:
-    """Tell whether this Maesh has several workers to choose from."""
+    """Return whether this Maesh has several workers to choose from."""
     done = subprocess.run([MAESH, "proxy", "--help"], capture_output=True, text=True, timeout=30)
     return "--workers" in done.stdout
 

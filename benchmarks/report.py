@@ -1,6 +1,6 @@
 """Results as tables: medians, ratios to nginx, and in plain words where Maesh is behind.
 
-Takes the document that suite.py writes; gives Markdown, and the chart beside it. Run by itself it puts the tables of
+Takes the document that suite.py writes; returns Markdown, and the chart beside it. Run by itself it puts the tables of
 each stage between that stage's marks in RESULTS.md and the chart beside that file; what people wrote around the marks
 stays, and so do the tables of stages that were not run.
 """
@@ -67,11 +67,11 @@ class Figures:
         return float(case["length"]) * 1e6 / max(1e-9, self.get(case["name"], proxy, "cpu_us_per_request"))
 
     def is_held(self, case: str, proxy: str) -> bool:
-        """Tell whether a proxy kept up with the rate it was offered."""
+        """Return whether a proxy kept up with the rate it was offered."""
         return self.get(case, proxy, "requests_per_s") >= HELD_SHARE * self.get(case, proxy, "offered_per_s")
 
     def is_offered(self, case: str) -> bool:
-        """Tell whether the rate was offered at all: where nginx answers less than half of its maximum, the client is
+        """Return whether the rate was offered at all: where nginx answers less than half of its maximum, the client is
         what could not keep up."""
         return "nginx" not in self.names or self.is_held(case, "nginx")
 
@@ -118,7 +118,7 @@ def render_proxy(figures: Figures, case: Document, proxy: str) -> list[str]:
 
 
 def list_behind(figures: Figures) -> list[str]:
-    """Tell in words where Maesh is behind, case by case: by CPU per request, or by p99 at a held rate."""
+    """Say in words where Maesh is behind, case by case: by CPU per request, or by p99 at a held rate."""
     found = []
     for case in figures.cases:
         name = case["name"]
@@ -282,7 +282,7 @@ def render_stages(document: Document) -> dict[str, str]:
 
 
 def write_results(document: Document, folder: Path) -> str:
-    """Write the tables, and the chart, beside the results; gives the tables."""
+    """Write the tables, and the chart, beside the results; return the tables."""
     tables = "\n\n".join([render_head(document), *render_stages(document).values()])
     (folder / "bench.md").write_text(tables + "\n")
     if "http" in document:

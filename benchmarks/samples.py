@@ -67,7 +67,7 @@ class CheckServer:
 
 
 def take_sample(port: int, host: str, *, method: str, target: str, length: int) -> list[str]:
-    """Send one request through a proxy and compare what it carried; gives what is wrong."""
+    """Send one request through a proxy and compare what it carried; return what is wrong."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         if method == "POST":
@@ -93,7 +93,7 @@ def _check_upload(connection: http.client.HTTPConnection, host: str, body: bytes
 
 
 def check_headers(port: int, host: str, *, is_stamped: bool) -> list[str]:
-    """Compare which headers a proxy adds with those that all are to add; gives what is missing."""
+    """Compare which headers a proxy adds with those that all are to add; return what is missing."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("POST", "/check", b"x", headers={"Host": host})

@@ -145,7 +145,7 @@ class Cluster:
         return found
 
     def _measure_changes(self) -> Iterator[dict[str, Any]]:
-        """Change one object at a time; gives how long until the proxy routes by it, and what the delta held."""
+        """Change one object at a time; return how long until the proxy routes by it, and what the delta held."""
         for number in range(self._options.changes):
             before = self._read_status()["revision"]
             self._write(number, first=1)

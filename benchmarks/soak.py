@@ -2,7 +2,7 @@
 
 The configuration is swapped every 100 ms, a worker is killed every 10 s (where the proxy has workers below it), and the
 controller is restarted once, half-way. Failures are allowed only in a second with a kill or the one after it, and no
-more than the connections that the killed worker held just before. Takes options; gives a line a second, and
+more than the connections that the killed worker held just before. Takes options; returns a line a second, and
 benchmarks/results/soak.json. Everything it starts ends with it.
 """
 
@@ -93,7 +93,7 @@ class Mesh:
         self.swaps += 1
 
     def kill_worker(self) -> tuple[str, int]:
-        """Kill the worker that lives longest; gives what happened, and how many connections that cut.
+        """Kill the worker that lives longest; return what happened, and how many connections that cut.
 
         Nothing is killed where there is none but the proxy itself.
         """
@@ -117,7 +117,7 @@ class Mesh:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether the proxy lives."""
+        """Return whether the proxy lives."""
         return self._proxy.poll() is None
 
 
@@ -243,7 +243,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def run_soak(site: Site, options: argparse.Namespace) -> tuple[Soak, int, list[str]]:
-    """Start the mesh and soak it; gives the record, the number of swaps, and what should not have happened."""
+    """Start the mesh and soak it; return the record, the number of swaps, and what should not have happened."""
     site.start_upstream()
     mesh = Mesh(site, options.workers)
     before = mesh.read_revision()

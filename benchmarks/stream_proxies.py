@@ -1,6 +1,6 @@
 """The proxies that carry TCP and UDP, and the servers behind them; each proxy as a user who may do nothing special.
 
-Takes the place that proxies.py makes, and the programs it finds; gives running processes. Measures nothing. That user
+Takes the place that proxies.py makes, and the programs it finds; returns running processes. Measures nothing. That user
 matters: root has as many pages for pipes as it likes, and a proxy that splices lives on those of other users.
 """
 
@@ -139,7 +139,7 @@ class PreparedStreams:
         return process
 
     def is_serving(self) -> bool:
-        """Tell whether it answers, through to a server, on all ports that it has."""
+        """Return whether it answers, through to a server, on all ports that it has."""
         return is_tcp_served(self.ports.tcp) and (not self.proxy.has_udp or is_udp_served(self.ports.udp))
 
 
@@ -192,7 +192,7 @@ def build_manifests(port: int) -> dict[str, object]:
 
 
 def build_maesh(place: StreamSite, program: Program, ports: Ports) -> tuple[Command, Ports]:
-    """Start a controller; gives the proxy's command line, and the entrypoints that the controller says it has."""
+    """Start a controller; return the proxy's command line, and the entrypoints that the controller says it has."""
     site = place.site
     api_port, admin_port = find_free_port(), find_free_port()
     manifests = site.folder / f"stream-manifests-{api_port}"
@@ -210,13 +210,13 @@ def build_maesh(place: StreamSite, program: Program, ports: Ports) -> tuple[Comm
 
 
 def find_stream_module() -> str:
-    """Find nginx's module for streams where it comes by itself; gives the line that loads it, or nothing."""
+    """Find nginx's module for streams where it comes by itself; return the line that loads it, or nothing."""
     paths = [Path(folder, "ngx_stream_module.so") for folder in NGINX_MODULES]
     return next((f"load_module {path};" for path in paths if path.exists()), "")
 
 
 def has_nginx_streams() -> bool:
-    """Tell whether nginx can carry streams at all."""
+    """Return whether nginx can carry streams at all."""
     program = build_proxies()["nginx"].find()
     if program is None or find_stream_module():
         return program is not None

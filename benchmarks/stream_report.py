@@ -1,6 +1,6 @@
 """The results of TCP and UDP as tables: medians, ratios to nginx and HAProxy, and in words where Maesh is behind.
 
-Takes what streams_vs_peers.py gives; gives Markdown for report.py.
+Takes what streams_vs_peers.py gives; returns Markdown for report.py.
 """
 
 import statistics
@@ -81,7 +81,7 @@ def render_proxy(figures: StreamFigures, case: Document, proxy: str) -> list[str
 
 
 def list_behind(figures: StreamFigures) -> list[str]:
-    """Tell in words where Maesh is behind, case by case: by CPU for each unit, or by the share that is lost."""
+    """Say in words where Maesh is behind, case by case: by CPU for each unit, or by the share that is lost."""
     found = []
     for case in figures.cases:
         name = case["name"]

@@ -1,6 +1,6 @@
 """TCP and UDP beside the peers, interleaved, so that what else the machine does meets all alike.
 
-Takes the proxies that are installed; gives a `StreamRun` for each turn, and the memory of each proxy under idle
+Takes the proxies that are installed; returns a `StreamRun` for each turn, and the memory of each proxy under idle
 clients. Every proxy stands on one core, as a user who may do nothing special; the servers and the client share the
 other.
 """
@@ -133,7 +133,7 @@ class StreamRun:
 
 
 def run_client(command: str, arguments: Sequence[object], port: int, *, seconds: int, core: int) -> dict[str, Any]:
-    """Run a load on one core; gives what it tells."""
+    """Run a load on one core; return what it tells."""
     words = ["taskset", "-c", str(core), build_client("streams"), command, str(port), str(seconds)]
     words += map(str, arguments)
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + GRACE_S)
@@ -196,7 +196,7 @@ class StreamBench:
         return found
 
     def _hold(self, transport: str, count: int, prepared: PreparedStreams, pid: int) -> list[str]:
-        """Have clients held, until all are; gives what is wrong with that."""
+        """Have clients held, until all are; return what is wrong with that."""
         group: ProcessGroup = self._place.site.group
         name = f"hold-{transport}-{prepared.proxy.name}"
         port = getattr(prepared.ports, transport)
@@ -251,7 +251,7 @@ class StreamBench:
 
 
 def can_carry(prepared: PreparedStreams, case: StreamCase) -> bool:
-    """Tell whether a proxy can be measured in a case."""
+    """Return whether a proxy can be measured in a case."""
     return prepared.proxy.has_udp or case.transport == "tcp"
 
 
@@ -280,7 +280,7 @@ def choose_stream_proxies(proxies: Sequence[Proxy]) -> list[StreamProxy]:
 
 
 def measure_streams(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all cases and the memory; gives what goes into the results."""
+    """Measure all cases and the memory; return what goes into the results."""
     place = StreamSite(site)
     print(f"The proxies run as {place.user}.", flush=True)
     place.start_servers()

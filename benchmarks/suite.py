@@ -1,6 +1,6 @@
 """The whole suite: what `make bench` runs. Measures the parts, the traffic beside the peers, start, memory and scale.
 
-Takes options; gives benchmarks/results/bench.json, and from it the tables and the chart beside it. Figures are worth
+Takes options; returns benchmarks/results/bench.json, and from it the tables and the chart beside it. Figures are worth
 something only on a machine that does nothing else. Everything it starts ends with it.
 """
 
@@ -68,7 +68,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def choose_proxies(options: argparse.Namespace) -> tuple[list[Proxy], list[str]]:
-    """Choose the proxies that are asked for and installed; gives also the names of those that are not."""
+    """Choose the proxies that are asked for and installed; also return the names of those that are not."""
     chosen = [proxy for name, proxy in build_proxies().items() if name in options.only]
     absent = [proxy.name for proxy in chosen if proxy.find() is None]
     return [proxy for proxy in chosen if proxy.name not in absent], absent

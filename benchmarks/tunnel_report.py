@@ -1,6 +1,6 @@
 """What mtls.py and mtls_scale.py have measured, as tables.
 
-Takes the stages `mtls` and `mtls_scale` of their results; gives Markdown. Figures are medians over the runs.
+Takes the stages `mtls` and `mtls_scale` of their results; returns Markdown. Figures are medians over the runs.
 """
 
 import statistics

@@ -137,7 +137,7 @@ def _start_maesh(
 
 
 def has_certificate(admin_port: int) -> bool:
-    """Tell whether a proxy has its configuration and its certificate."""
+    """Return whether a proxy has its configuration and its certificate."""
     status, body = fetch(admin_port, "/status")
     found = json.loads(body) if status == 200 else {}
     return bool(found.get("services", {}).get("mtls", {}).get("certificate") == "valid")

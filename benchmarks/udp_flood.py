@@ -90,7 +90,7 @@ class Flood:
         self.answered += sum(map(is_answered, self._waiting))
 
     def tell(self) -> float:
-        """Print how far it is; gives the worker's memory in MB."""
+        """Print how far it is; return the worker's memory in MB."""
         worker_mb = measure_memory(self._pid).worker_mb
         took_s = time.monotonic() - self._begin
         print(f"{self.sent:9,} datagrams after {took_s:4.0f} s: worker {worker_mb:.1f} MB", flush=True)

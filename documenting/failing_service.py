@@ -40,7 +40,7 @@ def main() -> None:
 
 @contextmanager
 def run_shop() -> Iterator[str]:
-    """Run the example until the block ends; gives the address of the dashboard."""
+    """Run the example until the block ends; return the address of the dashboard."""
     command: list[str | Path] = [sys.executable, ROOT / "examples" / "run.py", "shop"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from maesh_gateway.claims import BYTES_LIMIT, MATCHES_LIMIT, PATTERNS_LIMIT, RULES_LIMIT
-from maesh_gateway.filters import _FIELDS, _GRPC_TYPES
+from maesh_gateway.attaching.claims import BYTES_LIMIT, MATCHES_LIMIT, PATTERNS_LIMIT, RULES_LIMIT
 from maesh_gateway.kinds import KINDS
-from maesh_gateway.reading import MATCH_LIMIT, PARENT_LIMIT
+from maesh_gateway.reading.filters import _FIELDS, _GRPC_TYPES
+from maesh_gateway.reading.request_routes import MATCH_LIMIT, PARENT_LIMIT
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "gateway-api.md").read_text()
 WORDS = " ".join(PAGE.split())

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 def read_page():
-    """Give the labels of each metric that the page has a row for."""
+    """Return the labels of each metric that the page has a row for."""
     rows = {}
     for names, labels in ROW.findall((DOCS / "metrics.md").read_text()):
         bare = re.sub(r":[^;]*", "", labels.strip())  # the values of a label

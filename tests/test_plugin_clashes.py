@@ -85,7 +85,7 @@ def load_two(install):
 
 
 @pytest.mark.parametrize(("hook", "own", "what"), CONTROLLER)
-def test_in_a_controller(load_two, tmp_path, hook, own, what):
+def test_two_plugins_that_claim_the_same_stop_the_controller(load_two, tmp_path, hook, own, what):
     plugins = load_two("controller", hook, own=own)
     with pytest.raises(PluginError) as caught:
         asyncio.run(build_once(ControllerSettings(paths=(str(tmp_path),)), plugins))
@@ -93,7 +93,7 @@ def test_in_a_controller(load_two, tmp_path, hook, own, what):
 
 
 @pytest.mark.parametrize(("hook", "what"), PROXY)
-def test_in_a_proxy(load_two, hook, what):
+def test_two_plugins_that_claim_the_same_stop_the_proxy(load_two, hook, what):
     plugins = load_two("proxy", hook)
 
     async def start():

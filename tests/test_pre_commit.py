@@ -14,7 +14,7 @@ CONFIGURATION = ROOT / ".pre-commit-config.yaml"
 
 
 def run(*command, **options):
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
 
 
 def test_the_configuration_is_valid():

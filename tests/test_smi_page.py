@@ -243,5 +243,5 @@ def test_the_acl_example_is_explained(client, status):
         ROOT / "examples/acl",
         "--acl",
     )
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr

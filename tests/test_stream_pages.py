@@ -76,6 +76,8 @@ def test_what_cannot_be_carried_is_reported_as_the_page_says(name, number, middl
     told |= list_remarks(known, suitable, traffic_type=name, entrypoints={})
     for key, text in annotations.items():
         told |= list_remarks(known, suitable, traffic_type=name, annotations={f"maesh.containo.us/{key}": text})
+    for scheme in ("https", "tls"):
+        told |= list_remarks(known, suitable, traffic_type=name, annotations={"maesh.containo.us/scheme": scheme})
     if name == "udp":
         told |= list_remarks((HTTP, TCP), suitable, traffic_type=name)
     rows = list_rows(PAGES[name], "Services that cannot be carried")

@@ -213,15 +213,7 @@ def build_engine(
         named = settings.port_mapping
         mapping_file = PortMappingFile(Path(named)) if named else find_default_file(os.environ, settings.paths)
     ports = _build_port_tables(traffic_types, mapping_file, clock=clock, is_cluster=is_cluster)
-    catalogue = Catalogue(
-        traffic_types,
-        _collect_middleware_builders(plugins),
-        balancers,
-        transport=transport,
-        switches=find_annotation_switches(plugins.names),
-        type_switches=find_traffic_type_switches(plugins.names),
-        describe=plugins.describe,
-    )
+    catalogue = _build_catalogue(plugins, traffic_types, balancers, transport)
     sections = collect_sections(plugins)
     names_clients = settings.client_header or ACCOUNTS.name in sections
     parts = EngineParts(
@@ -242,6 +234,24 @@ def build_engine(
         sends_namespaces=CLIENT_NAMESPACES.name in sections,
     )
     return Engine(parts)
+
+
+def _build_catalogue(
+    plugins: Plugins,
+    traffic_types: Sequence[TrafficType],
+    balancers: Mapping[str, BalancerBuilder],
+    transport: TransportRules | None,
+) -> Catalogue:
+    """Collect what builds parts of the configuration, by the names that annotations use. Raises PluginError."""
+    return Catalogue(
+        traffic_types,
+        _collect_middleware_builders(plugins),
+        balancers,
+        transport=transport,
+        switches=find_annotation_switches(plugins.names),
+        type_switches=find_traffic_type_switches(plugins.names),
+        describe=plugins.describe,
+    )
 
 
 def _build_port_tables(

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maesh_core.errors import ConfigurationError
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.configuration import ROUND_ROBIN
-from maesh_core.model.schemes import TRAFFIC_TYPE_BY_APP_PROTOCOL
+from maesh_core.model.keys import is_subdomain
+from maesh_core.model.schemes import DEFAULT_SCHEME, SCHEMES, TCP_SCHEMES, TRAFFIC_TYPE_BY_APP_PROTOCOL
 from maesh_core.model.topology import PortNode
 from maesh_core.values.parsing import parse_value
 from maesh_core.values.spelling import suggest
@@ -23,6 +25,7 @@ PREFIXES = ("maesh.containo.us/", "mesh.traefik.io/")
 
 TRAFFIC_TYPE = "traffic-type"
 SCHEME = "scheme"
+SERVER_NAME = "server-name"
 LOAD_BALANCER = "load-balancer"
 ENTRYPOINT = "entrypoint"
 EGRESS_HOST = "egress-host"
@@ -129,6 +132,31 @@ def parse_load_balancer(annotations: Mapping[str, str], known: Sequence[str]) ->
     if kind not in known:
         raise ConfigurationError(f"annotation {LOAD_BALANCER}: {kind!r} is not one of {', '.join(known)}")
     return known[known.index(kind)]  # the identical object, so that a default is left out of the encoding
+
+
+def parse_stream_scheme(annotations: Mapping[str, str], known: Sequence[str]) -> str:
+    """Read the scheme of the servers of a stream protocol that has the schemes `known`, the default first.
+
+    The schemes of HTTP have no effect on streams, as they may be those of other ports of the service. A scheme of
+    streams that the protocol does not have is an error, since a server would get in clear what should be encrypted.
+    Raises ConfigurationError.
+    """
+    scheme = annotations.get(SCHEME, DEFAULT_SCHEME)
+    if scheme in SCHEMES or scheme == (known or TCP_SCHEMES)[0]:
+        return DEFAULT_SCHEME
+    if scheme not in known:
+        every = ", ".join((*SCHEMES, *TCP_SCHEMES))
+        rule = f"is not one of {every}" if scheme not in TCP_SCHEMES else "is only for tcp"
+        raise build_annotation_error(SCHEME, scheme, rule, known=known)
+    return known[known.index(scheme)]
+
+
+def parse_server_name(annotations: Mapping[str, str]) -> str:
+    """Read the name that servers must have in their certificates; empty for the default. Raises ConfigurationError."""
+    name = annotations.get(SERVER_NAME, "")
+    if SERVER_NAME in annotations and (not is_subdomain(name) or parse_address(name) is not None):
+        raise build_annotation_error(SERVER_NAME, name, "is not a DNS name in lower case")
+    return name
 
 
 def build_annotation_error(name: str, text: str, rule: str, *, known: Iterable[str] = ()) -> ConfigurationError:

@@ -148,8 +148,8 @@ def _list_rule_targets(router: HttpRouter) -> Iterator[str]:
 class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """An address to send to. Its share of the traffic is `weight` among the weights of its service's servers.
 
-    `tls_name` is the name that the server's certificate may have besides the address; only https uses it. `node` is the
-    name of the server's node; empty if it is unknown, or no transport is enabled.
+    `tls_name` is the name that the server's certificate may have besides the address; only https and tls use it. `node`
+    is the name of the server's node; empty if it is unknown, or no transport is enabled.
 
     Proxies set the last three fields for the servers of a `NamedServer`. `name` is its name: what is counted of the
     server is shown for the name, and a certificate must be for it, as the address is from DNS. `authority` is the Host
@@ -170,13 +170,15 @@ class NamedServer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     """Servers outside of the mesh with a DNS name, which each proxy resolves (model/names.py).
 
     The addresses of a name share the traffic that one server of weight 1 gets. `host` is the Host to send; empty means
-    the client's. With `hides_client`, the servers get no fields that identify the client.
+    the client's. With `hides_client`, the servers get no fields that identify the client. `tls_name` is the name that
+    their certificates must have; empty means `name`.
     """
 
     name: str
     port: int
     host: str = ""
     hides_client: bool = False
+    tls_name: str = ""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -200,7 +202,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
 
 class Service(ConfigurationObject, frozen=True, gc=False):
-    """The servers that a router chooses among. Only HTTP uses `scheme`.
+    """The servers that a router chooses among. `scheme` is one of HTTP, or `tls` for TCP; other protocols have none.
 
     A service with `parts` has no servers of its own: the traffic is divided among these services, which have no parts.
 
@@ -238,8 +240,8 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One service port in `/api/services`; `entrypoint` is the port on the proxy, None if there is none.
 
-    `unserved` explains why a port with an entrypoint has no ready server. `scheme` is how its HTTP servers are called;
-    only HTTP uses it. `app_protocol` is the port's `appProtocol`.
+    `unserved` explains why a port with an entrypoint has no ready server. `scheme` is how its HTTP servers are called,
+    or `tls` for TCP servers that get TLS. `app_protocol` is the port's `appProtocol`.
     """
 
     name: str

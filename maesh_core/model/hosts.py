@@ -8,9 +8,19 @@ Pods).
 
 from typing import Final
 
+from maesh_core.model.keys import ObjectKey
+
 ZONES: Final = ("maesh", "traefik.mesh")
 """The mesh's zones, the first one in names that are shown."""
 _SUFFIX: Final = f".{ZONES[0]}".encode()
+
+
+def build_tls_name(service: ObjectKey) -> str:
+    """Build the name in the certificates of a service's pods, whose addresses change; the hosts above are the mesh's.
+
+    The cluster's domain is left out, because certificates for a service commonly include the name without it.
+    """
+    return f"{service.name}.{service.namespace}.svc".lower()
 
 
 def find_meant_host(host: bytes) -> bytes | None:

@@ -11,6 +11,7 @@ import msgspec
 
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.configuration import Answer, NamedServer, Server, Service
+from maesh_core.model.schemes import ENCRYPTED_SCHEMES
 
 NAME_ADDRESSES = "names/addresses"
 """The name under which the parent hands over addresses; no transport can have it, because of the slash."""
@@ -74,7 +75,7 @@ def _build_servers(named: NamedServer, resolved: NameAddresses, scheme: str, sha
             address=address,
             port=named.port,
             weight=share // len(addresses),
-            tls_name=named.name if scheme == "https" else "",
+            tls_name=(named.tls_name or named.name) if scheme in ENCRYPTED_SCHEMES else "",
             name=named.name,
             authority=_render_authority(named, scheme),
             hides_client=named.hides_client,

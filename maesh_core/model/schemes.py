@@ -1,4 +1,4 @@
-"""The schemes of HTTP servers, and what the `appProtocol` of a Service's port selects: a scheme and a traffic type.
+"""The schemes of servers, and what the `appProtocol` of a Service's port selects: a scheme of HTTP and a traffic type.
 
 Names and values only. The annotations `scheme` and `traffic-type` take precedence:
 controller/configuration/annotation_values.py and controller/topology/traffic_types.py read them.
@@ -9,6 +9,11 @@ from collections.abc import Mapping
 DEFAULT_SCHEME = "http"
 SCHEMES = (DEFAULT_SCHEME, "https", "h2c")
 """`h2c` is HTTP/2 with prior knowledge, without TLS."""
+PLAIN, TLS = "tcp", "tls"
+TCP_SCHEMES = (PLAIN, TLS)
+"""The schemes of TCP servers: as the client sends them, or in TLS that the proxy opens."""
+ENCRYPTED_SCHEMES = frozenset({"https", TLS})
+"""Those in which the proxy opens TLS to a server."""
 
 SCHEME_BY_APP_PROTOCOL: Mapping[str, str] = {
     "http": "http",

@@ -73,7 +73,7 @@ class LineStream:
         return True
 
     def note_dropped(self, count: int) -> None:
-        """Note that so many lines were dropped, here or before they came here."""
+        """Note that `count` lines were dropped, here or before."""
         if count > 0 and not self._is_finished:
             self._dropped += count
             self._has_news.set()

@@ -1,6 +1,6 @@
 """Requests and responses of the small HTTP server, and what makes requests out of bytes.
 
-Takes what a client sends, in any pieces; gives requests in order. What makes no sense or is too large becomes a
+Takes what a client sends, in any pieces; returns requests in order. What makes no sense or is too large becomes a
 refusal. Bodies are only read of POST requests for the paths that the limits name. Any other request with a body is the
 last of its connection, and the body is not read. Does no I/O.
 """

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 BACKLOG = 4096
 """Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` says so."""
 ACCEPT_BATCH = 16
-"""So many are accepted in one turn of the event loop. Each takes a descriptor; it is counted, or closed again, within
-the next three turns. A bound on clients therefore bounds descriptors only together with this."""
+"""Connections that are accepted in one turn of the event loop. Each is counted, or closed again, within the next three
+turns, and has a descriptor until then: so the limit of clients bounds descriptors only together with this one."""
 QUEUE_LIMIT = 16
 """A connection on which more requests wait is not read from until they are answered."""
 PARSED_BYTES = 1024

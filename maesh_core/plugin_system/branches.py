@@ -1,6 +1,6 @@
 """The controller's half of traffic that goes to other services: a port's branches become services of the section.
 
-Takes a port and what makes a Service of one backend; gives the services and, for each branch, the key of the one that
+Takes a port and what makes a Service of one backend; returns the services and, for each branch, the key of the one that
 stands for it. Who gets which share was decided before, in the topology.
 """
 

@@ -15,7 +15,7 @@ from maesh_core.plugin_system.hookspecs import OPTIONAL_INTERFACES, SPEC_FAMILIE
 
 
 def find_result_problem(hook_name: str, result: object) -> str | None:
-    """Say what keeps an object from being what a hook must return, to stand after its type; None where nothing does.
+    """Return why an object is not what a hook must return, worded to follow its type; None if it is.
 
     Raises what the object's own attributes raise.
     """

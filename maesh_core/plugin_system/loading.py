@@ -1,8 +1,8 @@
 """The enabled plugins, loaded for one process and checked.
 
-Takes them as the settings name them, with their raw settings. Gives LoadedPlugins over one pluggy.PluginManager of its
-own, or raises: PluginError names the plugin and its distribution, SettingsError a plugin's bad setting. Imports of a
-plugin only this process's half. Runs in the proxy too: no command line, no aiohttp, no YAML, no package metadata.
+Takes the plugins that the settings name, with their raw settings. Returns LoadedPlugins, or raises PluginError, which
+names the plugin and its distribution, or SettingsError for a wrong setting. Imports only the half of a plugin that this
+process needs. It also runs in the proxy: no command line, no aiohttp, no YAML, no package metadata.
 """
 
 import importlib

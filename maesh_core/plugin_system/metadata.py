@@ -1,7 +1,7 @@
-"""Which plugins are installed, and which of them are switched on.
+"""Which plugins are installed, and which of them are enabled.
 
-Takes the metadata of installed distributions (entry points of group `maesh.plugins`) and the switches that were given.
-Gives names. Must not import a plugin: what is not enabled is never imported.
+Takes the metadata of installed distributions (entry points of group `maesh.plugins`) and the switches of the settings.
+Returns descriptions of plugins. Must not import a plugin: one that is not enabled is never imported.
 """
 
 import re
@@ -52,7 +52,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
 def list_installed() -> tuple[InstalledPlugin, ...]:
-    """List what is installed, by name and then distribution; a name may stand there twice."""
+    """List what is installed, by name and then distribution; a name may occur twice."""
     found = [_describe(entry_point) for entry_point in entry_points(group=ENTRY_POINT_GROUP)]
     return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
 
@@ -83,7 +83,7 @@ def enable_local_defaults(installed: Sequence[InstalledPlugin]) -> tuple[Install
 
 
 def find_name_problem(name: str, core_flags: Collection[str]) -> str | None:
-    """Tell why nothing can be called so, to stand after `a name that`."""
+    """Return why a plugin cannot have a name, worded to follow `a name that`; None if it can."""
     if _NAME.fullmatch(name) is None or name.startswith("no-"):
         return "cannot be a flag: it must match [a-z][a-z0-9-]* and not begin with 'no-'"
     if normalise_name(name) in {normalise_name(flag) for flag in core_flags}:
@@ -94,7 +94,7 @@ def find_name_problem(name: str, core_flags: Collection[str]) -> str | None:
 def find_name_problems(
     installed: Sequence[InstalledPlugin], core_flags: Collection[str]
 ) -> Mapping[InstalledPlugin, str]:
-    """Tell which plugins cannot be taken for their name alone: each with a line that names the distributions."""
+    """Return the plugins whose names are not valid or not unique, each with an error that names the distributions."""
     owners: dict[str, list[InstalledPlugin]] = {}
     for plugin in installed:
         owners.setdefault(normalise_name(plugin.name), []).append(plugin)
@@ -115,10 +115,10 @@ def resolve_enabled(
     switches: Mapping[str, bool],
     origins: Mapping[str, str] | None = None,
 ) -> tuple[InstalledPlugin, ...]:
-    """Say which plugins are on: the defaults that are installed, with the switches on top.
+    """Return the enabled plugins: the installed defaults, changed by the switches.
 
-    `origins` maps names to where a switch was given. Raises PluginError for a switch of what is unknown, or
-    one that turns on what is not installed.
+    `origins` maps names to where a switch was set. Raises PluginError for a switch that names an unknown plugin, or
+    that enables one that is not installed.
     """
     names = {plugin.name for plugin in installed}
     for name, is_on in switches.items():
@@ -129,7 +129,7 @@ def resolve_enabled(
 
 
 def describe_missing(name: str, installed: Sequence[InstalledPlugin], *, origin: str) -> str:
-    """Say that a plugin is not installed, and what is."""
+    """Describe that a plugin is not installed, and which ones are."""
     there = ", ".join(f"{plugin.name} ({plugin.distribution} {plugin.version})" for plugin in installed) or "none"
     prefix = f"{origin}: " if origin else ""
     return f"{prefix}plugin '{name}' is not installed; installed plugins: {there}"

@@ -82,6 +82,22 @@ class StreamServer(Protocol):
     def mode(self) -> str:
         """The mode of its service's encryption: `permissive` or `strict`; empty without encryption."""
 
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections to it use TLS, and no bytes may be sent in clear; only for protocols with schemes."""
+
+    @property
+    def tls_name(self) -> str:
+        """The name that is sent (SNI), and that its certificate may have besides the address; empty without TLS."""
+
+    @property
+    def name(self) -> str:
+        """The DNS name of a server outside of the mesh; empty for others. Only names count in its certificate."""
+
+    @property
+    def label(self) -> str:
+        """How metrics and records name it: its DNS name or address, with the port."""
+
     under_way: int
     """The number of its connections or sessions, which the handler counts and `least-connections` uses."""
 

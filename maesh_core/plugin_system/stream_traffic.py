@@ -4,10 +4,15 @@ Takes a ServiceNode and the entrypoints of its ports, which the caller has from 
 StreamRouters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import parse_load_balancer
+from maesh_core.model.annotations import (
+    parse_load_balancer,
+    parse_server_name,
+    parse_stream_scheme,
+    select_annotations,
+)
 from maesh_core.model.configuration import (
     LEAST_CONNECTIONS,
     ROUND_ROBIN,
@@ -18,7 +23,9 @@ from maesh_core.model.configuration import (
     Service,
     StreamRouter,
 )
-from maesh_core.model.keys import build_port_key
+from maesh_core.model.hosts import build_tls_name
+from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.schemes import TLS
 from maesh_core.model.topology import BackendNode, PortNode, RuleTable, ServiceNode
 from maesh_core.plugin_system.branches import build_answer, build_branches
 from maesh_core.plugin_system.protocols import PortRange
@@ -34,11 +41,13 @@ LOAD_BALANCERS = (ROUND_ROBIN, LEAST_CONNECTIONS)
 
 
 class StreamTrafficType:
-    """Implements `TrafficType`; a subclass sets `name` and `transport`."""
+    """Implements `TrafficType`; a subclass sets `name`, `transport`, and `schemes` if it has any."""
 
     name: str
     transport: str
     has_middlewares = False
+    schemes: tuple[str, ...] = ()
+    """The values of the annotation `scheme` that the protocol has, the default first."""
 
     def __init__(self, port_range: PortRange) -> None:
         self.port_range = port_range
@@ -66,8 +75,8 @@ class StreamTrafficType:
         services: dict[str, Service] = {}
         for port, entrypoint in entrypoints:
             key = build_port_key(service.key, port.number)
-            own = Service(servers=_build_servers(port), names=build_names(port), load_balancer=load_balancer)
-            ruled = _RuledPort(key, port, own, plan_rules(service.key, port))
+            own = self._build_service(port, service.key, annotations, load_balancer=load_balancer)
+            ruled = _RuledPort(key, port, own, plan_rules(service.key, port), self._build_backend)
             target = ruled.build_producer() if port.rules is not None else ruled.build_own()
             consumers = {namespace: ruled.build_consumer(namespace) for namespace in sorted(port.consumers)}
             services |= ruled.services
@@ -75,6 +84,28 @@ class StreamTrafficType:
                 entrypoint=entrypoint, service=target, middlewares=middlewares, consumers=consumers
             )
         return Section(routers=routers, services=services)
+
+    def _build_service(
+        self, port: PortNode, key: ObjectKey, annotations: Mapping[str, str], *, load_balancer: str = ROUND_ROBIN
+    ) -> Service:
+        """Build the service of a port of a Service, whose annotations say whether its servers get TLS."""
+        scheme = parse_stream_scheme(annotations, self.schemes)
+        server_name = parse_server_name(annotations) if scheme == TLS else ""
+        tls_name = (server_name or build_tls_name(key)) if scheme == TLS else ""
+        servers = tuple(
+            Server(address=each.address, port=each.port, node=each.node, tls_name=tls_name)
+            for each in port.servers
+            if not each.is_name
+        )
+        names = build_names(port, tls_name=server_name)
+        return Service(servers=servers, names=names, scheme=scheme, load_balancer=load_balancer)
+
+    def _build_backend(self, backend: BackendNode) -> Service:
+        """Build the service of a backend, which uses the backend's own annotations."""
+        if backend.port is None:
+            return Service(answer=build_answer(backend))
+        annotations = select_annotations(backend.annotations, backend.port)
+        return self._build_service(backend.port, backend.service, annotations)
 
     def build_closed_section(
         self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
@@ -90,16 +121,24 @@ class _RuledPort:
     Streams have nothing to match, so the first match of a table, or the first branch, gets all of them.
     """
 
-    __slots__ = ("_key", "_own", "_plan", "_port", "services")
+    __slots__ = ("_build_backend", "_key", "_own", "_plan", "_port", "services")
 
-    def __init__(self, key: str, port: PortNode, own: Service, plan: RulePlan) -> None:
+    def __init__(
+        self,
+        key: str,
+        port: PortNode,
+        own: Service,
+        plan: RulePlan,
+        build_backend: Callable[[BackendNode], Service],
+    ) -> None:
         self._key, self._port, self._own, self._plan = key, port, own, plan
+        self._build_backend = build_backend
         self.services: dict[str, Service] = {}
 
     def build_own(self) -> str:
         """Build the port's own service, and its branch if it has one."""
         self.services[self._key] = self._own
-        targets, branched = build_branches(self._key, self._port, _build_backend)
+        targets, branched = build_branches(self._key, self._port, self._build_backend)
         self.services |= branched if targets else {}
         return targets[0][1] if targets else self._key
 
@@ -120,23 +159,13 @@ class _RuledPort:
         chosen = planned[table.order[0].rule if table.order else 0]
         for part in chosen.parts:
             is_own = part.key == self._key
-            self.services[part.key] = self._own if is_own else build_backend_service(part.backend, _build_backend)
+            self.services[part.key] = self._own if is_own else build_backend_service(part.backend, self._build_backend)
         self.services[chosen.key] = build_rule_service(chosen)
         return chosen.key
 
 
-def _build_backend(backend: BackendNode) -> Service:
-    if backend.port is None:
-        return Service(answer=build_answer(backend))
-    return Service(servers=_build_servers(backend.port), names=build_names(backend.port))
-
-
-def _build_servers(port: PortNode) -> tuple[Server, ...]:
-    return tuple(
-        Server(address=each.address, port=each.port, node=each.node) for each in port.servers if not each.is_name
-    )
-
-
-def build_names(port: PortNode) -> tuple[NamedServer, ...]:
+def build_names(port: PortNode, *, tls_name: str = "") -> tuple[NamedServer, ...]:
     """List the servers of a port that are known by name."""
-    return tuple(NamedServer(name=each.address, port=each.port) for each in port.servers if each.is_name)
+    return tuple(
+        NamedServer(name=each.address, port=each.port, tls_name=tls_name) for each in port.servers if each.is_name
+    )

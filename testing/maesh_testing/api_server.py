@@ -126,7 +126,7 @@ class ApiServer:
     # Who may come
 
     def add_token(self, token: str, *, user: str = ADMIN) -> str:
-        """Let a bearer token stand for a user; gives the token."""
+        """Let a bearer token stand for a user; return the token."""
         self._access.add_token(token, user)
         return token
 
@@ -236,7 +236,7 @@ class ApiServer:
         return [self._apply(each) for each in given]
 
     def get(self, plural: str, name: str, namespace: str = "") -> Object:
-        """Give an object. Raises StatusError."""
+        """Return an object. Raises StatusError."""
         return copy.deepcopy(self._operations.get(self._find(plural), namespace, name))
 
     def find(self, plural: str, name: str, namespace: str = "") -> Object | None:
@@ -294,7 +294,7 @@ class ApiServer:
             self._store.version = max(self._store.version, int(digits) if digits.isdigit() else 0)
 
     def emit(self, plural: str, kind: str, given: Mapping[str, Any]) -> str:
-        """Send an event to the watches of a resource, though nothing is stored; gives its resource version."""
+        """Send an event to the watches of a resource, though nothing is stored; return its resource version."""
         found = self._store.emit(kind, self._find(plural), given)
         return str(found["metadata"]["resourceVersion"])
 

@@ -56,7 +56,7 @@ class Cluster:
             self._apply_one(manifest)
 
     def find(self, plural: str, name: str, namespace: str = "") -> Object | None:
-        """Give an object, or None."""
+        """Return an object, or None."""
         try:
             return self._send("GET", _build_path(plural, namespace or self.namespace, name))
         except KubernetesError as error:
@@ -65,12 +65,12 @@ class Cluster:
             raise
 
     def find_shadow(self, service: str) -> Object | None:
-        """Give the shadow service of a service of the tests' namespace, or None."""
+        """Return the shadow service of a service of the tests' namespace, or None."""
         name = f"{self.mesh_namespace}-{service}-6d61657368-{self.namespace}"
         return self.find("services", name, self.mesh_namespace)
 
     def list(self, plural: str, namespace: str = "") -> list[Object]:
-        """Give all objects of a namespace."""
+        """Return all objects of a namespace."""
         found: list[Object] = self._send("GET", _build_path(plural, namespace or self.namespace))["items"]
         return found
 

@@ -105,7 +105,7 @@ class PluginContract:
 
     @pytest.fixture
     def good_annotations(self) -> Mapping[str, str]:
-        """Give `annotations`; override it where they depend on what a test starts."""
+        """Return `annotations`; override it where they depend on what a test starts."""
         return self.annotations
 
     @pytest.fixture
@@ -117,7 +117,7 @@ class PluginContract:
 
     @pytest.fixture
     def distribution(self, entry_point: EntryPoint) -> Distribution:
-        """Give what pip has installed."""
+        """Return what pip has installed."""
         assert entry_point.dist is not None
         return entry_point.dist
 

@@ -100,7 +100,7 @@ def find_worker(pid: int) -> int:
 
 
 async def measure(port: int, worker: int, load: Load) -> tuple[list[float], list[float]]:
-    """Measure both services in turns; gives the microseconds for each request, without and with the plugin."""
+    """Measure both services in turns; return the microseconds for each request, without and with the plugin."""
     found: tuple[list[float], list[float]] = ([], [])
     for turn in range(load.turns + 1):
         for name, samples in zip(("bare", "annotated"), found, strict=True):
@@ -114,7 +114,7 @@ async def measure(port: int, worker: int, load: Load) -> tuple[list[float], list
 async def compare(
     flags: Sequence[str], annotations: Mapping[str, str], load: Load, variables: Mapping[str, str]
 ) -> str:
-    """Run the mesh and measure; gives what to print. Raises RuntimeError where an answer is not the server's."""
+    """Run the mesh and measure; return what to print. Raises RuntimeError where an answer is not the server's."""
     server = await asyncio.get_running_loop().create_server(_Server, "127.0.0.1", find_free_port())
     address = server.sockets[0].getsockname()
     with tempfile.TemporaryDirectory() as temporary:

@@ -47,7 +47,7 @@ class TcpDnsServer:
             except OSError:
                 return
             with connection, contextlib.suppress(OSError, struct.error, dns.exception.DNSException):
-                connection.settimeout(30)
+                connection.settimeout(60)
                 self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:

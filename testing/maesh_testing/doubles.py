@@ -149,13 +149,13 @@ class FakeNode:
         return f"<FakeNode worker {self.slot} of {self.workers} at {self.clock.now:g}>"
 
     def get_worker(self, slot: int) -> "FakeNode":
-        """Give the node as the worker of another slot sees it: the same clock, and the same shared bytes."""
+        """Return the node as the worker of another slot sees it: the same clock, and the same shared bytes."""
         other = FakeNode(self.workers, self.settings)
         other.slot, other.clock, other._memory = slot, self.clock, self._memory
         return other
 
     def read_time(self) -> float:
-        """Give the time, in place of `time.monotonic`."""
+        """Return the time, in place of `time.monotonic`."""
         return self.clock.now
 
     def pass_time(self, seconds: float) -> None:
@@ -165,16 +165,16 @@ class FakeNode:
             sweep(self.clock.now)
 
     def share(self, name: str, size: int) -> SharedRegion:
-        """Give bytes that every worker of this node sees under this name and size, zeros again once nobody does."""
+        """Return bytes that every worker of this node sees under this name and size, zeros again once nobody does."""
         return self._memory.share(name, size)
 
     def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
-        """Give counts of the last periods, of all workers of this node."""
+        """Return counts of the last periods, of all workers of this node."""
         return RecentCounts(self, name, bounds=bounds, periods=periods, period_s=period_s)
 
     @property
     def sockets(self) -> EdgePoller:
-        """Give what watches raw sockets in the running event loop; `close` ends it."""
+        """Return what watches raw sockets in the running event loop; `close` ends it."""
         if self._sockets is None:
             self._sockets = EdgePoller(asyncio.get_running_loop())
         return self._sockets
@@ -188,7 +188,7 @@ class FakeNode:
         self.calls[address, cut_port_key(service)] += 1
 
     def follow_pod_names(self) -> CurrentPodNames:
-        """Give the names of pods."""
+        """Return the names of pods."""
         return self.pod_names
 
     def set_pod_names(self, names: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def maesh_program() -> Sequence[str]:
-    """Give the command `maesh` of the environment that the tests run in; override it to test another."""
+    """Return the command `maesh` of the environment that the tests run in; override it to test another."""
     return MAESH
 
 
@@ -73,7 +73,7 @@ def start_upstream() -> Iterator[Callable[..., Upstream]]:
 
 @pytest.fixture
 def manifests(tmp_path: Path) -> Manifests:
-    """Give an empty folder for manifests."""
+    """Return an empty folder for manifests."""
     return Manifests(tmp_path / "manifests")
 
 

@@ -125,13 +125,13 @@ class RunningMesh:
         return send_request(self.http_port, host, path, method=method, headers=headers, body=body, client=client)
 
     def describe_service(self, name: str = SERVICE, namespace: str = NAMESPACE) -> dict[str, Any]:
-        """Give what the controller says of a service now: `errors`, `notices`, its hosts and its servers."""
+        """Return what the controller says of a service now: `errors`, `notices`, its hosts and its servers."""
         reports = send_request(self.api_port, path="/api/services").json
         (found,) = [each for each in reports if (each["namespace"], each["name"]) == (namespace, name)]
         return dict(found)
 
     def read_metrics(self) -> str:
-        """Give the proxy's metrics, in Prometheus' text format."""
+        """Return the proxy's metrics, in Prometheus' text format."""
         return send_request(self.admin_port, path="/metrics").text
 
     def set_annotations(self, annotations: Mapping[str, str]) -> None:

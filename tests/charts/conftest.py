@@ -60,31 +60,31 @@ def render(chart):
 
 @pytest.fixture(scope="session")
 def permissions():
-    """Give the class that says what accounts may do: `permissions(objects).allows("maesh/maesh-controller", ...)`."""
+    """Return the class that says what accounts may do: `permissions(objects).allows("maesh/maesh-controller", ...)`."""
     return load_module("permissions").Permissions
 
 
 @pytest.fixture(scope="session")
 def small_cluster():
-    """Give the class of a cluster on this machine that runs and upgrades releases of the chart."""
+    """Return the class of a cluster on this machine that runs and upgrades releases of the chart."""
     return load_module("small_cluster").SmallCluster
 
 
 @pytest.fixture(scope="session")
 def read_usage():
-    """Give the function that reads the metrics and labels of a PromQL expression."""
+    """Return the function that reads the metrics and labels of a PromQL expression."""
     return load_module("promql").read_usage
 
 
 @pytest.fixture(scope="session")
 def known_metrics():
-    """Give the labels of each metric that may be queried, by name."""
+    """Return the labels of each metric that may be queried, by name."""
     return load_module("known_metrics").read_known_metrics()
 
 
 @pytest.fixture(scope="session")
 def promtool():
-    """Give a function that runs Prometheus' promtool; without it, the test is skipped."""
+    """Return a function that runs Prometheus' promtool; without it, the test is skipped."""
     program = shutil.which("promtool")
     if program is None:
         pytest.skip("promtool is not installed: it is in Debian's package prometheus")

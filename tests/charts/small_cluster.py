@@ -48,7 +48,7 @@ class ServiceAddress:
                 client.close()
                 continue
             try:
-                server = socket.create_connection(targets[turn % len(targets)], timeout=10)
+                server = socket.create_connection(targets[turn % len(targets)], timeout=60)
             except OSError:
                 client.close()
                 continue

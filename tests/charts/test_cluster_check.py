@@ -144,7 +144,7 @@ def release(api_server, render, permissions, tmp_path):
 
 @pytest.fixture
 def check(run_maesh, release):
-    """Run the command; gives its status and the checks by id."""
+    """Run the command; return its status and the checks by id."""
 
     def run(*arguments):
         result = run_maesh("check", "--cluster", "--json", "--kubeconfig", release.admin, *arguments)

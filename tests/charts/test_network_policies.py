@@ -14,7 +14,7 @@ MESH, MONITORING, SHOP = ({"kubernetes.io/metadata.name": each} for each in ("ma
 
 @pytest.fixture
 def admits(render):
-    """Give the function that says whether a pod of the mesh accepts a connection, as Kubernetes defines it."""
+    """Return the function that says whether a pod of the mesh accepts a connection, as Kubernetes defines it."""
 
     def decide(values, target, port, *, labels, namespace, protocol="TCP"):
         policies = [each for each in render(values) if each["kind"] == "NetworkPolicy"]

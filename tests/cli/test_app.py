@@ -304,7 +304,7 @@ sys.exit(main())
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_signal_before_a_command_follows_them_is_a_quiet_end_with_status_0(name):
-    ended = subprocess.run([sys.executable, "-c", INTERRUPTED.format(name=name)], capture_output=True, timeout=30)
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED.format(name=name)], capture_output=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 
 

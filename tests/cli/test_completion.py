@@ -30,7 +30,7 @@ def bash(tmp_path):
 
     def run(text):
         command = [program, "--norc", "-euc", text]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
         assert (ended.returncode, ended.stderr) == (0, "")
         return ended.stdout
 

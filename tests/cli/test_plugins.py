@@ -11,7 +11,7 @@ from maesh_core.cli.app import run_command_line
 
 @pytest.fixture
 def list_plugins(capsys, install, monkeypatch):
-    """Run the command; gives its rows as JSON, or its text."""
+    """Run the command; return its rows as JSON, or its text."""
     for name in [name for name in os.environ if name.startswith(("MAESH_", "TRAEFIK_MESH_"))]:
         monkeypatch.delenv(name)
 
@@ -23,7 +23,7 @@ def list_plugins(capsys, install, monkeypatch):
     return run
 
 
-def test_nothing_installed_is_said(list_plugins):
+def test_a_list_without_plugins_says_so(list_plugins):
     assert list_plugins() == {}
     assert list_plugins(as_text=True) == "No plugins are installed.\n"
 

@@ -62,7 +62,7 @@ def run(start):
 
     def run_to_end(*arguments):
         command = start(*arguments)
-        command.wait(30)
+        command.wait(60)
         return command.status, command.stdout, command.stderr
 
     return run_to_end

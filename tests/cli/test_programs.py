@@ -35,7 +35,7 @@ def test_settings_of_any_size_and_any_file_names_come_over_and_nothing_else_does
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=True,
     )
     assert ended.stdout.splitlines() == [
@@ -48,7 +48,7 @@ def test_settings_of_any_size_and_any_file_names_come_over_and_nothing_else_does
 @pytest.mark.parametrize("module", ["local_mesh.program", "controller_program"])
 def test_a_program_by_hand_is_one_line_and_status_1(module) -> None:
     command = [sys.executable, "-P", "-m", f"maesh_core.cli.{module}"]
-    ended = subprocess.run(command, env={}, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert (
         ended.stderr == "maesh: error: MAESH_SETTINGS_DESCRIPTOR: no settings found; this program is started by maesh\n"

@@ -71,7 +71,7 @@ def test_a_signal_cancels_what_runs_to_its_end():
 @pytest.mark.parametrize(("first", "second"), [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGINT")])
 def test_second_signal_ends_at_once_with_status_1(first, second):
     code = PROGRAM.format(first=first, second=second)
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "stopping\naborting\n", "")
 
 
@@ -122,7 +122,7 @@ print("ended", flush=True)
 
 
 def test_signal_while_threads_come_to_their_end_changes_nothing():
-    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=30)
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended\n", "")
 
 

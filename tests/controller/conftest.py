@@ -21,7 +21,7 @@ from maesh_core.plugin_system.protocols import PortRange
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.settings import ControllerSettings
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 _replica = contextvars.ContextVar("replica")
 
 

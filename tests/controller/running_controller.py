@@ -41,7 +41,7 @@ class Running:
 
     async def end(self):
         self.stop.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.task
 
 

@@ -21,7 +21,7 @@ TYPE = "mesh.traefik.io/traffic-type"
 
 
 def read_claims(found):
-    """Give the exclusive traffic type of each port number of a user's service, and the numbers that HTTP carries."""
+    """Return the exclusive traffic type of each port number of a user's service, and the numbers that HTTP carries."""
     type_ = found["metadata"].get("annotations", {}).get(TYPE, "http")
     protocol = RANGES[type_][0] if type_ in RANGES else "TCP"
     numbers = [port["port"] for port in found["spec"]["ports"] if port["protocol"] == protocol]
@@ -158,7 +158,7 @@ def begin_life(build_fleet, service):
 
 
 def act(life):
-    """Give the steps of the scenario, each a change that a user makes."""
+    """Return the steps of the scenario, each a change that a user makes."""
     apply, service, delete = life.server.apply, life.service, life.server.delete
     yield lambda: apply([service("a", 80, 81, type_="tcp"), service("w", 80), service("u", 53, 54, type_="udp")])
     yield lambda: apply(service("b", 90, type_="tcp"))  # the last port

@@ -17,7 +17,7 @@ from .rebuilds.engine_setup import BOOM, build_engine, build_pod, build_service,
 
 
 def scrape(*sources):
-    """Give the samples by name and label values."""
+    """Return the samples by name and label values."""
     text = MetricsPage(*sources).render()[0].decode()
     return {
         (sample.name.removeprefix("maesh_controller_"), *sample.labels.values()): sample.value

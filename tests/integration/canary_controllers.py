@@ -35,7 +35,7 @@ class Api:
         self._url, self._token = url, token
 
     def send(self, method, plural, version, namespace, name="", body=None, content_type="application/json"):
-        """Send a request; gives the object, or None if there is none."""
+        """Send a request; return the object, or None if there is none."""
         root = f"apis/{GROUPS[plural]}/{version}" if plural in GROUPS else "api/v1"
         path = f"{self._url}/{root}/namespaces/{namespace}/{plural}{f'/{name}' if name else ''}"
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type}
@@ -59,7 +59,7 @@ class Prometheus:
         self._url = url
 
     def query(self, expression):
-        """Give the values of a vector."""
+        """Return the values of a vector."""
         text = urllib.parse.urlencode({"query": re.sub(r"\s+", " ", expression)})
         with urllib.request.urlopen(f"{self._url}/api/v1/query?{text}", timeout=60) as response:
             return [float(each["value"][1]) for each in json.load(response)["data"]["result"]]
@@ -194,7 +194,7 @@ class Flagger:
             self.phase = "Promoting"
 
     def check_metrics(self):
-        """Run the queries; gives whether all have a value that is in its range."""
+        """Run the queries; return whether all have a value that is in its range."""
         for metric in self._spec["analysis"]["metrics"]:
             values = self._prometheus.query(self._render_query(metric)) if self._prometheus else [0.0]
             self.values[metric["name"]] = values

@@ -23,7 +23,7 @@ def wait_until():
 
 @pytest.fixture
 def free_port():
-    """Give ports that nobody listens on."""
+    """Return ports that nobody listens on."""
     return testing.find_free_port
 
 
@@ -35,7 +35,7 @@ def get():
 
 @pytest.fixture
 def environment(tmp_path):
-    """Give the environment of a user who has set nothing."""
+    """Return the environment of a user who has set nothing."""
     return testing.build_environment(tmp_path)
 
 
@@ -200,7 +200,7 @@ def program():
 
 @pytest.fixture
 def start_beside(start_controller, free_port):
-    """Start `maesh controller` for a cluster; gives the command, its API's port, and the first HTTP entrypoint."""
+    """Start `maesh controller` for a cluster; return the command, its API's port, and the first HTTP entrypoint."""
 
     def start(kubeconfig, *arguments, http_port=None):
         http_port = http_port or free_port()

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from maesh_testing import build_pod, build_service, find_free_port, send_request
 
+from .scripted_counts import Request, compare, read_counters, read_record
 from .scripted_durations import collect_durations, compare_histograms, read_histograms
 from .scripted_servers import EchoServer, ScriptedServer
-from .scripted_traffic import Request, Script, compare, read_counters, read_record
+from .scripted_traffic import Script
 
 ROUNDS = 40
 ROUTE = "rule/httproute/test/pages"

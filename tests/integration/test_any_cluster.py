@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.cluster]
 
 @pytest.fixture
 def cluster(request, tmp_path):
-    """Give the cluster that KUBECONFIG names, else the API server of the tests."""
+    """Return the cluster that KUBECONFIG names, else the API server of the tests."""
     kubeconfig = os.environ.get("KUBECONFIG")
     if kubeconfig:
         found = Cluster(Path(kubeconfig), address=find_own_address())

@@ -52,7 +52,7 @@ def copy_sources(folder):
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
-    """Build the source archive of each distribution; gives their paths by name."""
+    """Build the source archive of each distribution; return their paths by name."""
     sources, built = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("archives")
     copy_sources(sources)
     found = {}
@@ -64,7 +64,7 @@ def archives(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wheels(archives, tmp_path_factory):
-    """Build the wheels from the source archives; gives their paths by name."""
+    """Build the wheels from the source archives; return their paths by name."""
     built = tmp_path_factory.mktemp("wheels")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", built)
     run(sys.executable, "-m", "pip", "wheel", *options, *archives.values())
@@ -73,7 +73,7 @@ def wheels(archives, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheels, tmp_path_factory):
-    """Install the wheels into a fresh environment, which sees what they depend on in this one; gives its folder."""
+    """Install the wheels into a fresh environment, which sees what they depend on in this one; return its folder."""
     folder = tmp_path_factory.mktemp("venv")
     run(sys.executable, "-m", "venv", "--without-pip", folder)
     python = folder / "bin" / "python"

@@ -50,7 +50,7 @@ def count_retries(mesh):
 
 @pytest.fixture
 def one_of_two_is_down(start_upstream):
-    """Give two servers, one of which refuses every connection."""
+    """Return two servers, one of which refuses every connection."""
     up, down = start_upstream("up"), start_upstream("down")
     down.close()
     return up, down

@@ -192,7 +192,7 @@ def upstream():
 
 @pytest.fixture(params=PEERS)
 def peer(request, program, tmp_path, free_port, upstream, wait_until):
-    """Run a peer in front of the server; gives its name and port."""
+    """Run a peer in front of the server; return its name and port."""
     name = request.param
     configuration, version_flags, build_command = PEERS[name]
     path, port = program(name), free_port()
@@ -243,7 +243,7 @@ def read_final_status(got):
 
 
 def replay_request(case, port, upstream):
-    """Send a request of the corpus through a peer; gives the record."""
+    """Send a request of the corpus through a peer; return the record."""
     upstream.call(upstream.start_case, case)
     got = exchange(port, case.data if case.end else case.data + PROBE, ends=case.end)
     exchange(port, PROBE)  # comes to the server behind all that the case had it sent
@@ -326,7 +326,7 @@ def read_status(head):
 
 
 def replay_response(case, port, upstream):
-    """Have the server play a response of the corpus through a peer; gives the record."""
+    """Have the server play a response of the corpus through a peer; return the record."""
     upstream.call(upstream.start_case, case)
     timer = threading.Timer(QUIET_S, lambda: upstream.call(upstream.end_case))
     is_reset = case.end == "reset" and case.data

@@ -52,7 +52,7 @@ def start_prometheus(tmp_path):
 
 @pytest.fixture
 def shop(free_port, wait_until, environment):
-    """Run the example shop; gives the ports of its admin port and of its API."""
+    """Run the example shop; return the ports of its admin port and of its API."""
     admin, api = free_port(), free_port()
     options = ("--http-port", free_port(), "--admin-port", admin, "--api-port", api, "--limit-http-port", 1)
     command = [str(word) for word in (sys.executable, ROOT / "examples" / "run.py", "shop", *options)]

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from .scripted_counts import FIELDS, Request
 from .scripted_mesh import LOAD_CLIENTS, ROUNDS, ROUTE, open_traffic
-from .scripted_traffic import FIELDS, Request
 
 pytestmark = pytest.mark.integration
 

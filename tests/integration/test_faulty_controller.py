@@ -42,7 +42,7 @@ class FakeController(ThreadingHTTPServer):
 
     def wait_until_all_were_sent(self):
         with self.changed:
-            assert self.changed.wait_for(lambda: not self.answers, 30), f"not pulled: {len(self.answers)} answers"
+            assert self.changed.wait_for(lambda: not self.answers, 60), f"not pulled: {len(self.answers)} answers"
 
     def take(self):
         with self.changed:

@@ -67,15 +67,15 @@ class Terminal:
 
     def wait(self):
         """Wait for the end; gives the status and what was shown from the first Ctrl-C on."""
-        status = self.process.wait(30)
-        self._reader.join(30)
+        status = self.process.wait(60)
+        self._reader.join(60)
         return status, self.shown[self.shown.index("^C") :]
 
     def close(self):
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        self._reader.join(30)
+        self._reader.join(60)
         os.close(self._ours)
 
 

@@ -50,7 +50,7 @@ def build_core_dns():
 
 @pytest.fixture
 def server(api_server, tmp_path):
-    """Give the API server of the tests with what kubeadm installs; its faults are the test's to set."""
+    """Return the API server of the tests with what kubeadm installs; its faults are the test's to set."""
     api_server.apply([build_namespace("maesh"), build_namespace("kube-system"), *build_core_dns()])
     api_server.kubeconfig = api_server.write_kubeconfig(tmp_path / "kubeconfig")
     return api_server

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def read_log(mesh):
-    """Give the log's lines, without their times and loggers."""
+    """Return the log's lines, without their times and loggers."""
     return [re.sub(r"^\S+ +", "", line) for line in mesh.command.stderr.splitlines()]
 
 

@@ -23,12 +23,12 @@ def udp_server():
         yield sock.getsockname()[1]
         with socket.socket(type=socket.SOCK_DGRAM) as ender:
             ender.sendto(b"end", sock.getsockname())
-        thread.join(10)
+        thread.join(60)
 
 
 def ask(entrypoint):
     with socket.socket(type=socket.SOCK_DGRAM) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         client.sendto(b"hello", ("127.0.0.1", entrypoint))
         return client.recv(100)
 

@@ -55,7 +55,7 @@ def curl(program, up, manifests, build_service, nginx):
         urls = [
             f"http://127.0.0.1:{port}{argument}" if argument.startswith("/") else argument for argument in arguments
         ]
-        return subprocess.run([*command, *urls], capture_output=True, timeout=30, check=True).stdout
+        return subprocess.run([*command, *urls], capture_output=True, timeout=60, check=True).stdout
 
     return call
 

@@ -60,14 +60,14 @@ class Release:
         self.server.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
 
     def count_answers(self, number, **headers):
-        """Send requests over one connection; gives the number of answers of each server, or of each failure."""
+        """Send requests over one connection; return the number of answers of each server, or of each failure."""
         try:
             return self._count_answers(number, headers)
         except ConnectionRefusedError:
             return {}  # the entrypoint is opened for the first service
 
     def count_share(self):
-        """Send requests; gives the share of the new version in percent, in steps of five."""
+        """Send requests; return the share of the new version in percent, in steps of five."""
         seen = self.count_answers(20)
         return 5 * seen.get("new", 0) if seen.keys() <= {"old", "new"} else None
 
@@ -124,7 +124,7 @@ def prometheus(release, tmp_path, free_port, wait_until):
 
 
 def build_canary(name, *, provider=None):
-    """Give a Canary of the page, for metrics within a shorter interval and on a slow machine.
+    """Return a Canary of the page, for metrics within a shorter interval and on a slow machine.
 
     It has another provider if one is named.
     """

@@ -60,7 +60,7 @@ def show_certificate(port, files):
     context = ssl.create_default_context(cafile=files.ca)
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=30) as sock,
+            socket.create_connection(("127.0.0.1", port), timeout=60) as sock,
             context.wrap_socket(sock, server_hostname="127.0.0.1") as secured,
         ):
             return secured.getpeercert(binary_form=True)

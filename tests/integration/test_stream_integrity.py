@@ -57,7 +57,7 @@ def exchange_streams(sock, seed):
     sender = threading.Thread(target=lambda: sent.append(send_stream(sock, seed)))
     sender.start()
     received = receive_stream(sock, seed + 1)
-    sender.join(50)
+    sender.join(60)
     return *sent, *received
 
 
@@ -82,7 +82,7 @@ class StreamServer:
 
     def wait(self):
         for thread in self._threads:
-            thread.join(50)
+            thread.join(60)
         self._listener.close()
 
 
@@ -109,7 +109,7 @@ def test_streams_both_ways_at_once_arrive_bit_for_bit(up, manifests, build_servi
     for client in clients:
         client.start()
     for client in clients:
-        client.join(50)
+        client.join(60)
     stream_server.wait()
     assert len(results) == CLIENTS
     for name, (sent, length, received) in results.items():

@@ -24,7 +24,7 @@ def web(manifests, build_service, start_upstream):
 
 
 def read(command):
-    """Give the whole lines so far."""
+    """Return the whole lines so far."""
     return [json.loads(line) for line in command.stdout.splitlines(keepends=True) if line.endswith("\n")]
 
 

@@ -31,7 +31,7 @@ class RedisClient:
     """Speaks RESP2 over one connection: commands go out as they are, and replies are read one by one."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), 20)
+        self.socket = socket.create_connection(("127.0.0.1", port), 60)
         self._replies = self.socket.makefile("rb")
 
     def close(self):
@@ -99,7 +99,7 @@ class Redis:
 
     def stop(self):
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_a_pipeline_of_thousands_of_commands_is_answered_whole_and_in_order(star
         sender = threading.Thread(target=client.send, args=[("ECHO", number) for number in range(count)])
         sender.start()
         assert [client.read() for _ in range(count)] == [b"%d" % number for number in range(count)]
-        sender.join(20)
+        sender.join(60)
 
 
 def test_values_of_many_megabytes_arrive_whole_both_ways_at_once(start_redis, carry):
@@ -181,7 +181,7 @@ def test_values_of_many_megabytes_arrive_whole_both_ways_at_once(start_redis, ca
         sender.start()
         for value in values:
             assert client.read() == value
-        sender.join(20)
+        sender.join(60)
 
 
 def test_a_server_that_is_stopped_is_passed_over_and_comes_back(start_redis, carry, wait_until):
@@ -275,7 +275,7 @@ def cluster(authority):
         options = ("-U", "maesh", "-A", "scram-sha-256", "--pwfile", folder / "password")
         layout = ("-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
         command = (initdb, "-D", folder / "data", *options, *layout)
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=50, **owner)
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=60, **owner)
         yield folder
 
 
@@ -298,7 +298,7 @@ def postgresql(cluster, start_process, free_port, wait_until, psql):
     wait_until(lambda: psql(port, "SELECT 1", check=False) == "1", "PostgreSQL")
     yield port
     server.send_signal(signal.SIGINT)  # its fast shutdown, which takes its own children along
-    server.wait(20)
+    server.wait(60)
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def psql(program, tmp_path, authority, environment):
         asked = {f"PG{name.upper()}": value for name, value in settings.items()}
         command = [path, "--no-psqlrc", "-At", "-v", "ON_ERROR_STOP=1", "-c", statement]
         done = subprocess.run(
-            command, input=stdin or b"", capture_output=True, timeout=30, env={**environment, **place, **known, **asked}
+            command, input=stdin or b"", capture_output=True, timeout=60, env={**environment, **place, **known, **asked}
         )
         assert not check or done.returncode == 0, done.stderr
         return done.stdout.decode().rstrip("\n")
@@ -380,7 +380,7 @@ def mail_server():
         thread.start()
         yield server
         server.shutdown()
-        thread.join(20)
+        thread.join(60)
 
 
 def test_a_server_may_speak_first(mail_server, carry):

@@ -39,7 +39,7 @@ def write_guides_project(folder):
 
 @pytest.fixture(scope="module")
 def projects(make_once):
-    """Give a folder with every project."""
+    """Return a folder with every project."""
     return make_once("projects", write_projects)
 
 

@@ -12,7 +12,7 @@ KEY = "shop/web:80"
 
 @pytest.fixture
 def report(get, wait_until):
-    """Give the report of a controller once a service port has so many requests; a report can be a second old."""
+    """Return the report of a controller once a service port has so many requests; a report can be a second old."""
 
     def find(api_port, requests):
         def look():
@@ -145,7 +145,7 @@ def read_error(get, api_port):
 
 @pytest.fixture
 def start_prometheus(program, free_port, tmp_path, wait_until, get):
-    """Start the Prometheus of the system, which scrapes these admin ports every second; gives its URL."""
+    """Start the Prometheus of the system, which scrapes these admin ports every second; return its URL."""
     processes = []
 
     def start(*admin_ports):

@@ -60,7 +60,7 @@ def send(address, port, client, path="/"):
 
 @pytest.fixture
 def server(api_server, tmp_path, build_user_service, build_slice, start_upstream):
-    """Give an API server with a split service, two servers, and two clients."""
+    """Return an API server with a split service, two servers, and two clients."""
     api_server.kubeconfig = api_server.write_kubeconfig(tmp_path / "kubeconfig")
     api_server.add_crds(CRDS)
     names = ("web", "web-v1", "web-v2")

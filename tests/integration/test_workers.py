@@ -93,7 +93,7 @@ def hanging():
             with connection:
                 connection.recv(65536)
                 self.asked.set()
-                self.go_on.wait(30)
+                self.go_on.wait(60)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
 
     server = Hanging()
@@ -106,7 +106,7 @@ def ask_slowly(node, hanging):
     """Send a request that the server holds; returns the socket."""
     client = socket.create_connection(("127.0.0.1", node.port), 60)
     client.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-    assert hanging.asked.wait(10)
+    assert hanging.asked.wait(60)
     return client
 
 
@@ -173,7 +173,7 @@ def test_what_waits_for_a_dead_worker_is_served_by_its_successor(start_node, get
     node = start_node()
     (victim,) = node.workers
     suspend(victim)
-    clients = [socket.create_connection(("127.0.0.1", node.port), 20) for _ in range(50)]
+    clients = [socket.create_connection(("127.0.0.1", node.port), 60) for _ in range(50)]
     for client in clients:
         client.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
     os.kill(victim, signal.SIGKILL)

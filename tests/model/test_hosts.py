@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.model.hosts import find_meant_host
+from maesh_core.model.hosts import build_tls_name, find_meant_host
+from maesh_core.model.keys import ObjectKey
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,7 @@ def test_what_is_found_is_the_beginning_of_the_host_in_the_mesh(host: bytes) -> 
     if meant is not None:
         assert host.startswith(meant.removesuffix(b".maesh"))
         assert meant.count(b".") == 2
+
+
+def test_certificates_of_pods_name_their_service() -> None:
+    assert build_tls_name(ObjectKey("Shop", "cart")) == "cart.shop.svc"

@@ -145,4 +145,4 @@ def test_the_engine_is_loaded_by_the_first_pattern_that_needs_it(run_python):
 def run_python():
     import subprocess
 
-    return lambda code: subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    return lambda code: subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

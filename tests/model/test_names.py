@@ -39,6 +39,13 @@ def test_each_address_is_a_server_that_must_show_a_certificate_of_the_name() -> 
     assert filled.answer is None
 
 
+@pytest.mark.parametrize(("scheme", "tls_name"), [("https", "all.test"), ("tls", "all.test"), ("http", "")])
+def test_a_given_name_is_that_of_the_certificate(scheme: str, tls_name: str) -> None:
+    named = msgspec.structs.replace(API, tls_name="all.test")
+    filled = fill_service(Service(names=(named,), scheme=scheme), TABLE)
+    assert {(each.tls_name, each.name) for each in filled.servers} == {(tls_name, "api.example.com")}
+
+
 @pytest.mark.parametrize(
     ("host", "scheme", "port", "authority"),
     [

@@ -14,5 +14,5 @@ def test_a_namespace_and_a_name_are_the_name_of_a_pod(name):
     "name",
     ["", "p", "/p", "n/", "n/p/q", "N/p", "n/P", "n/p\n", "n/-p", "n./p", 'n/p"', "a" * 64 + "/p", "n/" + "b" * 254],
 )
-def test_nothing_else_is(name):
+def test_text_that_is_no_namespace_and_name_is_no_name_of_a_pod(name):
     assert not is_pod_name(name)

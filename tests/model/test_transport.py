@@ -11,5 +11,5 @@ def test_a_subdomain_is_the_name_of_a_node(name):
 
 
 @pytest.mark.parametrize("name", ["", "A", "-a", "a-", "a b", "a\n", "a/b", "ä", "a" * 254])
-def test_nothing_else_is(name):
+def test_text_that_is_no_subdomain_is_no_name_of_a_node(name):
     assert not is_node_name(name)

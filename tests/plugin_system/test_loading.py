@@ -52,7 +52,7 @@ def find_problems():
 
 @pytest.fixture
 def broken(install):
-    """Install a plugin `odd` of distribution acme-odd with this code; gives the line that loading it ends with."""
+    """Install a plugin `odd` of distribution acme-odd with this code; return the line that loading it ends with."""
 
     def load_broken(declaration, half_code=None, **raw):
         files = {"oddity/__init__.py": declaration}

@@ -15,7 +15,7 @@ from maesh_core.plugin_system.shipped import (
 
 
 def collect(hook):
-    """Give what each shipped plugin gives to a hook."""
+    """Return what each shipped plugin gives to a hook."""
     shipped = [plugin for plugin in list_installed() if plugin.name in SHIPPED]
     assert {plugin.name for plugin in shipped} == SHIPPED
     return {plugin.name: load_plugins("controller", [plugin], {}).collect(hook) for plugin in shipped}

@@ -12,7 +12,7 @@ from maesh_core.process.interruption import AGAIN, end_echoed_line, tell_wait
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Make standard error a terminal; gives what reads so many lines of what it shows."""
+    """Make standard error a terminal; return what reads so many lines of what it shows."""
     ours, theirs = pty.openpty()
     monkeypatch.setattr(interruption, "STANDARD_ERROR", theirs)
 

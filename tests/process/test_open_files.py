@@ -22,6 +22,6 @@ def test_a_limit_that_is_named_and_not_granted_stays(monkeypatch):
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 
-def test_no_limit_is_none(monkeypatch):
+def test_an_infinite_limit_of_open_files_is_none(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert find_open_files_limit() is None

@@ -119,7 +119,7 @@ def test_a_signal_ends_it_with_status_0(number: int, unused_tcp_port: int, monke
         with open(f"/proc/{process.pid}/status") as status:
             resident_kb = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
         process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "Traceback" not in errors
         assert (told + errors).count("cannot pull from the controller") == 1
@@ -139,7 +139,7 @@ def test_a_signal_ends_it_with_status_0(number: int, unused_tcp_port: int, monke
     ],
 )
 def test_a_bad_start_is_one_line_and_status_1(environment: dict[str, str], text: str) -> None:
-    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith("maesh: error: ")
     assert ended.stderr.count("\n") == 1
@@ -150,7 +150,7 @@ def test_an_admin_port_that_is_taken_is_one_line_and_status_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         environment = build_environment(endpoint="http://127.0.0.1:1", admin_host="127.0.0.1", admin_port=port)
-        ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     line = f"maesh: error: cannot listen on 127.0.0.1:{port} (--admin-port): Address already in use\n"
     assert ended.stderr == line
@@ -164,4 +164,4 @@ def test_a_signal_held_back_while_the_program_starts_ends_it_with_status_0(numbe
         process.send_signal(number)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
-    assert (process.communicate(timeout=30)[1], process.returncode) == (b"", 0)
+    assert (process.communicate(timeout=60)[1], process.returncode) == (b"", 0)

@@ -12,7 +12,7 @@ NAMES = st.text("ab-", min_size=1)
 
 
 @given(port=st.integers(0, 65535), names=st.lists(NAMES, max_size=3))
-def test_settings_survive_the_way(port, names):
+def test_parsed_settings_equal_those_that_were_rendered(port, names):
     plugins = tuple(
         InstalledPlugin(name=name, distribution=name, version="1", summary="", is_default=False, path="m:PLUGIN")
         for name in names

@@ -30,7 +30,7 @@ class Raw:
 
     @asynccontextmanager
     async def watch(self, path):
-        """Open a watch; gives a function that reads the next event, None at the end."""
+        """Open a watch; return a function that reads the next event, None at the end."""
         sign = "&" if "?" in path else "?"
         url = f"{self.server.url}{path}{sign}watch=true"
         async with self.session.get(url, headers=self.headers) as response:

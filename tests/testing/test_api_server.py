@@ -36,7 +36,7 @@ def test_a_server_that_hangs_can_be_stopped():
         caller = threading.Thread(target=call)
         caller.start()
         wait_until(lambda: server.calls, "the call has arrived")
-    caller.join(10)
+    caller.join(60)
     assert not caller.is_alive()
 
 

@@ -101,7 +101,7 @@ async def test_every_call_is_on_record_in_the_words_of_rules(raw, api_server, bu
     ]
 
 
-def test_certificates_and_kubeconfig(tmp_path):
+def test_a_client_with_the_authority_and_a_certificate_of_it_is_recognized(tmp_path):
     with ApiServer(tls=True) as server:
         path = server.write_kubeconfig(tmp_path / "kubeconfig")
         document = yaml.safe_load(path.read_text())

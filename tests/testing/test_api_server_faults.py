@@ -36,7 +36,7 @@ async def test_a_connection_that_breaks_when_all_is_done(raw, api_server):
 
 
 @pytest.mark.parametrize("kind", [FaultKind.HANG, FaultKind.HANG_MID_ANSWER])
-async def test_a_server_that_hangs(raw, api_server, kind):
+async def test_a_fault_can_hang_before_or_after_the_change(raw, api_server, kind):
     api_server.add_fault(kind)
     call = asyncio.create_task(raw("POST", MAPS, ITEM))
     done, _ = await asyncio.wait([call], timeout=0.2)
@@ -60,7 +60,7 @@ async def test_an_answer_that_is_none(raw, api_server, kind, error):
     assert len(api_server.list("configmaps")) == 1
 
 
-async def test_another_writer_is_faster(raw, api_server):
+async def test_a_fault_can_be_another_writer_that_is_faster(raw, api_server):
     _, found = await raw("POST", MAPS, ITEM)
     fault = api_server.add_fault(FaultKind.CONFLICT, verb="update", name="a", count=None)
     for _ in range(3):
@@ -107,7 +107,7 @@ async def test_a_watch_that_breaks_in_a_line(raw, api_server):
             await read()
 
 
-async def test_a_watch_with_garbage_in_it(raw, api_server):
+async def test_a_fault_can_put_garbage_into_a_watch(raw, api_server):
     async with await start(raw, api_server, FaultKind.WATCH_GARBAGE, body=b"<html>") as read:
         assert (await read())["type"] == "ADDED"
         with pytest.raises(json.JSONDecodeError):
@@ -115,7 +115,7 @@ async def test_a_watch_with_garbage_in_it(raw, api_server):
         assert (await read())["object"]["metadata"]["name"] == "b"
 
 
-async def test_a_watch_that_expires(raw, api_server):
+async def test_a_fault_can_expire_a_watch(raw, api_server):
     async with await start(raw, api_server, FaultKind.WATCH_EXPIRED) as read:
         assert (await read())["type"] == "ADDED"
         event = await read()

@@ -71,7 +71,7 @@ def _build_rows(report: ServiceReport, host: str, *, has_schemes: bool) -> list[
     rows = []
     for port in report.ports:
         kind = port.traffic_type or report.traffic_type or "-"
-        scheme = port.scheme if kind == "http" and port.entrypoint else "-"
+        scheme = port.scheme if (kind == "http" or port.scheme != DEFAULT_SCHEME) and port.entrypoint else "-"
         entrypoint = f"{host}:{port.entrypoint}" if port.entrypoint else "-"
         rows.append((*start, kind, str(port.port), *((scheme,) if has_schemes else ()), entrypoint))
     return rows or [(*start, report.traffic_type or "-", "-", *(("-",) if has_schemes else ()), "-")]

@@ -13,16 +13,19 @@ from maesh_core.model.annotations import (
     ENTRYPOINT,
     LOAD_BALANCER,
     SCHEME,
+    SERVER_NAME,
     TRAFFIC_TYPE,
     build_annotation_error,
     read_annotation,
 )
 from maesh_core.model.keys import is_subdomain
-from maesh_core.model.schemes import DEFAULT_SCHEME, SCHEME_BY_APP_PROTOCOL, SCHEMES
+from maesh_core.model.schemes import DEFAULT_SCHEME, SCHEME_BY_APP_PROTOCOL, SCHEMES, TLS
 from maesh_core.model.topology import PortNode
 from maesh_core.values.spelling import suggest
 
-CORE_ANNOTATIONS = frozenset({TRAFFIC_TYPE, SCHEME, LOAD_BALANCER, ENTRYPOINT, EGRESS_HOST, EGRESS_FORWARDED})
+CORE_ANNOTATIONS = frozenset(
+    {TRAFFIC_TYPE, SCHEME, SERVER_NAME, LOAD_BALANCER, ENTRYPOINT, EGRESS_HOST, EGRESS_FORWARDED}
+)
 HTTPS_PORT = 443
 NAME_HOST, KEEP_HOST = "name", "keep"
 """Values of `egress-host`: the name of the server, and the Host of the client."""
@@ -42,7 +45,7 @@ def parse_scheme(annotations: Mapping[str, str], app_protocol: str = "") -> str:
     if scheme is None:
         return SCHEME_BY_APP_PROTOCOL.get(app_protocol, DEFAULT_SCHEME)
     if scheme not in SCHEMES:
-        meant = SCHEME_BY_APP_PROTOCOL.get(scheme.lower())  # such as grpc
+        meant = SCHEME_BY_APP_PROTOCOL.get(scheme.lower()) or ("https" if scheme == TLS else None)  # such as grpc
         hint = f"; did you mean {meant}?" if meant else suggest(scheme, SCHEMES)
         raise build_annotation_error(SCHEME, scheme, f"is not one of {', '.join(SCHEMES)}{hint}")
     return scheme

@@ -13,6 +13,7 @@ import msgspec
 from maesh_core.controller.configuration.annotation_values import (
     OWN,
     check_entrypoint,
+    choose_scheme,
     explain_unknown_app_protocol,
     parse_egress_forwarded,
     parse_egress_host,
@@ -34,9 +35,17 @@ from maesh_core.controller.configuration.port_plan import (
 from maesh_core.controller.configuration.ranges import Entrypoints, PendingPorts, find_own_range, name_own_range
 from maesh_core.controller.configuration.section_checks import check_guarded, check_section
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import ENTRYPOINT, TRAFFIC_TYPE
+from maesh_core.model.annotations import (
+    ENTRYPOINT,
+    SCHEME,
+    SERVER_NAME,
+    TRAFFIC_TYPE,
+    parse_server_name,
+    parse_stream_scheme,
+)
 from maesh_core.model.configuration import HttpRouter, Middleware, Section
 from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, is_label
+from maesh_core.model.schemes import ENCRYPTED_SCHEMES, TLS
 from maesh_core.model.topology import PortNode, RuleProblem, ServiceNode
 from maesh_core.model.transport import ENCRYPTABLE, STRICT
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
@@ -136,8 +145,9 @@ class GroupBuild:
             return self._finish(self._close_hosts(), ())
         places = self._place_ports(traffic_type, entrypoints)
         pairs = tuple((place.port, place.entrypoint or place.own_entrypoint) for place in places)
-        self._check_annotations()
+        self._check_annotations(traffic_type)
         self._choose_mode(traffic_type)
+        self._note_idle_schemes(traffic_type, pairs)
         if traffic_type.name == "http":
             self._note_app_protocols(pairs)
         middlewares = {} if self.has_failed else self._build_middlewares(traffic_type)
@@ -169,10 +179,14 @@ class GroupBuild:
         closed = self._build_closed_section(http, pairs)
         return {http.name: closed} if closed.routers else {}
 
-    def _check_annotations(self) -> None:
-        """Refuse an unknown scheme for every traffic type, as Maesh does, although only HTTP uses it."""
+    def _check_annotations(self, traffic_type: TrafficType) -> None:
+        """Refuse an unknown scheme for every traffic type, as Maesh does, although not all of them use it."""
         try:
-            parse_scheme(self.annotations)
+            if traffic_type.name == "http":
+                parse_scheme(self.annotations)
+            else:
+                parse_stream_scheme(self.annotations, getattr(traffic_type, "schemes", ()))
+            parse_server_name(self.annotations)
             check_entrypoint(self.annotations)
             parse_egress_host(self.annotations)
             parse_egress_forwarded(self.annotations)
@@ -190,6 +204,19 @@ class GroupBuild:
             return
         if self.mode == STRICT and traffic_type.name not in ENCRYPTABLE:
             self._refuse(f"{traffic_type.name} cannot be encrypted, but the service's mode is {STRICT}")
+
+    def _note_idle_schemes(self, traffic_type: TrafficType, pairs: _Pairs) -> None:
+        """Note annotations that look as if the servers got TLS, although they do not."""
+        if self.has_failed or self.errors:
+            return
+        if traffic_type.name == "http":
+            schemes = {choose_scheme(self.annotations, port) for port, _ in pairs}
+        else:
+            schemes = {parse_stream_scheme(self.annotations, getattr(traffic_type, "schemes", ()))}
+            if self.annotations.get(SCHEME) == "https":
+                self._note_without_effect(SCHEME, f"{traffic_type.name}; only scheme {TLS} opens TLS to tcp servers")
+        if SERVER_NAME in self.annotations and schemes.isdisjoint(ENCRYPTED_SCHEMES):
+            self._note_without_effect(SERVER_NAME, "servers without TLS")
 
     def _note_app_protocols(self, pairs: _Pairs) -> None:
         for port, _ in pairs:

@@ -19,7 +19,7 @@ from maesh_core.controller.configuration.annotation_values import (
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.controller.configuration.rules import build_rules
 from maesh_core.model.addresses import bracket_address
-from maesh_core.model.annotations import SCHEME, parse_load_balancer, select_annotations
+from maesh_core.model.annotations import SCHEME, parse_load_balancer, parse_server_name, select_annotations
 from maesh_core.model.configuration import (
     LEAST_REQUEST,
     ROUND_ROBIN,
@@ -30,9 +30,9 @@ from maesh_core.model.configuration import (
     Server,
     Service,
 )
-from maesh_core.model.hosts import ZONES
+from maesh_core.model.hosts import ZONES, build_tls_name
 from maesh_core.model.keys import ObjectKey, build_port_key
-from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
+from maesh_core.model.schemes import ENCRYPTED_SCHEMES, SCHEME_BY_APP_PROTOCOL
 from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
 from maesh_core.plugin_system.branches import build_answer, build_branches
 from maesh_core.plugin_system.hookspecs import BalancerBuilder
@@ -88,7 +88,7 @@ class HttpTrafficType:
             routers[key] = HttpRouter(entrypoint=entrypoint, hosts=hosts, service=key, middlewares=middlewares)
             scheme = choose_scheme(annotations, port)
             own = Service(
-                servers=_build_servers(port, scheme, service.key),
+                servers=_build_servers(port, scheme, service.key, annotations),
                 names=_build_names(port, annotations),
                 scheme=scheme,
                 load_balancer=load_balancer,
@@ -143,14 +143,16 @@ def _build_backend(backend: BackendNode) -> Service:
     if backend.protocol and SCHEME not in annotations and app_protocol not in SCHEME_BY_APP_PROTOCOL:
         scheme = backend.protocol
     return Service(
-        servers=_build_servers(backend.port, scheme, backend.service),
+        servers=_build_servers(backend.port, scheme, backend.service, annotations),
         names=_build_names(backend.port, annotations),
         scheme=scheme,
     )
 
 
-def _build_servers(port: PortNode, scheme: str, service: ObjectKey) -> tuple[Server, ...]:
-    tls_name = build_tls_name(service) if scheme == "https" else ""
+def _build_servers(
+    port: PortNode, scheme: str, service: ObjectKey, annotations: Mapping[str, str]
+) -> tuple[Server, ...]:
+    tls_name = (parse_server_name(annotations) or build_tls_name(service)) if scheme in ENCRYPTED_SCHEMES else ""
     return tuple(
         Server(address=server.address, port=server.port, tls_name=tls_name, node=server.node)
         for server in port.servers
@@ -171,6 +173,7 @@ def _build_names(port: PortNode, annotations: Mapping[str, str]) -> tuple[NamedS
             port=server.port,
             host={NAME_HOST: server.address, KEEP_HOST: ""}.get(host, host),
             hides_client=hides_client,
+            tls_name=parse_server_name(annotations),
         )
         for server in named
     )
@@ -185,11 +188,3 @@ def build_hosts(service: ServiceNode) -> tuple[str, ...]:
     name = f"{service.key.name}.{service.key.namespace}".lower()
     addresses = (*service.cluster_ips, *service.shadow_ips)
     return (*(f"{name}.{zone}" for zone in ZONES), *map(bracket_address, addresses))
-
-
-def build_tls_name(service: ObjectKey) -> str:
-    """Build the name in the certificates of a service's pods, whose addresses change; the hosts above are the mesh's.
-
-    The cluster's domain is left out, because certificates for a service commonly include the name without it.
-    """
-    return f"{service.name}.{service.namespace}.svc".lower()

@@ -7,15 +7,18 @@ import msgspec
 
 from maesh_core.controller.configuration.annotation_values import choose_scheme
 from maesh_core.controller.configuration.port_plan import PlacedPort, PortGroup
+from maesh_core.model.annotations import parse_stream_scheme
 from maesh_core.model.configuration import PortStatus
-from maesh_core.model.schemes import DEFAULT_SCHEME
 from maesh_core.model.topology import BackendNode, PortNode, RuleProblem, RuleTable
 from maesh_core.plugin_system.rules import name_kind
 
 
 def describe_port(place: PlacedPort, group: PortGroup, *, is_http: bool) -> PortStatus:
     """Describe a port that has an entrypoint, or is closed with a reason."""
-    scheme = choose_scheme(group.annotations, place.port) if is_http else DEFAULT_SCHEME
+    if is_http:
+        scheme = choose_scheme(group.annotations, place.port)
+    else:
+        scheme = parse_stream_scheme(group.annotations, getattr(group.traffic_type, "schemes", ()))
     return msgspec.structs.replace(
         describe_unserved_port(place.port),
         entrypoint=place.target,

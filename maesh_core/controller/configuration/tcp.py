@@ -1,5 +1,6 @@
 """The controller's half of TCP."""
 
+from maesh_core.model.schemes import TCP_SCHEMES
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 
 
@@ -8,3 +9,4 @@ class TcpTrafficType(StreamTrafficType):
 
     name = "tcp"
     transport = "TCP"
+    schemes = TCP_SCHEMES

@@ -10,6 +10,7 @@ import msgspec
 from maesh_core.controller.explaining.rules import ChosenRule
 from maesh_core.model.addresses import join_port
 from maesh_core.model.configuration import Middleware, Service
+from maesh_core.model.schemes import TLS
 from maesh_core.model.transport import OFF
 
 _NOT_READY = 503
@@ -19,9 +20,10 @@ _NO_SERVER = "no server is ready"
 class Destination(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A service that may get the request, its share of such requests, and its servers.
 
-    `scheme` is how HTTP servers are called, empty for other traffic types. `scheme_source` is the annotation or the
-    `appProtocol` that selects it, empty for the default. `encryption` is the mode of connections to its servers, empty
-    if that is `off`. `status` is that of the mesh's response to this share, with `reason`; 0 if a server gets it.
+    `scheme` is how HTTP servers are called, `tls` for streams that the proxy encrypts, and empty for other streams.
+    `scheme_source` is the annotation or the `appProtocol` that selects it, empty for the default. `encryption` is the
+    mode of connections to its servers, empty if that is `off`. `status` is that of the mesh's response to this share,
+    with `reason`; 0 if a server gets it.
     """
 
     service: str
@@ -62,7 +64,7 @@ def list_rule_destinations(
 ) -> list[Destination]:
     """List the services that may get a request of a rule, as `namespace/name:port`, and the mesh's own responses.
 
-    A stream has no response and no scheme.
+    A stream has no response, and no scheme but `tls`.
     """
     service = services[chosen.service]
     total = sum(part.weight for part in service.parts)
@@ -73,7 +75,11 @@ def list_rule_destinations(
         )
         for key, share in shares
     ]
-    return found if is_http else [msgspec.structs.replace(each, scheme="", status=0) for each in found]
+    return found if is_http else [_describe_stream(each) for each in found]
+
+
+def _describe_stream(found: Destination) -> Destination:
+    return msgspec.structs.replace(found, scheme=TLS if found.scheme == TLS else "", status=0)
 
 
 def describe_part_filters(

@@ -27,8 +27,9 @@ from maesh_core.controller.explaining.destinations import (
     list_destinations,
     list_rule_destinations,
 )
-from maesh_core.controller.explaining.limits import describe_middlewares, describe_settings
+from maesh_core.controller.explaining.limits import describe_middlewares
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
+from maesh_core.controller.explaining.passage import Passage, Question, QuestionHeaders, explain_passage
 from maesh_core.controller.explaining.rules import (
     ChosenRule,
     choose_rule,
@@ -47,8 +48,8 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import HttpBranch, HttpRouter, Section, chooses_by_rules
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
-from maesh_core.model.messages import PodReport, Update
-from maesh_core.plugin_system.interfaces import Verdict
+from maesh_core.model.messages import Update
+from maesh_core.model.schemes import TLS
 
 
 class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,41 +100,6 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     would_deny: tuple[str, ...] = ()
 
 
-class _Headers:
-    """Implements `interfaces.ReadableHeaders`."""
-
-    def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
-        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers]
-
-    def get(self, name: bytes) -> bytes | None:
-        return next(iter(self.get_all(name)), None)
-
-    def get_all(self, name: bytes) -> list[bytes]:
-        return [value for known, value in self._headers if known == name.lower()]
-
-    def items(self) -> list[tuple[bytes, bytes]]:
-        return list(self._headers)
-
-    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        return iter(self._headers)
-
-
-class _Question(NamedTuple):
-    """Implements `interfaces.Question`."""
-
-    client_address: str
-    client_account: str
-    client_pods: tuple[PodReport, ...]
-    destination: str
-    traffic_type: str
-    is_http: bool
-    method: bytes
-    target: bytes
-    client_headers: _Headers
-    problems: Mapping[str, str]
-    topology: Mapping[str, Any]
-
-
 class _Place(NamedTuple):
     """The destination of a request: a port of a service, and the section that has its router."""
 
@@ -154,15 +120,6 @@ class _Outcome(NamedTuple):
     decided: Sequence[str] = ()
     limits: Sequence[str] = ()
     would_deny: Sequence[str] = ()
-
-
-class _Passage(NamedTuple):
-    """What the middlewares of a request say: the first refusal or the admission, the undecided ones, and lines."""
-
-    verdict: Verdict
-    undecided: Sequence[str] = ()
-    reasons: Sequence[str] = ()
-    limits: Sequence[str] = ()
 
 
 class Explainer:
@@ -265,14 +222,14 @@ class Explainer:
         if router.service is None:
             return _Outcome("closed", router.status, (), [f"closed: {router.reason}"])
         question = self._build_question(request, client, address, place)
-        if isinstance(router, HttpRouter) and _is_blurred(router, question):
+        if isinstance(router, HttpRouter) and _has_ambiguous_path(router, question):
             text = "denied: the path is ambiguous, and the service is split by path"
             return _Outcome("denied", 403, (), [text])
         steps: list[str] = []
         destination = self._choose(router, place, question, steps)
         decided = [steps[-1]] if destination != place.key else []
         question = question._replace(destination=destination)
-        passage = self._explain_access(router.middlewares, place.section, question, steps)
+        passage = self._explain_passage(router.middlewares, place, question, steps)
         if not passage.verdict.is_admitted:
             return _refuse(passage, steps, decided, is_http=is_http)
         allowed = passage.verdict.servers
@@ -281,10 +238,13 @@ class Explainer:
             found = list_rule_destinations(
                 place.section.services, chosen, port_key=place.key, allowed=allowed, is_http=False
             )
+            found = [
+                msgspec.structs.replace(each, scheme_source=self._find_source(each.service)) if each.scheme else each
+                for each in found
+            ]
         else:
             found = list_destinations(place.section.services, destination, allowed)
-        if is_http:
-            found = [self._add_scheme(each, place, destination) for each in found]
+            found = [self._add_scheme(each, place, destination, is_http=is_http) for each in found]
         outcome = _Outcome(
             "allowed",
             200,
@@ -299,7 +259,7 @@ class Explainer:
             return outcome._replace(kind="unserved", status=503 if is_http else 0, reasons=["no server is ready"])
         return outcome
 
-    def _follow_rules(self, router: HttpRouter, question: _Question, place: _Place) -> _Outcome:
+    def _follow_rules(self, router: HttpRouter, question: Question, place: _Place) -> _Outcome:
         """Follow a request to a port with rules."""
         steps: list[str] = []
         namespace = find_client_namespace(question.client_pods)
@@ -308,7 +268,7 @@ class Explainer:
             return _Outcome("denied" if chosen.status == 403 else "closed", chosen.status, steps, [chosen.reason])
         decided = [each for each in steps if "the request matches" in each]
         question = question._replace(destination=chosen.service)
-        passage = self._explain_access(chosen.middlewares, place.section, question, steps)
+        passage = self._explain_passage(chosen.middlewares, place, question, steps)
         if not passage.verdict.is_admitted:
             return _refuse(passage, steps, decided, is_http=True)
         services = place.section.services
@@ -347,17 +307,19 @@ class Explainer:
         document = self._topology["services"].get(str(parse_service_name(name)), {})
         return find_scheme_source(document, int(port)) if port.isdecimal() else ""
 
-    def _add_scheme(self, found: Destination, place: _Place, destination: str) -> Destination:
+    def _add_scheme(self, found: Destination, place: _Place, destination: str, *, is_http: bool) -> Destination:
         """Add the scheme of a service's servers, and what selects it. A backend is in the namespace of the service."""
         is_whole = found.service == destination
         service = place.section.services[destination if is_whole else f"{destination}/{found.service}"]
+        if not is_http and service.scheme != TLS:
+            return found
         key = f"{found.service}@{place.service['namespace']}"
         document = place.service if destination == place.key else self._topology["services"].get(key, {})
         source = find_scheme_source(document, int(place.key.rpartition(":")[2]))
         return msgspec.structs.replace(found, scheme=service.scheme, scheme_source=source)
 
-    def _build_question(self, request: ExplainedRequest, client: Client, address: str, place: _Place) -> _Question:
-        return _Question(
+    def _build_question(self, request: ExplainedRequest, client: Client, address: str, place: _Place) -> Question:
+        return Question(
             client_address=address,
             client_account=client.account,
             client_pods=client.holders.get(address, ()),
@@ -366,12 +328,15 @@ class Explainer:
             is_http=place.service["trafficType"] == "http",
             method=request.method.encode(),
             target=request.path.encode(),
-            client_headers=_Headers(request.headers),
+            client_headers=QuestionHeaders(request.headers),
             problems=self._problems,
             topology=self._topology,
         )
 
-    def _choose(self, router: Any, place: _Place, question: _Question, steps: list[str]) -> str:
+    def _explain_passage(self, keys: Sequence[str], place: _Place, question: Question, steps: list[str]) -> Passage:
+        return explain_passage(keys, place.section, question, builders=self._middleware_builders, steps=steps)
+
+    def _choose(self, router: Any, place: _Place, question: Question, steps: list[str]) -> str:
         """Choose the branch as a proxy does; a stream's router has one branch or rule for each client."""
         branches: tuple[HttpBranch, ...] = getattr(router, "branches", ())
         if not branches:
@@ -385,7 +350,7 @@ class Explainer:
             steps.append(f"{name}: the request does not match")
         return str(router.service)
 
-    def _choose_whole(self, router: Any, place: _Place, question: _Question, steps: list[str]) -> str:
+    def _choose_whole(self, router: Any, place: _Place, question: Question, steps: list[str]) -> str:
         """Choose the rule or branch that gets all traffic of the client."""
         namespace = find_client_namespace(question.client_pods)
         noun = {"http": "requests", "udp": "sessions"}.get(question.traffic_type, "connections")
@@ -396,45 +361,8 @@ class Explainer:
             steps.append(f"{name}: it applies to all {noun}{whose}")
         return service
 
-    def _explain_access(
-        self, middlewares: Sequence[str], section: Section, question: _Question, steps: list[str]
-    ) -> _Passage:
-        """Ask each middleware; the first refusal decides."""
-        servers: tuple[tuple[str, int], ...] | None = None
-        undecided: list[str] = []
-        reasons: dict[str, Sequence[str]] = {}
-        refusal: Verdict | None = None
-        would_deny: list[str] = []
-        for key in middlewares:
-            middleware = section.middlewares[key]
-            verdict, failure = _explain_middleware(
-                self._middleware_builders.get(middleware.kind), middleware.settings, question
-            )
-            if verdict is None:
-                undecided.append(middleware.kind)
-                described = describe_settings(self._middleware_builders.get(middleware.kind), middleware.settings)
-                texts = described or [f"this middleware {failure}; it may still refuse the request"]
-                steps += [f"{middleware.kind}: {text}" for text in texts]
-                continue
-            if not verdict.is_admitted:
-                refusal = verdict
-                break
-            reasons[key] = verdict.reasons
-            denials = [f"{middleware.kind}: would deny: {text}" for text in verdict.would_deny]
-            would_deny += denials
-            steps += [*(f"{middleware.kind}: {text}" for text in verdict.reasons), *denials]
-            servers = verdict.servers if verdict.servers is not None else servers
-        lines = describe_middlewares(middlewares, section.middlewares, self._middleware_builders, reasons)
-        limits = tuple(dict.fromkeys(lines))
-        if refusal is not None:
-            return _Passage(refusal, limits=limits)
-        said = [f"{section.middlewares[key].kind}: {text}" for key, texts in reasons.items() for text in texts]
-        return _Passage(
-            Verdict(is_admitted=True, servers=servers, would_deny=tuple(would_deny)), undecided, said, limits
-        )
 
-
-def _refuse(passage: _Passage, steps: Sequence[str], decided: Sequence[str], *, is_http: bool) -> _Outcome:
+def _refuse(passage: Passage, steps: Sequence[str], decided: Sequence[str], *, is_http: bool) -> _Outcome:
     """Build the outcome of a request that a middleware does not pass on."""
     verdict = passage.verdict
     if verdict.status:
@@ -451,21 +379,10 @@ def _find_document(place: _Place) -> Mapping[str, Any]:
     return next(ports, {})
 
 
-def _explain_middleware(builder: Any, settings: Mapping[str, Any], question: _Question) -> tuple[Verdict | None, str]:
-    """Ask a middleware's builder; without a verdict, return why there is none."""
-    explain = getattr(builder, "explain", None)
-    if explain is None:
-        return None, "does not explain itself"
-    try:
-        return explain(settings, question), ""
-    except Exception as error:  # a plugin's code may raise anything: the rest is still explained
-        return None, f"cannot explain itself ({type(error).__name__}: {' '.join(str(error).split())})"
-
-
 def _name_branch(service: str, key: str) -> str:
     """Name a branch of a port for a person: the part of its key after the port, as in `split canary`."""
     return service.removeprefix(f"{key}/").replace("/", " ", 1)
 
 
-def _is_blurred(router: HttpRouter, question: _Question) -> bool:
+def _has_ambiguous_path(router: HttpRouter, question: Question) -> bool:
     return any(has_paths(branch.matches) for branch in router.branches) and is_ambiguous(question.target)

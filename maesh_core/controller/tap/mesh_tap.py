@@ -30,8 +30,8 @@ TAPS_LIMIT = 8
 CLIENT_TAPS_LIMIT = 4
 """Limit for one client address, so that one client leaves taps to others."""
 RATE = 1000
-"""Records of one tap in a second: so many take about a hundredth of a processor. Above it, each proxy has an equal
-share, so that one with many records does not hide those of others."""
+"""Limit of the records of one tap in a second, which take about 1 % of a core. Above it, each proxy has an equal share,
+so that a proxy with many records does not hide those of others."""
 DROPS_LIMIT = 1_000_000_000
 """The largest number of dropped records that is believed at once."""
 WINDOW_S = 1.0

@@ -159,12 +159,12 @@ def _report_node(proxy: NodeReport, *, error: str = "", connections: int = 0, le
 
 
 def choose_answer_limit(services: int, servers: int) -> int:
-    """Choose the limit of one answer, in bytes, for so many service ports and servers."""
+    """Choose the limit of one answer, in bytes, for these numbers of service ports and servers."""
     return min(LIMIT_BYTES, ANSWER_BYTES + ANSWER_BYTES_EACH * services + ANSWER_BYTES_EACH_SERVER * servers)
 
 
 def choose_concurrency(limit_bytes: int) -> int:
-    """Choose how many proxies are asked at once if each may answer with so many bytes."""
+    """Choose how many proxies are asked at once if each answer may have `limit_bytes`."""
     return min(CONCURRENCY, MEMORY_BYTES // limit_bytes)
 
 

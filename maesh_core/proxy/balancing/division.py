@@ -1,7 +1,7 @@
 """Divides traffic by weight among the servers of several services.
 
-Takes the balancer of each part, and the parts' weights. Over as many picks as the sum of the weights, each part gets
-exactly its share. A retry stays in the part of its first attempt, and does not count as a pick. Implements
+Takes the balancer of each part, and the parts' weights. If the number of picks is the sum of the weights, each part has
+got exactly its share. A retry stays in the part of its first attempt, and does not count as a pick. Implements
 `balancer.Balancer`.
 """
 

@@ -16,7 +16,7 @@ from maesh_core.proxy.http.messages.headers import split_field, split_fields
 from maesh_core.proxy.http.messages.request_head import RequestHead
 
 TRIED_LIMIT: Final = 8
-"""Up to so many matches are tried one by one, which is faster than the dicts, and than parsing the request."""
+"""Limit of the matches that are tried one by one: for so few, the dicts and parsing the request would be slower."""
 SEARCHED_TARGET_BYTES: Final = 1024
 SEARCHED_HEAD_BYTES: Final = 4096
 """Longer targets and larger heads are parsed once, instead of searched for each condition."""

@@ -15,6 +15,9 @@ from typing import Any
 
 from maesh_core.errors import SettingsError
 
+_HTTP_1 = ("http/1.1",)
+_HTTP_2 = ("h2", *_HTTP_1)
+
 
 class UpstreamTls:
     """The trust in servers. A context is created when it is first needed, since system roots use a megabyte.
@@ -28,7 +31,7 @@ class UpstreamTls:
         self._offers_http2 = offers_http2
         self.is_verifying = is_verifying
         self._root_ca = root_ca
-        self._contexts: dict[tuple[bool, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[tuple[str, ...], bool], ssl.SSLContext] = {}
         if root_ca:  # to fail at the start if it cannot be read
             self.get_context(offers_http2=offers_http2)
 
@@ -40,10 +43,18 @@ class UpstreamTls:
 
         Without `offers_http2`, the server can only choose HTTP/1.1 (ALPN).
         """
-        kind = (offers_http2 and self._offers_http2, is_outside or self.is_verifying)
+        offered = _HTTP_2 if offers_http2 and self._offers_http2 else _HTTP_1
+        return self._find_context(offered, is_outside=is_outside)
+
+    def get_stream_context(self, *, is_outside: bool) -> ssl.SSLContext:
+        """Return the context of a connection that carries a stream: it offers no protocol (ALPN)."""
+        return self._find_context((), is_outside=is_outside)
+
+    def _find_context(self, offered: tuple[str, ...], *, is_outside: bool) -> ssl.SSLContext:
+        kind = (offered, is_outside or self.is_verifying)
         context = self._contexts.get(kind)
         if context is None:
-            context = self._contexts[kind] = self._build_context(offers_http2=kind[0], is_verifying=kind[1])
+            context = self._contexts[kind] = self._build_context(offered, is_verifying=kind[1])
         return context
 
     def accepts(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str, is_outside: bool = False) -> bool:
@@ -58,7 +69,7 @@ class UpstreamTls:
         accepted = "" if is_outside else address
         return certificate is not None and matches_any_name(certificate, address=accepted, name=name)
 
-    def _build_context(self, *, offers_http2: bool, is_verifying: bool) -> ssl.SSLContext:
+    def _build_context(self, offered: tuple[str, ...], *, is_verifying: bool) -> ssl.SSLContext:
         context = ssl.create_default_context()
         if self._root_ca:
             try:
@@ -68,7 +79,8 @@ class UpstreamTls:
                 raise SettingsError(f"cannot read {self._root_ca} (--root-ca): {reason}") from error
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED if is_verifying else ssl.CERT_NONE
-        context.set_alpn_protocols(["h2", "http/1.1"] if offers_http2 else ["http/1.1"])
+        if offered:
+            context.set_alpn_protocols(list(offered))
         return context
 
 

@@ -145,7 +145,7 @@ class TimeLimits:
         return f"<TimeLimits {list(self._queues.values())!r}>"
 
     def begin(self, waiting: object, seconds: float, now: float) -> TimeLimit:
-        """Let `waiting` expire in so many seconds, unless the limit that this returns ends before."""
+        """Let `waiting` expire in `seconds`, unless the returned limit ends before."""
         recent = self._recent
         if recent is not None and recent.seconds == seconds:
             return recent.add(waiting, now)

@@ -53,7 +53,7 @@ SCRAPE_LIMIT_S = 1.0
 ADMIN_CLIENTS = 256
 """Connections to the admin port; probes and scrapes use one each."""
 ADMIN_ADDRESS_SHARE = 4
-"""One address, unless it is of loopback, may have one of so many of these connections without a certificate."""
+"""An address other than loopback may have a quarter of these connections without a certificate."""
 CACHE_GRACE_S = 1.0
 """The time for the controller to answer the first pull before the cached configuration is applied."""
 CACHE_PAUSE_S = 1.0

@@ -194,6 +194,8 @@ def _check_named(origin: str, named: NamedServer) -> None:
         raise UpdateRejectedError(f"{origin}: {named.name[:64]!r} is not a DNS name")
     if named.host and not _match_host(named.host):
         raise UpdateRejectedError(f"{origin}: {named.host[:64]!r} is not a host")
+    if named.tls_name and not is_subdomain(named.tls_name):
+        raise UpdateRejectedError(f"{origin}: {named.tls_name[:64]!r} is not a DNS name")
     _check_port(origin, named.port)
 
 

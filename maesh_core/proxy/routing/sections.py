@@ -23,6 +23,7 @@ from maesh_core.model.configuration import (
 from maesh_core.model.matching import find_match_problem
 from maesh_core.model.names import AddressTable, fill_service
 from maesh_core.model.optional_sections import PROTOCOL_NOUNS
+from maesh_core.model.schemes import DEFAULT_SCHEME, TLS
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.transports import STRICT
 from maesh_core.proxy.balancing.kinds import BalancerKinds
@@ -34,6 +35,9 @@ ValueT = TypeVar("ValueT")
 
 SUPPORTED_SCHEMES = frozenset({"http", "https", "h2c"})
 """The schemes in which HTTP routers can call their servers."""
+PLAIN_SCHEMES = frozenset({DEFAULT_SCHEME})
+STREAM_SCHEMES = PLAIN_SCHEMES | {TLS}
+"""Those of protocols without HTTP, of which only TCP has TLS; the default has no effect on them."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -338,6 +342,8 @@ def _judge_service(key: str, resolved: ResolvedSection, *, is_http: bool, is_par
     if service.encryption == STRICT and not resolved.is_encryptable:
         return Refusal("encryption is required, but the traffic of this protocol is not encrypted")
     if is_http and service.scheme not in SUPPORTED_SCHEMES:
+        return Refusal(f"scheme {service.scheme} is not supported by this proxy")
+    if not is_http and service.scheme not in (STREAM_SCHEMES if resolved.is_encryptable else PLAIN_SCHEMES):
         return Refusal(f"scheme {service.scheme} is not supported by this proxy")
     if is_http and (problem := resolved.balancers.find_problem(service)):
         return Refusal(problem[0], detail=problem[1])

@@ -6,10 +6,12 @@ sends no traffic itself. Failing servers are set aside, and tried after all othe
 
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from maesh_core.model.addresses import join_port
+from maesh_core.model.configuration import Server as ConfiguredServer
 from maesh_core.model.configuration import Service
+from maesh_core.model.schemes import TLS
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.node import StreamServer
 from maesh_core.plugin_system.transports import STRICT
@@ -24,19 +26,48 @@ NO_BRANCHES: Final[Mapping[str, StreamCounts]] = {}
 """The counters of the branches of a service that is not split."""
 
 
-class Server:
-    """One server: its address, its load, its counters, whether it is set aside, and how it is reached.
+class ServerKey(NamedTuple):
+    """What distinguishes the servers of a protocol; services with the same key share a server, with its health.
 
-    `mode` is that of the service's encryption, and empty for `off`; the node is only set with a mode.
+    `mode` is that of the service's encryption, and empty for `off`; the node is only set with a mode. With `uses_tls`,
+    connections use TLS, and the certificate must be for `tls_name`. `name` is the DNS name of a server outside of the
+    mesh, which was resolved to the address.
     """
 
-    __slots__ = ("_health", "aside", "counts", "family", "mode", "node", "socket_address", "under_way")
+    address: str
+    port: int
+    node: str = ""
+    mode: str = ""
+    uses_tls: bool = False
+    tls_name: str = ""
+    name: str = ""
 
-    def __init__(self, address: str, port: int, health: PassiveHealth, *, node: str = "", mode: str = "") -> None:
-        self.socket_address = (address, port)
-        self.node = node
-        self.mode = mode
-        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+class Server:
+    """One server: its address, its load, its counters, whether it is set aside, and how it is reached."""
+
+    __slots__ = (
+        "_health",
+        "aside",
+        "counts",
+        "family",
+        "label",
+        "mode",
+        "name",
+        "node",
+        "socket_address",
+        "tls_name",
+        "under_way",
+        "uses_tls",
+    )
+
+    def __init__(self, key: ServerKey, health: PassiveHealth) -> None:
+        self.socket_address = (key.address, key.port)
+        self.node, self.mode = key.node, key.mode
+        self.uses_tls, self.tls_name = key.uses_tls, key.tls_name
+        self.name = key.name
+        self.label = join_port(key.name or key.address, key.port)
+        self.family = socket.AF_INET6 if ":" in key.address else socket.AF_INET
         self.under_way = 0
         self.counts = StreamCounts()
         self.aside: Aside | None = None
@@ -52,8 +83,7 @@ class Server:
 
     def describe(self) -> str:
         """Name the server in the log."""
-        address, port = self.socket_address
-        return join_port(address, port)
+        return self.label
 
     def note_failure(self) -> None:
         """Set it aside for a while, so that others are tried first."""
@@ -68,6 +98,11 @@ class Server:
 AnyStreamBalancer = AnyBalancer[Server] | Division[Server]
 
 
+def is_encrypted_outside(service: Service, server: ConfiguredServer) -> bool:
+    """Whether a server is outside of the mesh and gets TLS: it has no node, and the TLS is its encryption."""
+    return bool(server.name) and service.scheme == TLS
+
+
 class StrictServers:
     """Which servers of a route are reached only over paths: those of its strict services."""
 
@@ -78,7 +113,7 @@ class StrictServers:
         self._others: set[tuple[str, int]] = set()
         for service in services:
             for server in service.servers:
-                if service.encryption == STRICT:
+                if service.encryption == STRICT and not is_encrypted_outside(service, server):
                     self._nodes[server.address, server.port] = server.node
                 else:
                     self._others.add((server.address, server.port))

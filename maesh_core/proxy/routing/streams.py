@@ -10,6 +10,7 @@ from typing import Any
 from maesh_core.model.configuration import Section, Service, StreamRouter, list_targets
 from maesh_core.model.configuration import Server as ConfiguredServer
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.schemes import TLS
 from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import StreamRoute
@@ -25,11 +26,17 @@ from maesh_core.proxy.routing.stream_counts import (
     collect_branches,
     collect_servers,
 )
-from maesh_core.proxy.routing.stream_routes import NO_BRANCHES, AnyStreamBalancer, Route, Server, StrictServers
+from maesh_core.proxy.routing.stream_routes import (
+    NO_BRANCHES,
+    AnyStreamBalancer,
+    Route,
+    Server,
+    ServerKey,
+    StrictServers,
+    is_encrypted_outside,
+)
 from maesh_core.proxy.transport.guards import list_guarded
 
-ServerKey = tuple[str, int, str, str]
-"""The address, the port, and if the service has encryption, the node and the mode."""
 Branches = Mapping[str, Mapping[str, StreamCounts]]
 """The counters of the parts of split services, by the key of the service port and of the part."""
 
@@ -241,9 +248,7 @@ class _TableCompiler:
     def _add_servers(self, services: Mapping[str, Service]) -> None:
         for place in (_build_key(service, each) for service in services.values() for each in service.servers):
             if place not in self.servers:
-                address, port, node, mode = place
-                known = self._current.servers.get(place)
-                self.servers[place] = known or Server(address, port, self._health, node=node, mode=mode)
+                self.servers[place] = self._current.servers.get(place) or Server(place, self._health)
 
     def _add_branches(self, key: str, reached: Mapping[str, Mapping[str, Service]]) -> None:
         former = self._current.branches.get(key, NO_BRANCHES)
@@ -279,9 +284,17 @@ class _TableCompiler:
 
 def _build_key(service: Service, server: ConfiguredServer) -> ServerKey:
     """Build the key of a server; without encryption, its node does not matter."""
-    if service.encryption == OFF:
-        return server.address, server.port, "", ""
-    return server.address, server.port, server.node, service.encryption
+    uses_tls = service.scheme == TLS
+    is_bare = service.encryption == OFF or is_encrypted_outside(service, server)
+    return ServerKey(
+        server.address,
+        server.port,
+        node="" if is_bare else server.node,
+        mode="" if is_bare else service.encryption,
+        uses_tls=uses_tls,
+        tls_name=server.tls_name if uses_tls else "",
+        name=server.name,
+    )
 
 
 def _list_services(section: Section, key: str) -> dict[str, Service]:

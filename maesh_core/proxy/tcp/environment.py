@@ -1,22 +1,36 @@
 """The state that all parts of one TCP handler share: clock, sockets, pipes and connections. Makes no decisions."""
 
-from typing import Generic, TypeVar
+import errno
+from typing import Final, Generic, TypeVar
 
 from maesh_core.plugin_system.node import Node
+from maesh_core.proxy.http.tls import UpstreamTls
 from maesh_core.proxy.network.slots import Slots
 from maesh_core.proxy.tcp.flow import BUFFER_BYTES
 from maesh_core.proxy.tcp.pipes import PipePool
 from maesh_core.proxy.transport.paths import Paths
 
 RelayT = TypeVar("RelayT")
+LOCAL_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Connect errors with causes on this node, which are no failures of the server."""
 
 
 class Counters:
-    """The counters of one service's connections."""
+    """The counters of one service's connections; `failed_handshakes` is by reason (tls_connection.py)."""
 
-    __slots__ = ("closed", "denied", "failed_connects", "opened", "received_bytes", "refused", "sent_bytes")
+    __slots__ = (
+        "closed",
+        "denied",
+        "failed_connects",
+        "failed_handshakes",
+        "opened",
+        "received_bytes",
+        "refused",
+        "sent_bytes",
+    )
 
     def __init__(self) -> None:
+        self.failed_handshakes: dict[str, int] = {}
         self.opened = self.closed = self.denied = self.refused = self.failed_connects = 0
         self.received_bytes = self.sent_bytes = 0
 
@@ -39,11 +53,13 @@ class Environment(Generic[RelayT]):
         "resetting",
         "slots",
         "sockets",
+        "tls",
     )
 
-    def __init__(self, node: Node, paths: Paths | None = None) -> None:
+    def __init__(self, node: Node, paths: Paths | None = None, tls: UpstreamTls | None = None) -> None:
         self.clock = node.clock
         self.paths = paths or Paths(node.settings.node, node.clock)
+        self.tls = tls or UpstreamTls(root_ca="", is_verifying=True)
         self.sockets = node.sockets
         self.node = node
         self.slots = Slots()

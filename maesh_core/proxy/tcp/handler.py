@@ -15,6 +15,7 @@ from maesh_core.model.traffic_record import DENIED, EXCESS_CLIENT, IDLE, PROXY_E
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.node import Node
 from maesh_core.plugin_system.protocols import Listener
+from maesh_core.proxy.http.tls import UpstreamTls
 from maesh_core.proxy.tcp.environment import Counters, Environment
 from maesh_core.proxy.tcp.listener import TcpListener
 from maesh_core.proxy.tcp.relay import RESET, Relay
@@ -39,10 +40,10 @@ class TcpHandler:
     transport = "TCP"
     router_type = StreamRouter
 
-    def __init__(self, node: Node, paths: Paths | None = None) -> None:
+    def __init__(self, node: Node, paths: Paths | None = None, tls: UpstreamTls | None = None) -> None:
         self._settings = node.settings
         self._streams = node.build_streams(Counters)
-        self.environment: Environment[Relay] = Environment(node, paths)
+        self.environment: Environment[Relay] = Environment(node, paths, tls)
         node.clock.add_sweep(self._sweep)
 
     def __repr__(self) -> str:
@@ -175,8 +176,19 @@ class TcpHandler:
             )
             for attribute, (name, text) in _METRICS.items()
         ]
+        handshakes = MetricFamily(
+            name="maesh_tcp_failed_handshakes",
+            type="counter",
+            help="Failed TLS handshakes with servers.",
+            labels=("service", "reason"),
+            samples=[
+                ((service, reason), float(count))
+                for service, counters in counted
+                for reason, count in sorted(counters.failed_handshakes.items())
+            ],
+        )
         parts = self._streams.collect_parts("tcp", opened="connections", failed="failed_connects")
-        return [*families, *parts, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
+        return [*families, handshakes, *parts, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
 
     def _sweep(self, now: float) -> None:
         """Handle expired waits: for a connect, or for a byte from either side."""

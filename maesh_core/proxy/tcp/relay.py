@@ -10,23 +10,23 @@ import errno
 import select
 import socket
 import struct
-import time
 from collections.abc import Collection, Iterator
 from typing import Final, final
 
 from maesh_core.errors import ServerNotTriedError
-from maesh_core.model.addresses import join_port
-from maesh_core.model.keys import cut_port_key
-from maesh_core.model.traffic_record import CUT, DENIED, NO_SERVER_ACCEPTED, TCP, TrafficRecord, build_record
+from maesh_core.model.traffic_record import CUT, DENIED, NO_SERVER_ACCEPTED
 from maesh_core.model.transport import LOCAL
 from maesh_core.plugin_system.node import StreamRoute, StreamServer
-from maesh_core.plugin_system.transports import Delivery, OpenFailure
+from maesh_core.plugin_system.transports import Delivery, OpenFailure, Path
 from maesh_core.proxy.network.edges import EDGES, GONE
-from maesh_core.proxy.tcp.environment import Counters, Environment
+from maesh_core.proxy.tcp.counted_relay import CountedRelay
+from maesh_core.proxy.tcp.environment import LOCAL_ERRORS, Counters, Environment
 from maesh_core.proxy.tcp.flow import Flow
-from maesh_core.proxy.tcp.tunnel_relay import TunnelRelay, TunnelUser, build_target
+from maesh_core.proxy.tcp.tls_connection import FAILED, TIMEOUT
+from maesh_core.proxy.tcp.tls_path import SocketPath, TlsPath
+from maesh_core.proxy.tcp.tunnel_relay import TunnelRelay, build_target
 from maesh_core.proxy.transport.opening import NO_ANSWER
-from maesh_core.proxy.transport.paths import Choice, is_about_path, is_about_server
+from maesh_core.proxy.transport.paths import is_about_path, is_about_server
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with zero time: closing the socket resets the connection."""
@@ -35,40 +35,22 @@ _BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
 _READABLE: Final = select.EPOLLIN | GONE
 _CONNECTING: Final = frozenset({0, errno.EINPROGRESS})
 """The results of `connect_ex` for a connection that is open or being opened."""
-_LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Connect errors with causes on this node, which are no failures of the server."""
 
 
 @final
-class Relay(TunnelUser):
+class Relay(CountedRelay):
     """A client's socket and its server's socket, from accepting the client until both are closed.
 
     If the server is reached over a path of the transport, `_tunnel` is in the place of the server's socket.
     """
 
     __slots__ = (
-        "_attempts",
-        "_choice",
         "_client",
-        "_environment",
-        "_flows",
         "_is_put_off",
-        "_last_server",
-        "_reason",
-        "_received_bytes",
         "_refusal",
-        "_sent_bytes",
-        "_server",
         "_servers",
-        "_started_at",
-        "_tunnel",
         "_upstream",
         "allowed_servers",
-        "client_address",
-        "entrypoint",
-        "route",
-        "service",
-        "would_deny",
     )
 
     exchange = None
@@ -83,28 +65,13 @@ class Relay(TunnelUser):
         client_address: str,
         entrypoint: int,
     ) -> None:
-        self._environment = environment
+        super().__init__(environment, route, client_address=client_address, entrypoint=entrypoint)
         self._client: socket.SocketType | None = client
         self._upstream: socket.SocketType | None = None
-        self._tunnel: TunnelRelay | None = None
-        self._choice: Choice | None = None
         self._refusal = ""
-        self._flows: tuple[Flow, Flow] | None = None
         self._servers: Iterator[StreamServer] = route.list_servers()
-        self._server: StreamServer | None = None
-        self._last_server: StreamServer | None = None
-        self._attempts = 0
         self._is_put_off = False
-        self._started_at = time.time()
-        self._reason = ""
-        self._received_bytes = self._sent_bytes = 0
-        self.route = route
-        self.service = route.service
-        self.client_address = client_address
-        self.entrypoint = entrypoint
-        self.active_at = environment.clock.now
         self.allowed_servers: Collection[tuple[str, int]] | None = None
-        self.would_deny = ""
         environment.relays.add(self)
 
     def __repr__(self) -> str:
@@ -129,10 +96,16 @@ class Relay(TunnelUser):
                 continue
             self._attempts += 1
             self._last_server = server
-            if self._open_path(server) if server.mode else self._open_socket(server):
+            if self._open_path(server) if server.mode else self._open_directly(server):
                 return
         self.route.counters.refused += 1
         self.abort(self._refusal or NO_SERVER_ACCEPTED)
+
+    def _open_directly(self, server: StreamServer) -> bool:
+        """Connect to a server without a path of the transport; return False if that has failed already."""
+        if not server.uses_tls:
+            return self._open_socket(server)
+        return self._open_tunnel(server, SocketPath(server), Delivery(*server.socket_address, self.service))
 
     def _open_socket(self, server: StreamServer) -> bool:
         """Connect a socket to a server; return False if that has failed already."""
@@ -146,7 +119,7 @@ class Relay(TunnelUser):
         except (OSError, OverflowError) as error:  # OverflowError: an invalid port
             self._drop_upstream()
             self._count_failed_connect()
-            if getattr(error, "errno", None) not in _LOCAL_ERRORS:
+            if getattr(error, "errno", None) not in LOCAL_ERRORS:
                 server.note_failure()
             return False
         self._wait_for(server)
@@ -175,30 +148,38 @@ class Relay(TunnelUser):
 
     def _open_path(self, server: StreamServer) -> bool:
         """Open a path to a server, or a socket if it is reached in clear; return False if that has failed already."""
-        environment, route, client = self._environment, self.route, self._client
+        environment, route = self._environment, self.route
         try:
             choice = self._choice = environment.paths.choose(build_target(server), server.mode)
         except ServerNotTriedError as error:
             self._note_refusal(str(error))
             return False
-        if choice.path is None or client is None:
-            return self._open_socket(server)
+        if choice.path is None:
+            return self._open_directly(server)
         address, port = server.socket_address
         bound = environment.paths.name_client(self.client_address) if route.has_guard else ""
         delivery = Delivery(address, port, route.find_destination(server), bound, "tcp")
+        return self._open_tunnel(server, choice.path, delivery)
+
+    def _open_tunnel(self, server: StreamServer, path: Path, delivery: Delivery) -> bool:
+        """Open a path to a server, with TLS inside of it if the server speaks TLS."""
+        environment, client = self._environment, self._client
+        if client is None:
+            return False
+        if server.uses_tls:
+            path = TlsPath(path, server, environment.tls, note_failure=self._note_failed_handshake)
         self._wait_for(server)
         tunnel = self._tunnel = TunnelRelay(self, client, environment)
-        tunnel.open(choice.path, delivery)
+        tunnel.open(path, delivery)
         return True
+
+    def _note_failed_handshake(self, reason: str, text: str) -> None:
+        self._refusal = text
+        self._count_failed_handshake(reason)
 
     def _note_refusal(self, reason: str) -> None:
         self._refusal = reason
         self._count_failed_connect()
-
-    def _count_failed_connect(self) -> None:
-        self.route.counters.failed_connects += 1
-        if self._last_server is not None:
-            self.route.count_failure(self._last_server)
 
     @property
     def waits_for_node(self) -> bool:
@@ -214,9 +195,11 @@ class Relay(TunnelUser):
         server, paths = self._server, self._environment.paths
         if server is None:
             return
-        if is_about_server(failure):
-            paths.note_success(build_target(server))
-            self.give_up_connecting()
+        is_servers_fault = is_about_server(failure)
+        if is_servers_fault or not self._has_path:
+            if self._has_path:
+                paths.note_success(build_target(server))
+            self._try_next(server, is_servers_fault=is_servers_fault)
             return
         self._environment.connecting.discard(self)
         self._drop_upstream()
@@ -241,7 +224,12 @@ class Relay(TunnelUser):
         except ServerNotTriedError as error:
             self._note_refusal(str(error))
             return False
-        return self._open_socket(server)
+        return self._open_directly(server)
+
+    @property
+    def _has_path(self) -> bool:
+        """Whether the connection is opened over a path of the transport."""
+        return self._choice is not None and self._choice.path is not None
 
     def on_tunnel_open(self) -> None:
         """Start to move bytes."""
@@ -249,7 +237,8 @@ class Relay(TunnelUser):
         if server is None or client is None or tunnel is None:
             return
         environment.connecting.discard(self)
-        environment.paths.note_success(build_target(server))
+        if self._has_path:
+            environment.paths.note_success(build_target(server))
         server.note_success()
         self._count_connected()
         self.active_at = environment.clock.now
@@ -258,22 +247,21 @@ class Relay(TunnelUser):
         except OSError:
             self.abort()
 
-    def _count_connected(self) -> None:
-        """Count the connection for its server and for its path."""
-        if self._server is not None:
-            self.route.count_opened(self._server)
-        if self._choice is not None:
-            paths, service = self._environment.paths, self.route.find_destination(self._server)
-            paths.count_connection(service, self._choice)
-            paths.count_caller(self.client_address, service, self._choice)
-
     # --- over a socket
 
     def give_up_connecting(self) -> None:
         """Try the next server, since this one does not respond."""
+        tunnel, server = self._tunnel, self._server
+        if tunnel is not None and tunnel.is_in_handshake:
+            self._note_failed_handshake(TIMEOUT, f"{FAILED}: it took too long")
+        if server is not None:
+            self._try_next(server, is_servers_fault=True)
+
+    def _try_next(self, server: StreamServer, *, is_servers_fault: bool) -> None:
+        """Give up a server, and try the next one."""
         self._environment.connecting.discard(self)
-        if self._server is not None:
-            self._server.note_failure()
+        if is_servers_fault:
+            server.note_failure()
         self._drop_upstream()
         self._count_failed_connect()
         self.connect()
@@ -376,29 +364,6 @@ class Relay(TunnelUser):
             self._tunnel.abort()
         self.close()
 
-    def count_bytes(self) -> None:
-        """Add the bytes moved since the last call to the counters."""
-        if self._flows is not None:
-            up, down = self._flows
-            self._add_bytes(up.moved_bytes, down.moved_bytes)
-            up.moved_bytes = down.moved_bytes = 0
-        elif self._tunnel is not None:
-            self._add_bytes(self._tunnel.received_bytes, self._tunnel.sent_bytes)
-            self._tunnel.received_bytes = self._tunnel.sent_bytes = 0
-
-    def _add_bytes(self, received_bytes: int, sent_bytes: int) -> None:
-        if not received_bytes and not sent_bytes:
-            return
-        counters = self.route.counters
-        counters.received_bytes += received_bytes
-        counters.sent_bytes += sent_bytes
-        self._received_bytes += received_bytes
-        self._sent_bytes += sent_bytes
-        if self._last_server is not None:
-            self.route.count_bytes(self._last_server, received=received_bytes, sent=sent_bytes)
-        if self._choice is not None:
-            self._environment.paths.count_bytes(self.service, self._choice, received_bytes + sent_bytes)
-
     def close(self) -> None:
         """Close both sides; bytes that were written are still sent."""
         client, self._client = self._client, None
@@ -410,9 +375,8 @@ class Relay(TunnelUser):
             self._flows = None
             up.close()
             down.close()
+        self._record_end()
         environment = self._environment
-        if environment.node.is_observed:
-            environment.node.observe(self._build_record())
         environment.connecting.discard(self)
         environment.resetting.discard(self)
         environment.exposed.pop(self, None)
@@ -420,28 +384,6 @@ class Relay(TunnelUser):
         environment.sockets.close_socket(client)
         environment.relays.discard(self)
         environment.slots.release(self.client_address)
-        self.route.counters.closed += 1
-
-    def _build_record(self) -> TrafficRecord:
-        address, port = self._last_server.socket_address if self._last_server is not None else ("", 0)
-        return build_record(
-            TCP,
-            started_at=self._started_at,
-            duration_s=max(0.0, time.time() - self._started_at),
-            client=self.client_address,
-            entrypoint=self.entrypoint,
-            protocol="TCP",
-            service=cut_port_key(self.service),
-            destination=self.route.find_destination(self._last_server),
-            server=join_port(address, port) if address else "",
-            attempts=self._attempts,
-            reason=self._reason,
-            received_bytes=self._received_bytes,
-            sent_bytes=self._sent_bytes,
-            server_path=self._choice.kind if self._choice is not None else "",
-            server_node=self._last_server.node if self._last_server is not None else "",
-            would_deny=self.would_deny,
-        )
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None

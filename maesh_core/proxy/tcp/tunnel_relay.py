@@ -17,6 +17,7 @@ from maesh_core.plugin_system.transports import Delivery, OpenFailure, Opening, 
 from maesh_core.proxy.http.transports import reset
 from maesh_core.proxy.network.edges import GONE
 from maesh_core.proxy.tcp.environment import Environment
+from maesh_core.proxy.tcp.tls_connection import TlsConnection
 from maesh_core.proxy.transport.opening import BROKEN
 
 TURN_BYTES: Final = 1 << 20
@@ -113,6 +114,11 @@ class TunnelRelay:
     def has_connection(self) -> bool:
         """Whether there is a connection to the server's node."""
         return self._transport is not None or (self._opening is not None and self._opening.has_connection)
+
+    @property
+    def is_in_handshake(self) -> bool:
+        """Whether TLS to the server has begun, and is not there yet."""
+        return isinstance(self._opening, TlsConnection) and self._opening.is_in_handshake
 
     # --- called by the path
 

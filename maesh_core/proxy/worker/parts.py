@@ -152,7 +152,7 @@ def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) 
         observers=node.observers,
         paths=node.paths,
     )
-    core: tuple[ProtocolHandler, ...] = (node.http, TcpHandler(node, node.paths))
+    core: tuple[ProtocolHandler, ...] = (node.http, TcpHandler(node, node.paths, node.http.environment.tls))
     for handler in core:
         if handler.name in given:
             claimant = plugins.describe(given[handler.name])

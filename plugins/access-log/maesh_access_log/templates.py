@@ -17,7 +17,7 @@ HEADER_PREFIX: Final = "request_"
 """`%{request_User-Agent}` is a header of the request."""
 LITERAL_LIMIT: Final = 1024
 FIELD_LIMIT: Final = 40
-"""So many fields with short texts, and so much other text, always fit into a line."""
+"""Limits of the fields of a template and of its other text: within them, a line with short texts is never cut."""
 
 
 class Field:

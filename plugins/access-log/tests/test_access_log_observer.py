@@ -92,7 +92,7 @@ def test_a_record_that_cannot_be_rendered_is_counted_and_others_are_written(capl
     assert caplog.text.count("a record cannot be rendered") == 1
 
 
-def test_filters_apply():
+def test_only_records_that_pass_the_filters_are_written():
     log, writer = build_log(errors_only=True)
     assert list_logged(log, writer, build_record(), build_record(status=500, service="shop/pay:80")) == ["shop/pay:80"]
 

@@ -24,7 +24,7 @@ def render_json(record, headers=()):
     return json.loads(build_renderer("json", headers).render(record))
 
 
-def test_json_has_traefiks_names():
+def test_json_has_the_field_names_of_traefik():
     assert render_json(build_record()) == {
         "StartUTC": "2025-11-29T19:32:52.123Z",
         "Kind": "http",
@@ -142,7 +142,7 @@ def test_a_long_line_is_cut_and_names_the_pod():
     assert cut == f"shop/{'p' * 56}..."
 
 
-def test_common_format_is_traefiks():
+def test_the_common_format_is_that_of_traefik():
     render = build_renderer("common").render
     assert render(build_record()) == (
         '10.1.2.3 - - [29/Nov/2025:19:32:52 +0000] "GET /items?page=2 HTTP/1.1" 200 124 "http://shop/" "curl/8.0" 1 '
@@ -210,7 +210,7 @@ def test_a_template_of_json_is_json():
 
 
 @pytest.mark.parametrize("form", ["common", "json", "%{StartUTC}"])
-def test_time_follows_the_records(form):
+def test_each_line_has_the_time_of_its_own_record(form):
     render = build_renderer(form).render
     first, second = render(build_record(started_at=0.0)), render(build_record(started_at=86400.9995))
     assert ("01/Jan/1970:00:00:00 +0000" if form == "common" else "1970-01-01T00:00:00.000Z") in first

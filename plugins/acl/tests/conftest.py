@@ -154,7 +154,7 @@ class Cluster:
         return self.open(service)(client, method, path, headers or {})
 
     def open(self, service):
-        """Build a service as the proxy has it; gives what sends requests to it."""
+        """Build a service as the proxy has it; return what sends requests to it."""
         section = self.build_section(service)
         acl = self.build_acl(service)
         table = asyncio.run(compile_table(section, dict.fromkeys(section.middlewares, acl)))
@@ -179,7 +179,7 @@ class Cluster:
         return send
 
     def connect(self, client, service):
-        """Connect to a service's port; gives whether it may be, and the servers."""
+        """Connect to a service's port; return whether it may be, and the servers."""
         (router,) = self.build_section(service).routers.values()
         connection = SimpleNamespace(
             client_address=client,

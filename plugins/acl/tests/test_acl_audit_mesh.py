@@ -45,7 +45,8 @@ def test_what_would_be_denied_passes_and_is_reported_with_its_account_by_all_wor
     assert (denial["mode"], denial["reason"], denial["count"]) == ("audit", "client", 4)
     assert denial["client"] == {"namespace": "test", "serviceAccount": "other"}
     assert (denial["path"], denial["destinations"]) == ("/secret", ["app@test"])
-    assert 'maesh_acl_would_deny_total{reason="client",service="test/app:80"} 4.0' in mesh.read_metrics()
+    line = 'maesh_acl_would_deny_total{reason="client",service="test/app:80"} 4.0'
+    mesh.wait_until(lambda: line in mesh.read_metrics(), "the counters of all workers")
 
 
 def test_an_enforced_service_denies_in_a_mesh_in_audit_mode(start_audited):

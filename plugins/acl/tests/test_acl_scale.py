@@ -79,7 +79,7 @@ def engine():
 
 
 def move(engine, number, address):
-    """Give a pod another address; gives the services that were built again, and those whose configuration changed."""
+    """Give a pod another address; return the services that were built again, and those whose configuration changed."""
     before, revision = engine.rebuilt_count, engine.revision
     name = f"s{number}"
     (pod,) = parse(build_pod(f"{name}-0", address, name, app=name))

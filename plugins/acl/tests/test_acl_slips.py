@@ -89,7 +89,7 @@ def find(value, path):
 
 
 def change(document, path):
-    """Give every slip that can be made at a place, with a name."""
+    """Return every slip that can be made at a place, with a name."""
     *way, name = path
     original = find(document, path)
 

@@ -42,7 +42,7 @@ def world():
 
 
 def respond(breaker, status, seconds=0.0, count=1):
-    """Bring responses; gives what the last one was answered with."""
+    """Bring responses; return what the last one was answered with."""
     return [breaker.on_response(FakeExchange(status=status, attempt_seconds=seconds)) for _ in range(count)][-1]
 
 

@@ -18,7 +18,7 @@ BUILDER = CorsBuilder()
 
 
 def send(built):
-    """Give what the proxy would get."""
+    """Return what the proxy would get."""
     return built and msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), CorsPolicy)
 
 

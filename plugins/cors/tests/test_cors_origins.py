@@ -97,7 +97,7 @@ def test_what_the_gateway_api_allows_is_an_origin(text):
         "null",
     ],
 )
-def test_anything_else_is_not(text):
+def test_text_that_is_no_scheme_with_a_host_is_no_origin(text):
     assert not is_origin(text)
 
 

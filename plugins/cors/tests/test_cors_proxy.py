@@ -27,7 +27,7 @@ def ask(policy, *, origin=ORIGIN, method=b"PUT", headers=None, request=b"OPTIONS
 
 
 def preflight(policy, **options):
-    """Give the fields of the answer to a preflight request, by name, without Vary."""
+    """Return the fields of the answer to a preflight request, by name, without Vary."""
     answer = ask(policy, **options)
     assert (answer.status, answer.body) == (204, None)
     fields = {name.decode(): value.decode() for name, value in answer.headers}
@@ -45,7 +45,7 @@ def change_response(cors, exchange):
 
 
 def respond(policy, *, origin=ORIGIN, sent=()):
-    """Give the fields of the response that the client gets, where the server has sent some."""
+    """Return the fields of the response that the client gets, where the server has sent some."""
     exchange = FakeExchange(headers={} if origin is None else {b"Origin": origin}, status=200)
     for name, value in sent:
         exchange.response_headers.add(name, value)

@@ -47,7 +47,7 @@ class DnsServer:
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def _serve_udp(self) -> None:
         while True:

@@ -198,7 +198,54 @@ def test_tcp_connections_reach_outside_servers(start_mesh, dns_server, serve):
     external = build_external("api", NAME, outside.port, annotations={"traffic-type": "tcp"})
     mesh = start_mesh(*ALLOW, *resolve_with(dns_server), *limits, "--tcp-port", tcp_port, objects=[external])
     (port,) = mesh.describe_service("api")["ports"]
-    assert send_request(port["entrypoint"], path="/").text == "outside"
+    mesh.wait_until(lambda: send_request(port["entrypoint"]).text == "outside", "the name to be resolved")
+
+
+def send_secret(port: int) -> bytes:
+    """Send bytes that must not arrive anywhere; return what comes back up to the end."""
+    answer = b""
+    with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), 60) as client:
+        client.sendall(b"secret")
+        while data := client.recv(100):
+            answer += data
+    return answer
+
+
+def test_tcp_clients_in_clear_reach_outside_servers_that_speak_tls(start_mesh, run_maesh, dns_server, serve, tmp_path):
+    """The wrong server has a certificate for its address only, which is not enough."""
+    authority = trustme.CA()
+    root = tmp_path / "root.pem"
+    authority.cert_pem.write_to_path(str(root))
+    good = serve(TlsUpstream("good", find_free_port(), authority, certificate=NAME))
+    wrong = serve(TlsUpstream("wrong", find_free_port(), authority, certificate="127.0.0.1"))
+    dns_server.set(NAME, "127.0.0.1")
+    dns_server.set("wrong.example.com", "127.0.0.1")
+    annotations = {"traffic-type": "tcp", "scheme": "tls"}
+    named = {**annotations, "server-name": NAME}
+    objects = [
+        build_external("good", NAME, good.port, annotations=annotations),
+        build_external("named", "wrong.example.com", good.port, annotations=named),
+        build_external("wrong", "wrong.example.com", wrong.port, annotations=annotations),
+    ]
+    limits = ("--limit-tcp-port", 5, "--limit-http-port", 5, "--tcp-port", find_free_port())
+    log = tmp_path / "access.log"
+    logging = ("--access-log", "--set", f"access-log.file={log}")
+    flags = (*limits, "--root-ca", root, "--insecure-skip-verify", *logging)
+    mesh = start_mesh(*ALLOW, *resolve_with(dns_server), *flags, objects=objects)
+    entrypoints = {name: mesh.describe_service(name)["ports"][0]["entrypoint"] for name in ("good", "named", "wrong")}
+    for name in ("good", "named"):  # a connection is reset until the name is resolved
+        mesh.wait_until(lambda: send_request(entrypoints[name]).text == "good", f"an answer of {name}")  # noqa: B023
+    assert good.names == [NAME, NAME]
+    assert send_secret(entrypoints["wrong"]) == b""
+    assert (wrong.names, wrong.count) == (["wrong.example.com"], 0)
+    sample = f'maesh_tcp_failed_handshakes_total{{reason="certificate",service="{NAMESPACE}/wrong:80"}} 1'
+    mesh.wait_until(lambda: sample in mesh.read_metrics(), "the failed handshake")
+    mesh.wait_until(
+        lambda: log.exists() and "certificate is not for wrong.example.com" in log.read_text(), "the reason in the log"
+    )
+    api = f"http://127.0.0.1:{mesh.api_port}"
+    explained = run_maesh("explain", "127.0.0.1", f"good.{NAMESPACE}", "--endpoint", api)
+    assert f"{NAME}:{good.port}  tls (annotation scheme)" in explained.stdout
 
 
 def test_access_control_decides_who_reaches_outside_servers(start_mesh, dns_server, serve):
@@ -253,8 +300,8 @@ def test_udp_sessions_reach_outside_servers(start_mesh, dns_server):
     udp_port, limits = find_free_port(), ("--limit-http-port", 5, "--set", "udp.limit=5")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(30)
-        client.settimeout(30)
+        server.settimeout(60)
+        client.settimeout(60)
         external = build_external("api", NAME, server.getsockname()[1], annotations={"traffic-type": "udp"})
         external["spec"]["ports"][0]["protocol"] = "UDP"
         flags = (*limits, "--set", f"udp.port={udp_port}")

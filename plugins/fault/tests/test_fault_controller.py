@@ -68,7 +68,7 @@ def test_a_misspelt_grpc_status_gets_a_suggestion():
         ({"grpcStatus": 14, "abortShare": 0.5}, 0, ("50 % of the gRPC calls fail with UNAVAILABLE",)),
     ],
 )
-def test_it_explains_the_faults(settings, status, reasons):
+def test_the_explanation_names_the_share_and_the_effect_of_each_fault(settings, status, reasons):
     verdict = BUILDER.explain(settings, None)
     assert (verdict.is_admitted, verdict.status, verdict.reasons) == (status == 0, status, reasons)
 

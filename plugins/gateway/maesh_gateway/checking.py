@@ -1,6 +1,6 @@
 """Finds routes with errors that concern no service: missing parents, and rules that cannot be used.
 
-Errors in the effect of a route on a service are found when the service is built (tables.py), and not here.
+Errors in the effect of a route on a service are found when the service is built (attaching/tables.py), and not here.
 """
 
 from collections.abc import Sequence

@@ -16,13 +16,13 @@ from maesh_core.plugin import (
     hookimpl,
 )
 from maesh_gateway import GatewaySettings
+from maesh_gateway.attaching.splits import SplitNoticeBuilder
+from maesh_gateway.attaching.tables import TableBuilder
+from maesh_gateway.attachments import group_attachments
 from maesh_gateway.checking import RouteChecker
-from maesh_gateway.findings import group_attachments
 from maesh_gateway.kinds import KINDS, ROUTE_TYPES
-from maesh_gateway.splits import SplitNoticeBuilder
-from maesh_gateway.status import RouteStatusBuilder
-from maesh_gateway.tables import TableBuilder
-from maesh_gateway.verdicts import NAME
+from maesh_gateway.statuses.status import RouteStatusBuilder
+from maesh_gateway.statuses.verdicts import NAME
 
 
 class RouteBuilder:

@@ -5,10 +5,10 @@ no way, so no index finds them.
 """
 
 from maesh_core.plugin import ObjectKey, ResourceKind
-from maesh_gateway.reading import read_grant, read_grpc_route, read_http_route
+from maesh_gateway.reading.request_routes import read_grant, read_grpc_route, read_http_route
+from maesh_gateway.reading.shapes import GROUP
+from maesh_gateway.reading.stream_routes import read_tcp_route, read_udp_route
 from maesh_gateway.routes import GrpcRoute, HttpRoute, ReferenceGrant, Route, TcpRoute, UdpRoute
-from maesh_gateway.shapes import GROUP
-from maesh_gateway.streams import read_tcp_route, read_udp_route
 
 ROUTES_BY_PARENT = "parent"
 """Routes by the ObjectKey of each Service that is their parent."""

@@ -1,17 +1,17 @@
 """The kinds of findings that `maesh check` reports about routes.
 
-The errors themselves are found where routes are read and attached (checking.py, tables.py); here they get their codes.
-The core compares the rules of all routes.
+The errors themselves are found where routes are read and attached (checking.py, attaching/tables.py); here they get
+their codes. The core compares the rules of all routes.
 """
 
 from collections.abc import Iterator, Sequence
 
 from maesh_core.plugin import FindingKind, PolicyFinding, PolicyView
-from maesh_gateway.filters import REDIRECT
+from maesh_gateway.attaching.rules import SESSION
 from maesh_gateway.kinds import ROUTE_TYPES
+from maesh_gateway.reading.filters import REDIRECT
+from maesh_gateway.reading.shapes import GROUP
 from maesh_gateway.routes import Route
-from maesh_gateway.rules import SESSION
-from maesh_gateway.shapes import GROUP
 
 NO_WEIGHT = "MSH305"
 """A code of the core."""

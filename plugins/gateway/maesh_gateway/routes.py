@@ -1,6 +1,6 @@
 """Routes as they were read: parents, and rules with their matches, filters and backends.
 
-Values only, built by reading.py. A part that is wrong has a problem and does not spoil the others: `faults` of a route
+Values only, built by reading/. A part that is wrong has a problem and does not spoil the others: `faults` of a route
 are only what makes the whole object unusable, and even then its parents are known.
 """
 

@@ -2,8 +2,8 @@
 
 import pytest
 from maesh_gateway import GatewaySettings
+from maesh_gateway.attachments import Attachments
 from maesh_gateway.controller import RouteBuilder
-from maesh_gateway.findings import Attachments
 from maesh_gateway.kinds import KINDS
 
 from maesh_core.controller.resources.kinds import CORE_KINDS

@@ -4,7 +4,7 @@ import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maesh_gateway.precedence import build_table
+from maesh_gateway.attaching.precedence import build_table
 
 from maesh_core.model.matching import CompiledMatch
 from maesh_core.plugin import AnswerNode, BranchNode

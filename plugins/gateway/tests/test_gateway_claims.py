@@ -1,7 +1,7 @@
 """Which kind of routes a port uses, and which traffic type that gives it."""
 
 import pytest
-from maesh_gateway import claims
+from maesh_gateway.attaching import claims
 from maesh_gateway.controller import RouteBuilder
 
 from maesh_core.controller.topology.builder import build_service_node

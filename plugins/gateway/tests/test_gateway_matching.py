@@ -2,8 +2,8 @@
 
 import msgspec
 import pytest
-from maesh_gateway.matching import build_grpc_matches, build_http_matches
-from maesh_gateway.shapes import GrpcMatchShape, HttpMatchShape
+from maesh_gateway.reading.matching import build_grpc_matches, build_http_matches
+from maesh_gateway.reading.shapes import GrpcMatchShape, HttpMatchShape
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.plugin import HeaderMatch, HttpMatch, QueryMatch, compile_matches

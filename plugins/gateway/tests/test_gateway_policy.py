@@ -55,5 +55,5 @@ def test_a_rule_whose_weights_are_0_is_an_error(check, kind):
         "{filters: [{type: RequestRedirect, requestRedirect: {statusCode: 302}}]}",
     ],
 )
-def test_other_rules_are_fine(check, rules):
+def test_a_rule_with_a_weight_above_0_or_with_its_own_answer_has_no_finding(check, rules):
     assert check(rules) == []

@@ -5,8 +5,8 @@ import functools
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from maesh_gateway.attaching.precedence import build_table
 from maesh_gateway.kinds import KINDS
-from maesh_gateway.precedence import build_table
 
 from maesh_core.plugin import AnswerNode, BranchNode
 

@@ -1,8 +1,8 @@
 """A route and a TrafficSplit on one port: the route decides, and both say so."""
 
+from maesh_gateway.attaching.splits import SplitNoticeBuilder
 from maesh_gateway.controller import RouteBuilder
 from maesh_gateway.routes import HttpRoute
-from maesh_gateway.splits import SplitNoticeBuilder
 from maesh_smi.controller import SplitBuilder
 from maesh_smi.kinds import KINDS as SMI_KINDS
 from maesh_smi.kinds import TrafficSplit

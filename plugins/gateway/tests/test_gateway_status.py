@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 from maesh_gateway.routes import GrpcRoute, HttpRoute
-from maesh_gateway.status import MESSAGE_LIMIT, RouteStatusBuilder
-from maesh_gateway.verdicts import NAME
+from maesh_gateway.statuses.status import MESSAGE_LIMIT, RouteStatusBuilder
+from maesh_gateway.statuses.verdicts import NAME
 
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import RuleProblem

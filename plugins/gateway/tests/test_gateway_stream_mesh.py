@@ -14,7 +14,7 @@ from .conftest import write_route, write_rule
 
 pytestmark = pytest.mark.integration
 NAMESPACE = "test"
-PATIENCE_S = 20
+PATIENCE_S = 60
 NAMES: dict[str, bytes] = {}
 """What each server says, by its address."""
 

@@ -2,7 +2,7 @@
 
 from maesh_gateway.controller import RouteBuilder
 from maesh_gateway.routes import HttpRoute
-from maesh_gateway.verdicts import judge
+from maesh_gateway.statuses.verdicts import judge
 
 from maesh_core.controller.topology.builder import build_service_node
 from maesh_core.model.keys import ObjectKey

@@ -16,7 +16,7 @@ BUILDER = HeadersBuilder()
 
 
 def send(built):
-    """Give what the proxy would get."""
+    """Return what the proxy would get."""
     return built and msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), HeaderChanges)
 
 

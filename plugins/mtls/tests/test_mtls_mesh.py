@@ -72,7 +72,7 @@ class FalseReceiver:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            client.settimeout(5)
+            client.settimeout(60)
             try:
                 with self._context.wrap_socket(client, server_side=True) as tls:
                     self.received += tls.recv(65536)
@@ -81,7 +81,7 @@ class FalseReceiver:
 
     def close(self):
         self._listening.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(60)
         self._listening.close()
 
 

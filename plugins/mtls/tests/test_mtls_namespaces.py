@@ -167,7 +167,7 @@ class FalseReceiver:
             except OSError:
                 return
             self.count += 1
-            client.settimeout(5)
+            client.settimeout(60)
             try:
                 with self._context.wrap_socket(client, server_side=True) as tls:
                     self.received += tls.recv(65536)
@@ -176,5 +176,5 @@ class FalseReceiver:
 
     def close(self):
         self._listening.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(60)
         self._listening.close()

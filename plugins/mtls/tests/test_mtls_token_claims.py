@@ -37,5 +37,5 @@ def test_a_token_that_claims_the_audience_is_worth_a_question_until_it_ends(audi
         ),
     ],
 )
-def test_others_are_not(token):
+def test_a_token_without_the_audience_or_an_end_to_come_is_not_worth_a_question(token):
     assert not may_be_valid(token, "maesh-ca", 1000.0)

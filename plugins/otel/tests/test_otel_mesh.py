@@ -300,9 +300,9 @@ def test_a_grpc_call_has_the_attributes_of_rpc(start_traced, receiver):
         options = [("grpc.default_authority", "cart.test.maesh")]
         with grpc.insecure_channel(f"127.0.0.1:{mesh.http_port}", options=options) as channel:
             call = channel.unary_unary("/shop.Cart/Add")
-            assert call(b"1", timeout=20) == b"1"
+            assert call(b"1", timeout=60) == b"1"
             with pytest.raises(grpc.RpcError, match="no such item"):
-                call(b"bad", timeout=20)
+                call(b"bad", timeout=60)
         spans = receiver.wait_for(4)
         server.stop(None).wait()
     assert {span.name for span in spans} == {"shop.Cart/Add"}

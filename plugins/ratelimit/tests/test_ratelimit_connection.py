@@ -65,7 +65,7 @@ async def test_a_closed_connection_is_described_by_a_part_of_a_sentence():
             await build_link(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}").connect()
 
 
-async def test_nobody_listens():
+async def test_a_refused_connection_is_an_error_that_says_so():
     with pytest.raises(StoreError, match="Connect call failed"):
         await build_link("redis://127.0.0.1:1").connect()
 

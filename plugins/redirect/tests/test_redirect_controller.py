@@ -25,7 +25,7 @@ NAMES = ("scheme", "host", "port", "path", "prefix", "status")
 
 
 def send(built):
-    """Give what the proxy would get."""
+    """Return what the proxy would get."""
     return built and msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), Redirect)
 
 

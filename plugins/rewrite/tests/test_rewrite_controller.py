@@ -26,7 +26,7 @@ FULL = {"type": "ReplaceFullPath", "replaceFullPath": "/x"}
 
 
 def send(built):
-    """Give what the proxy would get."""
+    """Return what the proxy would get."""
     return built and msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), Rewrite)
 
 

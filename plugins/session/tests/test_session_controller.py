@@ -16,7 +16,7 @@ SERVICE = ServiceNode(key=ObjectKey("shop", "cart"), traffic_type="http")
 
 
 def send(built):
-    """Give what the proxy would get."""
+    """Return what the proxy would get."""
     return built and msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), ServiceSession)
 
 

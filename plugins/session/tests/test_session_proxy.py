@@ -17,7 +17,7 @@ BACKENDS = tuple(
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Give a list whose only item is the time."""
+    """Return a list whose only item is the time."""
     now = [1_000_000.0]
     monkeypatch.setattr(proxy, "time", lambda: now[0])
     return now

@@ -58,4 +58,6 @@ def test_without_the_plugin_a_split_is_not_read_and_the_service_serves(start_mes
 def test_a_split_and_middlewares_work_together(start_mesh, start_upstream):
     mesh = start_split(start_mesh, start_upstream, build_split({"v1": 1, "v2": 1}))
     mesh.set_annotations({"retry-attempts": "2", "ratelimit-average": "1000000"})
+    configuration = "/configuration"
+    mesh.wait_until(lambda: "ratelimit" in send_request(mesh.admin_port, path=configuration).text, "the annotations")
     assert Counter(mesh.get().text for _ in range(20)) == {"v1": 10, "v2": 10}

@@ -16,7 +16,7 @@ BUILDER = TimeoutBuilder()
 
 
 def send(built):
-    """Give what the proxy would get, as (request, attempt)."""
+    """Return what the proxy would get, as (request, attempt)."""
     if built is None:
         return None
     sent = msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), ServiceTimeout)

@@ -29,7 +29,6 @@ from maesh_core.plugin import (
     TrafficRecord,
     build_record,
     cut_port_key,
-    join_port,
 )
 from maesh_udp.answers import AnsweringListener, Answers
 from maesh_udp.batches import BATCH
@@ -296,7 +295,6 @@ class Session:
 
     def _build_record(self, reason: str) -> TrafficRecord:
         """Build the record of this session."""
-        address, port = self.server or ("", 0)
         return build_record(
             UDP,
             started_at=self._started_at,
@@ -306,7 +304,7 @@ class Session:
             protocol="UDP",
             service=cut_port_key(self.service),
             destination=self.route.find_destination(self.stream_server),
-            server=join_port(address, port),
+            server=self.stream_server.label if self.stream_server is not None else "",
             attempts=1,
             reason=reason,
             received_bytes=self.received_bytes,

@@ -2,7 +2,7 @@
 
 
 async def ask(world, client, port, data=b"?", server="a"):
-    """Send a datagram, see it at a server, answer; gives the address that the server saw."""
+    """Send a datagram, see it at a server, answer; return the address that the server saw."""
     client.sendto(data, ("127.0.0.1", port))
     got, peer = await world.receive(world.servers[server])
     assert got == data

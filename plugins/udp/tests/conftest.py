@@ -35,7 +35,7 @@ class World:
         return self.sockets[-1]
 
     async def listen(self, address="127.0.0.1", family=socket.AF_INET):
-        """Open the entrypoint; gives its port, and the listener."""
+        """Open the entrypoint; return its port, and the listener."""
         sock = open_socket(address, family)
         port = sock.getsockname()[1]
         self.listeners.append(await self.handler.open_listener(sock, ENTRYPOINT))
@@ -91,7 +91,7 @@ class World:
 
 @pytest.fixture
 def world_type():
-    """Give what makes a world, for tests that choose the event loop."""
+    """Return what makes a world, for tests that choose the event loop."""
     return World
 
 

@@ -190,7 +190,7 @@ class Model:
 
 @pytest.fixture
 def build_model():
-    """Give what builds a model of servers of these ports."""
+    """Return what builds a model of servers of these ports."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         models = []
 

@@ -319,7 +319,7 @@ async def test_an_answer_that_cannot_be_sent_is_the_only_one_lost(world):
     assert world.count("dropped_datagrams") == 1
 
 
-async def test_it_shows_its_state(world):
+async def test_the_representations_show_sessions_and_clients(world):
     world.serve("a")
     port, client = await world.listen(), world.open()
     await ask(world, client, port)

@@ -93,7 +93,7 @@ class AccessRules:
         return self._accounts.find(token, audiences)
 
     def identify(self, authorization: str, certificate: Mapping[str, Any] | None) -> User:
-        """Give the user. Raises StatusError when the server does not know him."""
+        """Return the user. Raises StatusError when the server does not know him."""
         scheme, _, value = authorization.partition(" ")
         if scheme.lower() == "bearer":
             found = self.find_owner(value.strip(), [API_AUDIENCE])

@@ -40,7 +40,7 @@ class Admission:
         return f"<Admission {self._services!r}>"
 
     def prepare(self, resource: ApiResource, given: Object, old: Object | None) -> Object:
-        """Give the object as it will be kept. Raises StatusError."""
+        """Return the object as it will be kept. Raises StatusError."""
         fresh: Object = msgspec.json.decode(msgspec.json.encode(given))
         causes = _list_metadata_causes(resource, fresh["metadata"])
         if resource.key == SERVICES:

@@ -35,7 +35,7 @@ def build_refusal(error: StatusError) -> Answer:
 
 
 def break_connection(request: web.BaseRequest) -> web.StreamResponse:
-    """Break the connection; gives a response that nobody will see."""
+    """Break the connection; return a response that nobody will see."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)

@@ -31,7 +31,7 @@ class Authority:
         return base64.b64encode(self.pem).decode()
 
     def issue_client(self, user: str) -> tuple[bytes, bytes]:
-        """Issue a client certificate; gives it and its key, as PEM."""
+        """Issue a client certificate; return it and its key, as PEM."""
         issued = self._authority.issue_cert(common_name=user)
         return b"".join(blob.bytes() for blob in issued.cert_chain_pems), issued.private_key_pem.bytes()
 

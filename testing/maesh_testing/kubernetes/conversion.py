@@ -23,14 +23,14 @@ _CORE_EVENT_FIELDS = {core: new for new, core in _EVENT_FIELDS.items()}
 
 
 def to_kept(resource: ApiResource, given: Mapping[str, Any]) -> Object:
-    """Give an object of a request in the form that is kept."""
+    """Return an object of a request in the form that is kept."""
     if resource.group == "events.k8s.io":
         return {**_rename(given, _EVENT_FIELDS), "apiVersion": "v1", "kind": resource.kind}
     return {**given, "apiVersion": resource.render_version(resource.storage_version), "kind": resource.kind}
 
 
 def to_version(resource: ApiResource, version: str, kept: Mapping[str, Any]) -> Object:
-    """Give an object as a version shows it."""
+    """Return an object as a version shows it."""
     wanted = resource.render_version(version)
     if resource.group == "events.k8s.io":
         return {**_rename(kept, _CORE_EVENT_FIELDS), "apiVersion": wanted}

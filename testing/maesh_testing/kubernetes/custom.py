@@ -37,7 +37,7 @@ def _check(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[Cause]:
 
 
 def _find_wrong_type(schema: Mapping[str, Any], value: Any) -> str:
-    """Give the type that is wanted of a value that has another; empty when all is well."""
+    """Return the type that is wanted of a value that has another; empty when all is well."""
     kind = "integer,string" if schema.get("x-kubernetes-int-or-string") else str(schema.get("type", ""))
     allowed = (int, str) if kind == "integer,string" else _TYPES.get(kind)
     is_right = allowed is None or (isinstance(value, allowed) and isinstance(value, bool) <= (bool in allowed))

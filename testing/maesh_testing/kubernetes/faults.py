@@ -91,7 +91,7 @@ class Faults:
             self._faults.clear()
 
     def take(self, call: Call) -> Fault | None:
-        """Give the fault that befalls a call, and count it."""
+        """Return the fault that befalls a call, and count it."""
         with self._lock:
             for fault in self._faults:
                 if not fault.fits(call) or (fault.count is not None and fault.hits >= fault.count):

@@ -47,7 +47,7 @@ class Lists:
             self._snapshots.clear()
 
     def get_page(self, resource: ApiResource, query: ListQuery) -> tuple[list[Object], dict[str, Any]]:
-        """Give a page and its ListMeta. Raises StatusError."""
+        """Return a page and its ListMeta. Raises StatusError."""
         with self._store.lock:
             version, start = self._choose_moment(resource, query)
             objects = self._snapshots.get((resource.key, version))
@@ -70,7 +70,7 @@ class Lists:
             return found, metadata
 
     def _choose_moment(self, resource: ApiResource, query: ListQuery) -> tuple[int, str]:
-        """Give the version of the list, and the key that it starts at."""
+        """Return the version of the list, and the key that it starts at."""
         current = self._store.version
         if query.token:
             if query.version:
@@ -101,7 +101,7 @@ class Lists:
 
 
 def _key(found: Object) -> str:
-    """Give the place in a list: a NUL parts namespace and name, so that the order is that of the pairs."""
+    """Return the place in a list: a NUL parts namespace and name, so that the order is that of the pairs."""
     return f"{found['metadata'].get('namespace', '')}\0{found['metadata']['name']}"
 
 

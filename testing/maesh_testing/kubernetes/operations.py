@@ -62,7 +62,7 @@ class Operations:
         return f"<Operations on {self._store!r}>"
 
     def get(self, resource: ApiResource, namespace: str, name: str) -> Object:
-        """Give an object. Raises StatusError."""
+        """Return an object. Raises StatusError."""
         found = self._store.find(resource, namespace, name)
         if found is None:
             raise refuse_missing(resource, name)
@@ -204,7 +204,7 @@ class Operations:
     def delete(
         self, resource: ApiResource, namespace: str, name: str, deletion: Deletion = _PLAIN
     ) -> tuple[Object, bool]:
-        """Delete an object, or mark it as one that ends. Gives it, and whether it is gone."""
+        """Delete an object, or mark it as one that ends. Returns it, and whether it is gone."""
         with self._store.lock:
             old = self.get(resource, namespace, name)
             metadata = old["metadata"]
@@ -280,7 +280,7 @@ def _check_update(resource: ApiResource, metadata: Mapping[str, Any], old: Objec
 
 
 def _merge_old(resource: ApiResource, given: Mapping[str, Any], old: Object, subresource: str) -> Object:
-    """Give the new object with what a client cannot change; of status nothing else can be changed."""
+    """Return the new object with what a client cannot change; of status nothing else can be changed."""
     if subresource == "status":
         return {**old, "metadata": dict(old["metadata"]), "status": given.get("status", {})}
     kept = {key: old["metadata"][key] for key in _KEPT if key in old["metadata"]}
@@ -297,7 +297,7 @@ def _merge_old(resource: ApiResource, given: Mapping[str, Any], old: Object, sub
 
 
 def _choose_grace(resource: ApiResource, old: Object, asked_s: int | None) -> int:
-    """Give how long a pod is given to end; nothing else is, nor is a pod that runs nowhere."""
+    """Return how long a pod is given to end; nothing else is, nor is a pod that runs nowhere."""
     phase = old.get("status", {}).get("phase")
     if resource.key != PODS or asked_s == 0 or phase in ("Succeeded", "Failed"):
         return 0

@@ -97,7 +97,7 @@ CORE = (
 
 
 def read_definition(definition: Mapping[str, Any]) -> ApiResource:
-    """Give what a CustomResourceDefinition defines."""
+    """Return what a CustomResourceDefinition defines."""
     spec = definition["spec"]
     served = [version for version in spec["versions"] if version.get("served")]
     stored = next(version["name"] for version in spec["versions"] if version.get("storage"))

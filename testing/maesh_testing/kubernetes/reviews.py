@@ -1,6 +1,6 @@
 """Questions that an API server answers without storing anything: reviews of tokens, users and rights, and TokenRequest.
 
-Takes a call and the body; gives the object with its status, or raises StatusError.
+Takes a call and the body; returns the object with its status, or raises StatusError.
 """
 
 from collections.abc import Mapping

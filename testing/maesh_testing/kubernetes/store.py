@@ -78,7 +78,7 @@ class Store:
             return [objects[key] for key in sorted(objects) if not namespace or key[0] == namespace]
 
     def commit(self, kind: str, resource: ApiResource, found: Mapping[str, Any]) -> Object:
-        """Do what was decided: `ADDED`, `MODIFIED` or `DELETED`. Gives the object with its new version."""
+        """Do what was decided: `ADDED`, `MODIFIED` or `DELETED`. Returns the object with its new version."""
         with self.lock:
             self.version += 1
             fresh: Object = {**found, "metadata": {**found["metadata"], "resourceVersion": str(self.version)}}
@@ -141,7 +141,7 @@ class Store:
                     watch.wake()
 
     def open_watch(self, resource: ApiResource, since: int | None, wake: Callable[[], None]) -> tuple[Watch, int]:
-        """Open a watch from a version on, None: from all that is there, told as added. Gives it and where it starts.
+        """Open a watch from a version on, None: from all that is there, told as added. Returns it and where it starts.
 
         Raises StatusError when the changes since then are forgotten.
         """
@@ -178,7 +178,7 @@ class Store:
             return sum(watch.key == _key(resource) and not watch.is_ended for watch in self._watches)
 
     def get_oldest(self, resource: ApiResource) -> int:
-        """Give the oldest version from which a watch may start."""
+        """Return the oldest version from which a watch may start."""
         return max(self._compacted, self._forgotten.get(_key(resource), 0))
 
     def compact(self) -> None:
@@ -198,5 +198,5 @@ class Store:
 
 
 def _key(resource: ApiResource) -> Key:
-    """Give where objects are kept: both groups of events have the same."""
+    """Return where objects are kept: both groups of events have the same."""
     return EVENTS if resource.plural == "events" and not resource.is_custom else resource.key

@@ -1,6 +1,6 @@
 """Tokens of service accounts, as TokenRequest issues them: for audiences, for a time, and bound to a pod.
 
-Takes requests and the store; gives tokens and their owners, or raises StatusError. The texts have the form of a JWT,
+Takes requests and the store; returns tokens and their owners, or raises StatusError. The texts have the form of a JWT,
 but only the server that issued them knows what they are worth.
 """
 
@@ -67,7 +67,7 @@ class AccountTokens:
         return f"<AccountTokens {len(self._tokens)} issued>"
 
     def issue(self, namespace: str, account: str, spec: Mapping[str, Any]) -> Object:
-        """Issue a token as a TokenRequest asks for it; gives the request with its status. Raises StatusError."""
+        """Issue a token as a TokenRequest asks for it; return the request with its status. Raises StatusError."""
         resource = self._store.resources[SERVICE_ACCOUNTS]
         found = self._store.find(resource, namespace, account)
         if found is None:

@@ -97,7 +97,7 @@ class WatchStream:
                 return
 
     async def _meet_fault(self, request: web.BaseRequest, response: web.StreamResponse) -> bool:
-        """Do what the fault says once its time has come; gives whether the watch ends so."""
+        """Do what the fault says once its time has come; return whether the watch ends so."""
         fault = self._fault
         if fault is None or self._sent < fault.after_events or not fault.kind.name.startswith("WATCH"):
             return False
@@ -118,7 +118,7 @@ class WatchStream:
         return True
 
     def _list_events(self, change: Change) -> Iterator[bytes]:
-        """Give what a change is to this watch: an object that leaves its selection is deleted."""
+        """Return what a change is to this watch: an object that leaves its selection is deleted."""
         found = change.object
         if change.type == "BOOKMARK":
             if self._query.takes_bookmarks:

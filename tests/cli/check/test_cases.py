@@ -38,7 +38,7 @@ def check(paths, *, enabled=()):
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory):
-    """Check all cases with the same plugins at once, each in its own namespace; gives findings by code of case."""
+    """Check all cases with the same plugins at once, each in its own namespace; return findings by code of case."""
     found = {code: [] for code in CASES}
     for flags in sorted({case.flags for case in CASES.values()}):
         folder = tmp_path_factory.mktemp("cases")
@@ -52,7 +52,7 @@ def findings(tmp_path_factory):
 
 
 @pytest.mark.parametrize("code", sorted(CASES))
-def test_the_finding_is_made(findings, code):
+def test_each_case_yields_the_finding_with_its_code(findings, code):
     case, found = CASES[code], findings[code]
     mine = [each for each in found if each.code == code]
     assert mine, [(each.code, each.text) for each in found]

@@ -10,7 +10,7 @@ from maesh_testing import build_service
 
 @pytest.fixture
 def check(capsys, tmp_path, restored_logging):
-    """Write a service's manifests, check them; gives status, output and errors."""
+    """Write a service's manifests, check them; return status, output and errors."""
 
     def run(*arguments, annotations=None):
         path = tmp_path / "app.json"

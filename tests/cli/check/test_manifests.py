@@ -28,7 +28,7 @@ spec:
 
 @pytest.fixture
 def check(capsys, tmp_path, restored_logging):
-    """Write files, and check their folder; gives the status and the document."""
+    """Write files, and check their folder; return the status and the document."""
 
     def run(files, *flags):
         for name, text in files.items():

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("restored_logging")
 
 @pytest.fixture
 def diff(capsys):
-    """Run the command; gives status, output and errors."""
+    """Run the command; return status, output and errors."""
 
     def run(*arguments):
         status = run_command_line(["diff", *map(str, arguments)])

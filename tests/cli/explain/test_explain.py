@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def explain(capsys, tmp_path, restored_logging):
-    """Write a service's manifests, run the command over them; gives status, output and errors."""
+    """Write a service's manifests, run the command over them; return status, output and errors."""
 
     def run(*arguments):
         path = tmp_path / "app.json"

@@ -29,7 +29,7 @@ CURRENT = EARLIER | {
 
 @pytest.fixture
 def serve():
-    """Serve documents as a controller does; gives its endpoint."""
+    """Serve documents as a controller does; return its endpoint."""
     servers = []
 
     def start(documents):

@@ -31,7 +31,7 @@ def wait_for_line():
 
     async def wait(capsys, text):
         seen = ""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while text not in seen:
                 await asyncio.sleep(0.01)
                 seen += capsys.readouterr().err

@@ -18,7 +18,7 @@ class Collector(logging.Handler):
 
 @pytest.fixture
 def handler():
-    """Give a handler that keeps what is logged."""
+    """Return a handler that keeps what is logged."""
     collector = Collector()
     logging.getLogger().addHandler(collector)
     yield collector

@@ -146,7 +146,7 @@ def test_long_lists_are_cut_and_say_where_the_rest_is():
     assert len(text.splitlines()) < 80
 
 
-def test_no_services_are_said():
+def test_a_report_without_services_says_so():
     assert render() == "No services in these manifests.\n\nPress Ctrl-C to stop."
 
 

@@ -110,7 +110,7 @@ async def run_mesh(parts, act=None, settings=SETTINGS):
         if act is not None:
             act(stop)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await Mesh(settings, None, print_).run(stop)
 
 
@@ -174,7 +174,7 @@ async def test_findings_that_the_report_shows_are_not_logged_again(parts, json):
 
     stop = asyncio.Event()
     settings = dataclasses.replace(SETTINGS, json=json)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await Mesh(settings, None, lambda text: stop.set(), findings=Findings()).run(stop)
     assert calls == (["release"] if json else ["drop", "release"])
 
@@ -212,7 +212,7 @@ async def test_stop_before_the_controller_is_ready_starts_no_child(parts):
     parts.is_controller_ready = False
     stop = asyncio.Event()
     stop.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await Mesh(SETTINGS, None, parts.printed.append).run(stop)
     assert parts.child is None
     assert parts.is_controller_stopped
@@ -224,7 +224,7 @@ async def test_stop_before_the_proxy_is_ready_ends_everything(parts):
     task = asyncio.create_task(Mesh(SETTINGS, None, parts.printed.append).run(stop))
     await parts.started.wait()
     stop.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await task
     assert (parts.child.stopped, parts.printed) == (1, [])
     assert parts.is_controller_stopped

@@ -25,7 +25,7 @@ requests:
 
 @pytest.fixture
 def simulate(capsys, tmp_path, pytestconfig):
-    """Write a scenario beside the example of access control, and run the command; gives status, output and errors."""
+    """Write a scenario beside the example of access control, and run the command; return status, output and errors."""
     (tmp_path / "acl.yaml").write_text((pytestconfig.rootpath / "examples/acl/acl.yaml").read_text())
 
     def run(*arguments, text=SCENARIO, verdict="denied"):

@@ -23,7 +23,7 @@ class World:
         self.printer = LinePrinter(**flags, out=self.out, notes=self.notes)
 
     def show(self, **changes: Any) -> list[str]:
-        """Show a record; gives the parts of its line after the time."""
+        """Show a record; return the parts of its line after the time."""
         self.printer.show(build_record(**changes))
         return [part for part in self.out.getvalue().splitlines()[-1].split("  ")[1:] if part]
 

@@ -98,7 +98,7 @@ def test_a_signal_ends_it_and_the_terminal_is_restored(start, number):
     assert terminal.is_restored
 
 
-def test_ctrl_c_ends_it(start):
+def test_ctrl_c_ends_the_view_and_restores_the_terminal(start):
     terminal = start()
     terminal.wait_for("q quit")
     terminal.press(b"\x03")

@@ -61,13 +61,13 @@ def test_the_reader_reports_when_the_controller_is_lost_and_when_it_is_back(serv
     reader = Reader(settings, on_report=lambda _, report: found.put(report), on_failure=found.put)
     reader.start()
     try:
-        assert found.get(timeout=30) == build_report()
+        assert found.get(timeout=60) == build_report()
         server.report = None
-        while not isinstance(failure := found.get(timeout=30), str):
+        while not isinstance(failure := found.get(timeout=60), str):
             pass
         assert "503" in failure
         server.report = build_report()
-        while isinstance(found.get(timeout=30), str):
+        while isinstance(found.get(timeout=60), str):
             pass
     finally:
         reader.close()

@@ -26,7 +26,7 @@ def held(monkeypatch):
     event, answer = threading.Event(), excerpt.answer_question
 
     def wait(asked, collected):
-        assert event.wait(10)
+        assert event.wait(60)
         return answer(asked, collected)
 
     monkeypatch.setattr(excerpt, "answer_question", wait)

@@ -102,7 +102,7 @@ async def test_a_pod_is_not_looked_for_before_the_pods_are_known(peer):
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/api/services/", "/api/status/node/a", "/%00"])
-async def test_there_is_nothing_elsewhere(peer, path):
+async def test_an_unknown_path_is_404_and_lists_the_known_ones(peer, path):
     response, body = await peer.get(path)
     assert response.status == 404
     assert response.content_type == "text/plain"

@@ -120,7 +120,7 @@ async def test_closing_answers_the_pulls_that_wait_and_the_server_stops(build_pe
 async def test_a_server_stops_even_if_the_api_was_not_closed(build_peer):
     peer = await build_peer()
     pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=60")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await peer.server.close(grace_s=2.0)
         with pytest.raises(aiohttp.ClientError):
             await pull

@@ -17,7 +17,7 @@ PROXIED = "/api/v1/namespaces/maesh/pods/c-1:9000/proxy"
 
 @pytest.fixture
 async def start(serve):
-    """Serve a tap with lines, also as an API server that proxies to a pod; gives the URL, the targets, the stream."""
+    """Serve a tap with lines, also as an API server that proxies to a pod; return the URL, the targets, the stream."""
 
     async def start_server(*lines, status=200):
         targets, stream = [], LineStream(lambda count: b"")
@@ -39,7 +39,7 @@ async def start(serve):
 
 
 async def follow(url="", kubeconfig="", *, silence_limit_s=5.0):
-    """Follow a tap to its end; gives the lines, and the text of the error if there is one."""
+    """Follow a tap to its end; return the lines, and the text of the error if there is one."""
     lines = []
     async with open_apis(url, kubeconfig=kubeconfig, master_url="", namespace="maesh") as (api,):
         try:

@@ -13,7 +13,7 @@ from maesh_core.errors import ApiRefusedError, ControllerLostError, ControllerUn
 
 @asynccontextmanager
 async def serve(answer, *, scheme="http", timeout_s=5.0):
-    """Serve connections by a function; gives the API of this controller, and the requests."""
+    """Serve connections by a function; return the API of this controller, and the requests."""
     requests = []
 
     async def handle(reader, writer):

@@ -115,7 +115,7 @@ async def test_another_name_of_this_machine_is_refused(dashboard, cluster):
     assert len(cluster.apis[0].asked) == 1
 
 
-async def test_nothing_is_changed(dashboard):
+async def test_requests_that_could_change_something_are_refused(dashboard):
     for method in (b"POST", b"PUT", b"DELETE"):
         assert (await ask(dashboard, f"/{KEY}/mtls/rotate", method=method)).status == 405
 

@@ -25,7 +25,7 @@ async def test_objects_that_the_mesh_ignores_are_not_listed(engine_of):
     assert policy.get(Service, ObjectKey("lab", "bare")) is not None
 
 
-async def test_it_reads_and_compares(engine_of):
+async def test_a_checker_can_find_objects_and_compare_matches(engine_of):
     policy = await engine_of(WEB)
     assert [each.key for each in policy.find(Pod, "account", KEY)] == [KEY]
     assert policy.build_service(KEY).key == KEY

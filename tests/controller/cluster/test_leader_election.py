@@ -238,7 +238,7 @@ async def test_a_released_lease_is_written_to_the_api_server(api_server, client)
     has_led = asyncio.Event()
     election = LeaderElection(client, namespace="maesh", identity="a")
     task = asyncio.create_task(election.run(lambda _: has_led.set()))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await has_led.wait()
     task.cancel()
     with suppress(asyncio.CancelledError):

@@ -27,7 +27,7 @@ def list_writes(replica):
 
 
 def watch_mapping(server):
-    """Give all mappings of tcp and udp that were ever seen, by service and port."""
+    """Return all mappings of tcp and udp that were ever seen, by service and port."""
     seen = {}
 
     def look(kind, plural, found):

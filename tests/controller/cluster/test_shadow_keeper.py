@@ -77,7 +77,7 @@ class Kept:
 
     async def rest(self, condition=None):
         """Wait until nothing is under way, or a condition holds."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 if (condition or self.is_quiet)():
                     return

@@ -99,7 +99,7 @@ class Kept:
         await self.rest()
 
     async def rest(self, condition=None):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 if (condition or self.is_quiet)():
                     return

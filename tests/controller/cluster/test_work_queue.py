@@ -30,7 +30,7 @@ class Work:
         await self.pauses.get()
 
     async def rest(self, condition):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 if condition():
                     return

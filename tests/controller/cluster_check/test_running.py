@@ -8,7 +8,7 @@ from maesh_core.settings.check import CheckSettings
 
 @pytest.fixture
 def check(tmp_path):
-    """Run all checks once; gives the report and the outcomes by id."""
+    """Run all checks once; return the report and the outcomes by id."""
 
     async def run(server=None, **fields):
         if server is not None:

@@ -231,3 +231,55 @@ def test_a_server_of_each_port_is_that_of_its_section() -> None:
     found = build(tcp, udp)
     ports = {name: section.services["shop/cart:53"].servers[0].port for name, section in found.sections.items()}
     assert ports == {"tcp": 1, "udp": 2}
+
+
+def test_only_the_tcp_port_that_asks_for_tls_gets_it() -> None:
+    other = PortNode(number=54, name="other", index=4, traffic_type="tcp")
+    entrypoints = {"tcp": {53: 10000, 54: 10001}, "udp": {53: 15000}}
+    found = build(WEB, DB, other, DNS, entrypoints=entrypoints, db__scheme="tls")
+    assert (found.errors, found.notices) == ((), ())
+    schemes = {key: each.scheme for key, each in found.sections["tcp"].services.items()}
+    assert schemes == {"shop/cart:53": "tls", "shop/cart:54": "http"}
+    assert [port.scheme for port in found.ports] == ["http", "tls", "http", "http"]
+
+
+@pytest.mark.parametrize(
+    ("port", "problem"),
+    [
+        (WEB, "annotation scheme: 'tls' is not one of http, https, h2c; did you mean https?"),
+        (DNS, "annotation scheme: 'tls' is only for tcp"),
+    ],
+)
+def test_tls_is_an_error_for_ports_that_would_be_carried_in_clear(port: PortNode, problem: str) -> None:
+    found = build(port, scheme="tls")
+    assert found.errors == (problem,)
+    assert all(not section.services for section in found.sections.values())
+
+
+def test_the_scheme_of_one_port_replaces_that_of_all() -> None:
+    found = build(DB, DNS, scheme="tls", dns__scheme="tcp")
+    assert (found.errors, found.notices) == ((), ())
+    assert found.sections["tcp"].services["shop/cart:53"].scheme == "tls"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "notice"),
+    [
+        ({"scheme": "https"}, "scheme: has no effect on tcp; only scheme tls opens TLS to tcp servers"),
+        ({"server_name": "db.example.com"}, "server-name: has no effect on servers without TLS"),
+    ],
+)
+def test_an_annotation_that_seems_to_ask_for_tls_but_does_not_is_a_notice(annotations: Any, notice: str) -> None:
+    assert build(DB, **annotations).notices == (f"annotation {PREFIX}{notice}",)
+
+
+def test_a_server_name_needs_no_notice_where_servers_get_tls() -> None:
+    assert build(WEB, scheme="https", server_name="web.example.com").notices == ()
+    assert build(DB, scheme="tls", server_name="db.example.com").notices == ()
+
+
+@pytest.mark.parametrize("name", ["", "10.0.0.1", "DB.example.com", "*.example.com", "a b", "x" * 300])
+def test_a_server_name_that_is_no_dns_name_closes_the_port(name: str) -> None:
+    found = build(DB, scheme="tls", server_name=name)
+    assert "is not a DNS name in lower case" in found.errors[0]
+    assert found.sections == {}

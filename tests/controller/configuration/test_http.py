@@ -99,3 +99,14 @@ def test_settings_of_a_balancer_that_cannot_be_sent_are_refused() -> None:
     type_ = HttpTrafficType(TYPE.port_range, {"hash": Unsendable()})
     with pytest.raises(ConfigurationError, match="load balancer hash: its settings cannot be sent to proxies"):
         type_.build_section(NODE, {"load-balancer": "hash"}, entrypoints=[(PORT, 5003)], middlewares=())
+
+
+@pytest.mark.parametrize(("scheme", "name"), [("https", "shop.example.com"), ("http", "")])
+def test_a_given_name_replaces_that_of_the_service(scheme: str, name: str) -> None:
+    outside = ServerNode(address="api.example.com", port=443, is_name=True)
+    port = msgspec.structs.replace(PORT, servers=(*PORT.servers, outside))
+    annotations = {"scheme": scheme, "server-name": "shop.example.com"}
+    section = TYPE.build_section(NODE, annotations, entrypoints=[(port, 5003)], middlewares=())
+    (service,) = section.services.values()
+    assert [each.tls_name for each in service.servers] == [name]
+    assert [each.tls_name for each in service.names] == ["shop.example.com"]

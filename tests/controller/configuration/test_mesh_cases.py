@@ -200,5 +200,5 @@ def test_resources_that_come_one_by_one_end_the_same(name: str) -> None:
     assert build_case(snapshot, rules) == build_case(list_at_once(resources), rules)
 
 
-def test_there_are_cases() -> None:
+def test_the_folder_of_cases_is_found() -> None:
     assert len(NAMES) >= 25

@@ -5,7 +5,7 @@ import pytest
 
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.configuration import Answer, Section, Server, Service, StreamRouter, list_targets
+from maesh_core.model.configuration import Answer, NamedServer, Section, Server, Service, StreamRouter, list_targets
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.matches import HttpMatch
 from maesh_core.model.topology import (
@@ -71,3 +71,42 @@ def test_a_headless_service_is_refused() -> None:
 
 def test_nothing_stands_in_for_a_closed_service() -> None:
     assert TYPE.build_closed_section(NODE, entrypoints=[(PORT, 10003)], reason="because") == Section()
+
+
+OUTSIDE = PortNode(number=81, servers=(PORT.servers[0], ServerNode(address="db.example.com", port=5433, is_name=True)))
+
+
+@pytest.mark.parametrize(
+    ("annotations", "tls_name", "outside_name"),
+    [
+        ({"scheme": "tls"}, "db.shop.svc", ""),
+        ({"scheme": "tls", "server-name": "all.example.com"}, "all.example.com", "all.example.com"),
+    ],
+)
+def test_servers_with_tls_have_the_name_of_their_service_unless_it_is_given(
+    annotations: dict[str, str], tls_name: str, outside_name: str
+) -> None:
+    section = TYPE.build_section(NODE, annotations, entrypoints=[(OUTSIDE, 10003)], middlewares=())
+    service = section.services["shop/db:81"]
+    assert service.scheme == "tls"
+    assert service.servers == (Server(address="10.0.0.1", port=8080, tls_name=tls_name),)
+    assert service.names == (NamedServer(name="db.example.com", port=5433, tls_name=outside_name),)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "h2c", "tcp"])
+def test_other_schemes_leave_the_bytes_as_they_are(scheme: str) -> None:
+    annotations = {"scheme": scheme, "server-name": "db.example.com"}
+    section = TYPE.build_section(NODE, annotations, entrypoints=[(PORT, 10003)], middlewares=())
+    assert section.services["shop/db:80"] == Service(servers=(Server(address="10.0.0.1", port=8080),))
+
+
+def test_each_backend_has_the_scheme_of_its_own_service() -> None:
+    encrypted = BackendNode(
+        service=ObjectKey("shop", "v2"), weight=1, port=PORT, annotations={"maesh.containo.us/scheme": "tls"}
+    )
+    plain = BackendNode(service=ObjectKey("shop", "v1"), weight=1, port=PORT)
+    port = msgspec.structs.replace(PORT, branches=(BranchNode(name="s", backends=(plain, encrypted)),))
+    section = TYPE.build_section(NODE, {}, entrypoints=[(port, 10003)], middlewares=())
+    found = {key.rpartition("/")[2]: (each.scheme, each.servers) for key, each in section.services.items()}
+    assert found["v1"] == ("http", (Server(address="10.0.0.1", port=8080),))
+    assert found["v2"] == ("tls", (Server(address="10.0.0.1", port=8080, tls_name="v2.shop.svc"),))

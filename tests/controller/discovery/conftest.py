@@ -10,7 +10,7 @@ from maesh_core.controller.discovery.manifests.source import ManifestSource
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 """Far above what anything here takes; only a failing test gets there."""
 
 

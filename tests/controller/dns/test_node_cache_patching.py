@@ -72,7 +72,7 @@ class Cluster:
         self.client = client
 
     async def prepare(self):
-        """Prepare DNS; gives the warnings."""
+        """Prepare DNS; return the warnings."""
         dns = ClusterDns(self.client, mesh_namespace="maesh")
         plan = await dns.plan()
         await dns.apply(plan)

@@ -125,7 +125,7 @@ async def test_a_short_absence_is_waited_for(api_server, store, time, fault, ver
     assert time.now > 0
 
 
-async def test_patience_has_an_end(api_server, store, time):
+async def test_a_long_absence_of_the_api_server_is_an_error(api_server, store, time):
     api_server.add_fault(FaultKind.STATUS, status=503, count=None)
     with pytest.raises(KubernetesError, match="503"):
         await store.read(CONFIG_MAPS, KEY)

@@ -23,7 +23,7 @@ GARBAGE = (b"", b"{", b"null", b"[]", b'{"message": 1}', b"\xff\xfe", b"[" * 100
 
 
 async def watch(client, path=MAPS, silence_limit_s=10.0, **query):
-    """Read a watch to its end; gives its lines."""
+    """Read a watch to its end; return its lines."""
     lines = []
     async with aclosing(client.watch_lines(path, {"watch": "true", **query}, silence_limit_s=silence_limit_s)) as found:
         async for batch in found:
@@ -32,7 +32,7 @@ async def watch(client, path=MAPS, silence_limit_s=10.0, **query):
 
 
 async def fail(call):
-    """Give the error of a call, which is one line."""
+    """Return the error of a call, which is one line."""
     with pytest.raises(KubernetesError) as caught:
         await call
     assert "\n" not in str(caught.value)
@@ -165,7 +165,7 @@ async def test_a_watch_ends_when_the_server_ends_it(client, api_server):
     assert len(await watch(client)) == 3
 
 
-async def test_long_lines_come_whole(client, api_server):
+async def test_a_watch_yields_long_lines_whole(client, api_server):
     text = "y" * 1_000_000
     for number in range(4):
         api_server.apply(ITEM | {"metadata": {"name": f"a-{number}"}, "data": {"x": text}})
@@ -213,7 +213,7 @@ async def test_a_watch_that_is_left_is_closed(client, api_server):
 
 @contextlib.asynccontextmanager
 async def serve(answer):
-    """Serve connections with a coroutine; gives a client."""
+    """Serve connections with a coroutine; return a client."""
     tasks = []
 
     async def handle(reader, writer):
@@ -236,7 +236,7 @@ async def serve(answer):
 
 
 def answer_with(content):
-    """Serve connections that get these bytes, whatever they ask, and end; gives a client."""
+    """Serve connections that get these bytes, whatever they ask, and end; return a client."""
 
     async def answer(reader, writer):
         await reader.read(1)

@@ -27,7 +27,9 @@ def pod_environment(secure_server):
     return {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(secure_server.port)}
 
 
-async def test_the_account_of_the_pod(connect, secure_server, pod_account, pod_environment):
+async def test_the_token_of_the_pod_s_account_is_read_again_when_it_is_renewed(
+    connect, secure_server, pod_account, pod_environment
+):
     client = connect("", environment=pod_environment)
     await get(client)
     pod_account[0].write_text(secure_server.add_token("renewed"))

@@ -38,7 +38,7 @@ def plugin(tmp_path):
     return write
 
 
-async def test_a_token(connect, secure_server, tmp_path):
+async def test_a_kubeconfig_can_log_in_with_a_token(connect, secure_server, tmp_path):
     client = connect(secure_server.write_kubeconfig(tmp_path / "k"))
     assert (await get(client))["kind"] == "NodeList"
     assert repr(client) == f"<KubernetesClient {secure_server.url}>"
@@ -77,7 +77,7 @@ async def test_a_watch_renews_an_expired_login_too(connect, secure_server, tmp_p
 
 
 @pytest.mark.parametrize("is_inline", [True, False])
-async def test_a_client_certificate(connect, secure_server, tmp_path, is_inline):
+async def test_a_kubeconfig_can_log_in_with_a_client_certificate(connect, secure_server, tmp_path, is_inline):
     certificate, key = secure_server.authority.issue_client("jo")
     secure_server.set_rules("jo", [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}])
     if is_inline:
@@ -95,7 +95,7 @@ async def test_a_client_certificate(connect, secure_server, tmp_path, is_inline)
         await client.get("/api/v1/pods")
 
 
-async def test_a_name_and_a_password(connect, secure_server, tmp_path):
+async def test_a_kubeconfig_can_log_in_with_a_name_and_a_password(connect, secure_server, tmp_path):
     secure_server.add_password("jo", "se:cret")
     client = connect(secure_server.write_kubeconfig(tmp_path / "k", user={"username": "jo", "password": "se:cret"}))
     await get(client)

@@ -38,7 +38,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def ask(make, tmp_path):
-    """Run a plugin that writes down what it is asked for; gives that."""
+    """Run a plugin that writes down what it is asked for; return that."""
 
     async def run(cluster=CLUSTER, *, has_terminal=False, authority=None, **fields):
         script = f"printf %s \"$KUBERNETES_EXEC_INFO\" > {tmp_path}/asked; echo '{build_answer(token='t')}'"

@@ -136,7 +136,7 @@ def test_proxies_of_the_cluster_are_first_and_further_names_of_one_address_last(
     assert [each.name for each in found] == ["z", "a-0", "b", "a-1", "a-2", "a-3", "a-4", "c"]
 
 
-def test_only_some_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_proxies_than_the_limit_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LISTED_LIMIT", 3)
     assert len(order([build_report(str(number)) for number in range(9)])) == 3
 

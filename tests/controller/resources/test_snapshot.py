@@ -140,7 +140,7 @@ def test_found_objects_come_sorted_by_key_and_follow_changes() -> None:
     assert [pod.status.pod_ip for pod in snapshot.find(Pod, "label", "apps/app=web")][1] == "127.0.0.9"
 
 
-def test_keys_come_sorted() -> None:
+def test_keys_of_a_kind_are_sorted() -> None:
     snapshot = Snapshot(KINDS)
     snapshot.apply([Applied(make_pod("b")), Applied(make_pod("a"))], source="s")
     assert snapshot.keys(Pod) == [ObjectKey("apps", "a"), ObjectKey("apps", "b")]

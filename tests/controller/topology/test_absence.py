@@ -100,7 +100,7 @@ def refer(name, **conditions):
         ([make_pod("a"), make_pod("b", ready=False)], ""),
     ],
 )
-def test_pods_of_manifests(pods, said):
+def test_pods_of_manifests_that_cannot_serve_are_named_with_the_reason(pods, said):
     assert explain(make_service(), *pods) == said
 
 
@@ -114,11 +114,11 @@ def test_pods_of_manifests(pods, said):
         ([refer("a", ready=True)], ""),
     ],
 )
-def test_endpoint_slices(endpoints, said):
+def test_endpoints_of_slices_that_cannot_serve_are_named_with_the_reason(endpoints, said):
     assert explain(make_service(), make_slice(*endpoints), is_cluster=True) == said
 
 
-def test_services_without_selector():
+def test_a_service_without_selector_needs_an_endpoint_slice_with_an_endpoint():
     assert explain(make_service(selector=False)) == "it has no selector and no EndpointSlice"
     assert explain(make_service(selector=False), make_slice()) == "its EndpointSlices have no endpoint"
 
@@ -127,7 +127,7 @@ def test_a_cluster_that_has_not_written_slices_yet():
     assert explain(make_service(), make_pod("a"), is_cluster=True) == "it has no EndpointSlice yet"
 
 
-def test_endpoints():
+def test_endpoints_without_a_ready_address_or_the_port_are_the_reason():
     empty = Endpoints(metadata=ObjectMeta(name="web", namespace="shop"))
     assert explain(make_service(), empty) == "its Endpoints have no address that is ready"
     subset = EndpointSubset(addresses=(EndpointAddress(ip="10.0.0.1"),), ports=(EndpointPort(name="x", port=1),))
@@ -140,7 +140,7 @@ def test_names_in_place_of_addresses():
     assert found == "names in place of addresses (FQDN): EndpointSlice web-1@shop"
 
 
-def test_ports_that_nobody_has():
+def test_a_target_port_that_no_pod_has_is_the_reason():
     assert explain(make_service(target="grpc"), make_pod("a")) == "none of its pods has a TCP port named 'grpc'"
     assert explain(make_service(target="http"), make_pod("a")) == ""
     assert explain(make_service(target=99999), make_pod("a")) == "target port 99999 is not a valid port"

@@ -19,7 +19,7 @@ def test_objects_of_the_mesh_and_of_jaeger_are_ignored(app: str) -> None:
 
 
 @pytest.mark.parametrize("labels", [{}, {"app": "cart"}, {"tier": "maesh"}, {"app": "Maesh"}])
-def test_other_objects_are_not(labels: dict[str, str]) -> None:
+def test_objects_with_other_labels_are_not_ignored(labels: dict[str, str]) -> None:
     assert not is_ignored(make_pod(**labels), RULES)
 
 

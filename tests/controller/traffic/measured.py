@@ -77,7 +77,7 @@ def observe(*seconds: float) -> Histogram:
 def measure(
     *proxies: ProxyTraffic, services: Sequence[DescribedService] = SERVICES, snapshot: Snapshot | None = None
 ) -> Callable[[str], ServiceTraffic]:
-    """Report on what these proxies counted; gives a function that finds a service port in the report."""
+    """Report on what these proxies counted; return a function that finds a service port in the report."""
     sums = TrafficSums(work_at_once(build_scope(services)))
     for proxy in proxies:
         work_at_once(sums.add(proxy))
@@ -87,7 +87,7 @@ def measure(
 
 
 def since_start(*families: MetricFamily, uptime_s: float = 30.0) -> ProxyTraffic:
-    """Give the traffic of a proxy that started half a minute ago."""
+    """Return the traffic of a proxy that started half a minute ago."""
     return ProxyTraffic(interval_s=uptime_s, uptime_s=uptime_s, now=families)
 
 

@@ -1,6 +1,6 @@
 """Reads the corpus: TOML files of raw requests and raw responses, each with the one outcome that is right.
 
-Gives lists of frozen cases, or raises ValueError that names the file and what is wrong there. README.md says what the
+Returns lists of frozen cases, or raises ValueError that names the file and what is wrong there. README.md says what the
 fields mean. Knows neither the engine nor its peers.
 """
 

@@ -142,7 +142,7 @@ class Peer:
             self.protocol.data_received(bytes(data))
 
     def take(self):
-        """Give what has come since the last time."""
+        """Return what has come since the last time."""
         taken = bytes(self.transport.sent)
         self.transport.sent.clear()
         return taken
@@ -252,14 +252,14 @@ class World:
                 transport.protocol.connection_lost(error)
 
     async def accept(self):
-        """Let the oldest connect succeed; gives the server's side."""
+        """Let the oldest connect succeed; return the server's side."""
         await self.settle()
         server = self.let_connect()
         await self.settle()
         return server
 
     def let_connect(self):
-        """Let the oldest connect succeed, without what follows from it; gives the server's side."""
+        """Let the oldest connect succeed, without what follows from it; return the server's side."""
         factory, host, waiting = self.connects.pop(0)
         server = Peer(self, f"server {host}", factory(), host)
         waiting.set_result((server.transport, server.protocol))
@@ -267,7 +267,7 @@ class World:
         return server
 
     async def refuse(self, error=None):
-        """Let the oldest connect fail; gives the address that was tried."""
+        """Let the oldest connect fail; return the address that was tried."""
         await self.settle()
         _, host, waiting = self.connects.pop(0)
         self.transcript.append(f"no connection to {host}")
@@ -325,7 +325,7 @@ async def _open_world(**arguments):
 
 @pytest.fixture(scope="session")
 def open_world():
-    """Give `async with open_world(middlewares=(), servers=1, settings=None) as world`."""
+    """Open a world by `async with open_world(middlewares=(), servers=1, settings=None) as world`."""
     return _open_world
 
 

@@ -174,7 +174,7 @@ class JudgingNode:
         self._listener.close()
         self.handler.abort()
         environment = self.handler.environment
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while environment.clients or environment.upstreams or environment.tunnels:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         self.clock.close()
@@ -230,7 +230,7 @@ class JudgingNode:
         recorder = Recorder()
         delivery = Delivery("127.0.0.1", port or self.ports[0], service, client, protocol)
         self.sender.open(self.peer, delivery, recorder)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await recorder.seen.wait()
         return recorder
 

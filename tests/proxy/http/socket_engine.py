@@ -35,7 +35,7 @@ async def until(is_so):
 
 @contextlib.asynccontextmanager
 async def carry(serve, settings=None, scheme="http", middlewares=()):
-    """Run a proxy before a server whose connections `serve(reader, writer)` handles; gives the proxy's address."""
+    """Run a proxy before a server whose connections `serve(reader, writer)` handles; return the proxy's address."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     handler = HttpHandler(settings or CarryingSettings(), Clock(asyncio.get_running_loop()))
     servers = (Server(address="127.0.0.1", port=server.sockets[0].getsockname()[1]),)

@@ -29,7 +29,7 @@ def apply(world, section, changed=None):
 
 
 async def ask(world, target=b"/", headers=b"", method=b"GET"):
-    """Send a request; gives the address of the server that got it."""
+    """Send a request; return the address of the server that got it."""
     client = world.open_client()
     client.send(b"%b %b HTTP/1.1\r\nHost: a.test.maesh\r\n%b\r\n" % (method, target, headers))
     await world.settle()

@@ -4,24 +4,15 @@ Behind a case that is no end of its connection another request is pipelined, so 
 case's end: at the server it comes as a request of its own, or never.
 """
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 from maesh_core.settings import CarryingSettings
 
-PATH = Path(__file__).parents[2] / "data" / "http" / "corpus.py"
-SPEC = importlib.util.spec_from_file_location("maesh_test_corpus", PATH)
-corpus = sys.modules[SPEC.name] = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(corpus)
+from .corpus_cases import corpus, list_cuts
 
 CASES = corpus.load_requests()
 PROBE = b"GET /probe HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
 ANSWER = b"HTTP/1.1 204 No Content\r\nX-Answer: 1\r\n\r\n"
-SPLIT_LIMIT = 400
-"""Longer cases are split at so many places, evenly spread."""
 
 
 def build_forwarded(upstream):
@@ -32,13 +23,6 @@ def build_forwarded(upstream):
         b"X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Port: %b\r\nX-Forwarded-Proto: http\r\n"
         b"X-Forwarded-Server: node\r\nX-Real-Ip: 10.0.0.9\r\n" % (authority, port)
     )
-
-
-def list_cuts(data):
-    """List ways to cut bytes: not at all, in two at every byte, and each byte alone."""
-    step = max(1, len(data) // SPLIT_LIMIT)
-    cuts = [[data], *([data[:at], data[at:]] for at in range(1, len(data), step))]
-    return cuts if step > 1 else [*cuts, [data[at : at + 1] for at in range(len(data))]]
 
 
 def take_all(world):

@@ -11,7 +11,6 @@ import importlib.util
 import os
 import pkgutil
 import re
-import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,14 +22,13 @@ from maesh_core.proxy.http.http2 import frames
 from maesh_core.settings import ProxySettings
 from maesh_core.settings.fields import list_fields
 
+from .corpus_cases import corpus
+
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "proxy-behaviour.md"
 TEXT = PAGE.read_text()
 HTTP2_TEXT = (ROOT / "docs" / "http2.md").read_text()
 PAGES = f"{TEXT}\n{HTTP2_TEXT}"
-SPEC = importlib.util.spec_from_file_location("maesh_test_corpus", ROOT / "tests" / "data" / "http" / "corpus.py")
-corpus = sys.modules[SPEC.name] = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(corpus)
 
 PACKAGE = maesh_core.proxy.http
 MODULES = [

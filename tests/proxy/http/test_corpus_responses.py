@@ -3,29 +3,13 @@
 Behind each, the same client asks again and another one too: what they get is theirs, whatever the server had sent.
 """
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
-PATH = Path(__file__).parents[2] / "data" / "http" / "corpus.py"
-SPEC = importlib.util.spec_from_file_location("maesh_test_corpus", PATH)
-corpus = sys.modules[SPEC.name] = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(corpus)
+from .corpus_cases import corpus, list_cuts
 
 CASES = corpus.load_responses()
 NEXT = b"GET /next HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
 NEXT_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"
-SPLIT_LIMIT = 400
-"""Longer cases are split at so many places, evenly spread."""
-
-
-def list_cuts(data):
-    """List ways to cut bytes: not at all, in two at every byte, and each byte alone."""
-    step = max(1, len(data) // SPLIT_LIMIT)
-    cuts = [[data], *([data[:at], data[at:]] for at in range(1, len(data), step))]
-    return cuts if step > 1 else [*cuts, [data[at : at + 1] for at in range(len(data))]]
 
 
 async def play(world, case, pieces):

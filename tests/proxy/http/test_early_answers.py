@@ -76,7 +76,7 @@ class Bench:
         return self._sockets.enter_context(socket.create_connection(self._address, timeout=60))
 
     async def accept(self, wanted):
-        """Give the server's side of the proxy's connection, when it has brought these bytes."""
+        """Return the server's side of the proxy's connection, when it has brought these bytes."""
 
         def accept():
             connection = self._server.accept()[0]
@@ -91,7 +91,7 @@ class Bench:
         return self._sockets.enter_context(await asyncio.to_thread(accept))
 
     async def read(self, client):
-        """Give what a client gets until the end of its connection; a reset comes behind it."""
+        """Return what a client gets until the end of its connection; a reset comes behind it."""
         client.setblocking(False)
         got = b""
         with contextlib.suppress(ConnectionResetError):

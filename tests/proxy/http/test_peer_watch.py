@@ -25,7 +25,7 @@ class Paused(asyncio.Protocol):
 
 @pytest.fixture
 async def pair():
-    """Give a client's socket, the paused transport at its other end, and what watches it."""
+    """Return a client's socket, the paused transport at its other end, and what watches it."""
     made = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
 

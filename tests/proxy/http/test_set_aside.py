@@ -42,7 +42,7 @@ async def refuse_first(world, error=None):
 
 
 async def serve(world):
-    """Answer one request over whatever connection it takes; gives the server's address."""
+    """Answer one request over whatever connection it takes; return the server's address."""
     for server in world.servers:
         server.take()
     client = ask(world)

@@ -33,7 +33,7 @@ def test_the_address_or_the_name_will_do(name):
 
 
 @pytest.mark.parametrize("name", OTHER, ids=str)
-def test_nothing_else_will(name):
+def test_a_certificate_for_other_names_does_not_match(name):
     assert not matches_any_name({"subjectAltName": (name,)}, address="10.0.0.1", name=NAME)
     assert not matches_any_name({"subjectAltName": (name,)}, address="10.0.0.1", name="")
 

@@ -66,7 +66,7 @@ class TlsServer:
 
 @contextlib.asynccontextmanager
 async def carry(serve, *, context, settings, tls_name=NAME, port=None):
-    """Run a proxy before a server; gives the handler, and a call that asks for something and gives the answer."""
+    """Run a proxy before a server; return the handler, and a call that asks for something and gives the answer."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     handler = HttpHandler(settings, Clock(asyncio.get_running_loop()))
     port = port or server.sockets[0].getsockname()[1]

@@ -30,7 +30,7 @@ class Listening:
 
 @pytest.fixture
 def accept():
-    """Give what accepts up to three clients from a socket, and returns their addresses and what else may wait."""
+    """Return what accepts up to three clients from a socket, and returns their addresses and what else may wait."""
     clients = []
 
     def run(listening, acceptor=None):

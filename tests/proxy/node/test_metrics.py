@@ -28,7 +28,7 @@ def test_a_counter_ends_in_total_once(name: str) -> None:
     assert samples["maesh_x_total", (("a", "b"),)] == 3
 
 
-def test_a_gauge_without_labels() -> None:
+def test_a_gauge_without_labels_is_one_sample() -> None:
     assert scrape(MetricFamily(name="g", type="gauge", help="h", samples=(((), 1.5),)))["g", ()] == 1.5
 
 

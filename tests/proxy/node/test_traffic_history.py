@@ -32,7 +32,7 @@ class Proxy:
         return msgspec.json.decode(self.history.render(), type=ProxyTraffic)
 
     def read(self) -> tuple[float, int, int]:
-        """Give the interval, and the requests now and before."""
+        """Return the interval, and the requests now and before."""
         traffic = self.render()
         now, before = (
             sum(int(value) for each in families for _, value in each.samples if isinstance(value, float))

@@ -74,6 +74,24 @@ def test_a_router_with_an_unsupported_scheme_is_refused() -> None:
     assert proxy.configuration.refused == {}
 
 
+def test_a_protocol_without_tls_refuses_services_that_need_it() -> None:
+    proxy = Proxy()
+    proxy.add_handler("udp", "UDP")
+    section = Section(routers={"r": StreamRouter(entrypoint=1, service="s")}, services={"s": Service(scheme="tls")})
+    proxy.apply(full=True, sections={"udp": section})
+    assert proxy.configuration.refused == {"udp/routers/r": "scheme tls is not supported by this proxy"}
+
+
+def test_a_scheme_that_tcp_does_not_have_is_refused_and_never_carried_in_clear() -> None:
+    proxy = Proxy()
+    for scheme, refused in (("tls", {}), ("tls2", {"tcp/routers/r": "scheme tls2 is not supported by this proxy"})):
+        stream = StreamRouter(entrypoint=1, service="s")
+        section = Section(routers={"r": stream}, services={"s": Service(scheme=scheme)})
+        proxy.apply(full=True, sections={"tcp": section})
+        assert proxy.configuration.refused == refused
+        assert proxy.tcp.tables[-1].routers == ({} if refused else {"r": stream})
+
+
 def test_a_router_with_an_unknown_load_balancer_is_refused_until_it_has_another() -> None:
     proxy = Proxy()
     odd, known = (Service(load_balancer=kind) for kind in ("fastest", "least-request"))

@@ -72,23 +72,37 @@ async def address(handler):
 
 @pytest.fixture
 async def start_server():
-    """Start a server from a coroutine function on reader and writer; returns its port."""
-    async with contextlib.AsyncExitStack() as stack:
+    """Start a server from a coroutine function on reader and writer; returns its port.
 
-        async def start(serve):
-            async def serve_and_close(reader, writer):
-                try:
-                    await serve(reader, writer)
-                finally:
-                    writer.close()
-                    with contextlib.suppress(ConnectionError):
-                        await writer.wait_closed()
+    What still serves at the end is cancelled: it may learn late of a connection's end, or serve without reading.
+    """
+    servers, serving = [], {}
 
-            server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0)
-            stack.callback(server.close)
-            return server.sockets[0].getsockname()[1]
+    async def start(serve):
+        async def serve_and_close(reader, writer):
+            serving[asyncio.current_task()] = writer
+            try:
+                await serve(reader, writer)
+            finally:
+                writer.close()
+                with contextlib.suppress(ConnectionError):
+                    await writer.wait_closed()
+                del serving[asyncio.current_task()]
 
-        yield start
+        servers.append(await asyncio.start_server(serve_and_close, "127.0.0.1", 0))
+        return servers[-1].sockets[0].getsockname()[1]
+
+    yield start
+    for server in servers:
+        server.close()
+    for _ in range(4):  # rounds in which what was just accepted begins to be served
+        await asyncio.sleep(0)
+    for writer in serving.values():
+        writer.transport.abort()
+    tasks = [*serving]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def ask(address, request):

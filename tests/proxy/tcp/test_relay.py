@@ -166,16 +166,17 @@ def test_a_side_that_was_reset_is_not_held_for_ever_by_one_that_takes_nothing(ru
     async def scene(bench):
         bench.route("open")
         client = bench.open_client()
-        await take_steps(STEPS)
+        environment = bench.handler.environment
+        await wait_until(lambda: environment.relays - environment.connecting)
         bench.accept()
         (server,) = bench.accepted
         sender = client if is_client else server
-        while True:
+        idle = 0
+        while idle < 50:  # until the relay holds bytes for a side that has no room, and reads no more
             await take_steps(STEPS)
-            if not send(sender, MUCH):
-                break
+            idle = 0 if send(sender, MUCH) else idle + 1
         reset(sender)
-        await take_steps(STEPS)
+        await wait_until(lambda: environment.resetting)
         bench.node.pass_time(59)
         assert bench.handler.environment.relays
         bench.node.pass_time(2)
@@ -190,7 +191,7 @@ def test_a_port_that_there_cannot_be_is_a_server_that_takes_no_connection():
         bench._ports["impossible"] = 70_000
         bench.route("impossible")
         client = bench.open_client()
-        await take_steps(STEPS)
+        await wait_until(lambda: read_counter(bench.handler, "refused_connections"))
         assert read_counter(bench.handler, "refused_connections") == 1
         assert read_counter(bench.handler, "failed_connects") == 1
         client.close()

@@ -149,6 +149,7 @@ async def test_a_client_that_reads_slowly_pauses_the_server(bench, start_server)
     bench.route(await start_server(serve))
     client = socket.create_connection(bench.address)
     client.setblocking(False)
+    await wait_until(lambda: any(relay._tunnel and relay._tunnel._unsent for relay in bench.handler.environment.relays))
     before = -1
     while sent != before:
         before = sent

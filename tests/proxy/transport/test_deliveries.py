@@ -91,7 +91,7 @@ async def test_a_part_of_a_split_is_delivered_to(service):
         (Delivery("10.0.0.1", 80, "n/a:80", protocol="udp"), DENIED),
     ],
 )
-async def test_anything_else_is_refused(delivery, refusal):
+async def test_a_delivery_that_does_not_fit_its_service_is_refused(delivery, refusal):
     assert World().deliveries.find_verdict(delivery) == refusal
 
 
@@ -162,7 +162,7 @@ async def test_a_denial_is_not_waited_for():
     assert await world.deliveries.judge("there", HTTP) == DENIED
 
 
-async def test_the_wait_ends(monkeypatch):
+async def test_a_delivery_to_an_unknown_server_is_refused_when_the_wait_ends(monkeypatch):
     monkeypatch.setattr(module, "WAIT_S", 0.001)
     assert await World(resolve(node="other")).deliveries.judge("there", HTTP) == NO_SERVER
 

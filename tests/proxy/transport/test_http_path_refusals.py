@@ -37,7 +37,7 @@ def test_a_node_that_does_not_answer_uses_up_half_of_the_connect_timeout(mode):
                     filler.setblocking(False)
                     filler.connect_ex(full.getsockname())
                 transport = FakeTransport(there=full.getsockname())
-                async with Sender(transport, server.port, mode=mode, connect_timeout=0.5) as sender:
+                async with Sender(transport, server.port, mode=mode, connect_timeout=3) as sender:
                     reason = "encryption is required: no tunnel to node there (it did not answer in time)"
                     assert await sender.ask() == ((200, "ok") if mode == "permissive" else (503, reason))
                     assert sender.aside == []
@@ -52,7 +52,7 @@ def test_a_server_that_is_silent_behind_its_node_is_set_aside_and_not_the_node()
         async with HttpServer() as server, Receiver() as receiver:
             receiver.is_silent = True
             transport = FakeTransport(there=receiver.address)
-            async with Sender(transport, server.port, connect_timeout=0.3) as sender:
+            async with Sender(transport, server.port, connect_timeout=3) as sender:
                 assert await sender.ask() == (504, "connecting to the upstream timed out")
                 assert len(sender.aside) == 1
                 receiver.is_silent = False

@@ -126,7 +126,7 @@ class TunnelNode:
 
 
 async def wait_until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - sockets take their time
             await asyncio.sleep(0.001)
 
@@ -143,7 +143,7 @@ class Pod:
         self.accepted = []
 
     async def accept(self):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             client, _ = await asyncio.get_running_loop().sock_accept(self.sock)
         self.accepted.append(client)
         return client

@@ -80,7 +80,7 @@ class RawPeer:
 
     async def read_until(self, condition):
         """Read until the frames that were received fulfil a condition, or the connection ends; return them."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(ssl.SSLError):
                     self.decrypt()

@@ -46,7 +46,7 @@ async def test_it_names_the_server_and_has_no_socket(protocol):
     assert transport.can_write_eof()
 
 
-async def test_writelines_joins(sender, protocol):
+async def test_writelines_sends_its_pieces_as_one(sender, protocol):
     protocol.transport.writelines([b"a", b"b"])
     assert [each[3] for each in sender.take()] == [b"ab"]
 

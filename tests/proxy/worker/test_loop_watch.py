@@ -250,7 +250,7 @@ class Blocking:
         self.is_named = threading.Event()
 
     def on_request(self, exchange):
-        assert self.is_named.wait(30)
+        assert self.is_named.wait(60)
 
 
 class BlockingLater(Blocking):

@@ -31,7 +31,7 @@ def test_by_hand_it_says_how_to_start_a_proxy() -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == 1
@@ -46,7 +46,7 @@ def test_the_reason_of_a_failed_start_goes_to_the_parent_alone() -> None:
             env=build_environment(plugins=(MISSING,)),
             stdin=theirs.fileno(),
             capture_output=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         frames: Frames[AnyReport] = Frames(AnyReport)
@@ -62,5 +62,5 @@ def test_a_parent_that_is_gone_ends_it() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         ours.close()
-        ended = subprocess.run(COMMAND, env=build_environment(), stdin=theirs.fileno(), timeout=30, check=False)
+        ended = subprocess.run(COMMAND, env=build_environment(), stdin=theirs.fileno(), timeout=60, check=False)
     assert ended.returncode == 0

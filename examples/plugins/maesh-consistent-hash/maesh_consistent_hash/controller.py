@@ -29,5 +29,5 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_balancer_builders(self) -> Sequence[BalancerBuilder]:
-        """Give the one builder of this plugin."""
+        """Return the one builder of this plugin."""
         return [ConsistentHashBuilder()]

@@ -68,5 +68,5 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_balancer_factories(self) -> Sequence[BalancerFactory]:
-        """Give the one factory of this plugin."""
+        """Return the one factory of this plugin."""
         return [ConsistentHashFactory()]

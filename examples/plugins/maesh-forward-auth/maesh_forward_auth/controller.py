@@ -81,5 +81,5 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
-        """Give the one builder of this plugin."""
+        """Return the one builder of this plugin."""
         return [ForwardAuthBuilder(self._settings)]

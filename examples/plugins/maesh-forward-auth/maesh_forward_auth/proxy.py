@@ -97,5 +97,5 @@ class ProxyHalf:
 
     @hookimpl
     def maesh_middleware_factories(self) -> Sequence[MiddlewareFactory]:
-        """Give the one factory of this plugin."""
+        """Return the one factory of this plugin."""
         return [ForwardAuthFactory()]

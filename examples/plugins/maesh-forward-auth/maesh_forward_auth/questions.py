@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def ask(self, head: bytes) -> "asyncio.Future[Answer]":
-        """Send a question; gives its answer, or raises ConnectionError or ValueError."""
+        """Send a question; return its answer, or raise ConnectionError or ValueError."""
         self._answer = Answer()
         self._waiter = asyncio.get_running_loop().create_future()
         if self._transport is None or self.is_lost:

@@ -133,7 +133,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 async def ask(server, times=1, at_once=1):
-    """Ask so many times, so many questions at once; gives the statuses."""
+    """Ask so many times, so many questions at once; return the statuses."""
     asker = Asker("127.0.0.1", server.port, connections=2, timeout_s=5.0)
     statuses = []
     for _ in range(times):

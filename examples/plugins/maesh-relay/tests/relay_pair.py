@@ -147,6 +147,6 @@ class Pair:
 
 async def wait_until(condition):
     """Wait until sockets have done their part."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - sockets take their time
             await asyncio.sleep(0.001)

@@ -1,6 +1,6 @@
 """The certificate of the controller's API, and its contexts: for those who ask it, and to ask other controllers.
 
-Takes the files of a certificate chain and a key, as PEM; gives a new context whenever they are replaced. The replicas
+Takes the files of a certificate chain and a key, as PEM; returns a new context whenever they are replaced. The replicas
 of a controller have the same certificate, so each trusts exactly its own when it asks another.
 """
 

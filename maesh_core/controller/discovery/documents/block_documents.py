@@ -16,8 +16,8 @@ MAX_LEVELS = 64
 """Deeper documents are left to the parser, which has the limit of all documents."""
 
 _WIDE = " " * 200
-"""Documents with so many spaces in a row are left to the parser: to find that a line does not match takes a time that
-grows with the square of its spaces."""
+"""A document with this many spaces in a row is left to the parser: the time to find that a line does not match grows
+with the square of its spaces."""
 
 _KEY = r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,250}"
 _QUOTED = r"'[^'\n]*'|\"[^\"\\\n]*\""

@@ -228,7 +228,7 @@ class TunnelEnd:
         return self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Close or reset the other side likewise."""
+        """Close or reset the other side in the same way."""
         self._transport = None
         if self._on_lost is not None:
             self._on_lost()

@@ -1,8 +1,8 @@
 """Turns observed paths into the patterns of rules: exactly, or as a template if there is enough evidence for one.
 
 Takes paths without queries. Returns a pattern (RE2) for each, which matches it as a whole. A segment becomes a variable
-if so many values of it were observed at the same place that look like identifiers of one kind, such as numbers, or if a
-template that somebody wrote says so. A pattern for `/users/17` never matches `/users/17/keys`.
+if a template says so, or if at least `EVIDENCE` of its values look like identifiers of one kind, such as numbers. A
+pattern for `/users/17` never matches `/users/17/keys`.
 """
 
 import re

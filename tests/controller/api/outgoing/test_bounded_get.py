@@ -35,5 +35,5 @@ async def test_errors_name_who_did_not_answer(free_address):
 
 @pytest.fixture
 def free_address():
-    """Give an address on which nothing listens: port 1 of a loopback address of this test."""
+    """Return an address on which nothing listens: port 1 of a loopback address of this test."""
     return AdminAddress("127.1.2.3", 1)

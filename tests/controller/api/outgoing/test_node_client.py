@@ -32,7 +32,7 @@ async def build_client():
 
 @pytest.fixture
 def start_proxy(serve):
-    """Serve one answer to everything; gives the address and the requests that came."""
+    """Serve one answer to everything; return the address and the requests that came."""
 
     async def start(body=b"", status=200, headers=None):
         requests = []

@@ -21,7 +21,7 @@ async def client():
 
 @pytest.fixture
 def start_peer(serve):
-    """Serve one answer to everything; gives the peer and the requests that came."""
+    """Serve one answer to everything; return the peer and the requests that came."""
 
     async def start(body, status=200):
         requests = []

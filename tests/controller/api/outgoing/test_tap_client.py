@@ -30,7 +30,7 @@ async def build_client():
 
 @pytest.fixture
 async def start_proxy():
-    """Answer each connection with bytes, and close it unless the proxy stays silent; gives the proxy and the heads."""
+    """Answer each connection with bytes, and close it unless the proxy stays silent; return the proxy and the heads."""
     servers, ended = [], asyncio.Event()
 
     async def start(*parts, is_silent=False):
@@ -57,7 +57,7 @@ async def start_proxy():
 
 
 async def follow(client, proxy, query=""):
-    """Follow until the error; gives the lines and the error's text."""
+    """Follow until the error; return the lines and the error's text."""
     lines = []
     try:
         async for line in client.follow(proxy, query):

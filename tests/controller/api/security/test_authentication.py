@@ -124,7 +124,7 @@ async def test_open_paths_may_be_read_by_everybody(api, path):
 
 
 @pytest.mark.parametrize("path", ["/metrics/", "/METRICS", "/", "", "/api/status/readiness/x", "/api/tap"])
-async def test_other_paths_may_not(api, path):
+async def test_paths_that_are_not_open_need_authentication(api, path):
     assert await api.ask(path) == 401
 
 

@@ -87,7 +87,7 @@ def test_by_default_nothing_is_protected():
 
 @pytest.fixture
 async def controller(files, tmp_path):
-    """Run a protected controller; gives its port."""
+    """Run a protected controller; return its port."""
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     settings = ControllerSettings(

@@ -10,7 +10,7 @@ from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.errors import KubernetesError
 from maesh_core.model.events import Applied, Deleted, Problem, Replaced
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 """Far above what anything here takes; only a failing test gets there."""
 SLICES, ACCOUNTS = CORE_KINDS[1], CORE_KINDS[-1]
 ORIGIN = "kubernetes serviceaccounts"

@@ -62,7 +62,7 @@ async def until(is_so):
 
 @pytest.fixture(params=["descriptor", "loop"])
 async def connect(request):
-    """Give what connects a protocol to a socket, over either kind of transport, and returns that socket."""
+    """Return what connects a protocol to a socket, over either kind of transport, and returns that socket."""
     loop = asyncio.get_running_loop()
     clock = Clock(loop)
     newcomers = Newcomers(Environment(CarryingSettings(), clock))

@@ -44,7 +44,7 @@ async def test_no_other_method_is_called_for_a_skipped_request(open_world):
 
 
 @pytest.mark.parametrize("answer", [False, None, 1, "yes"])
-async def test_only_true_skips(open_world, answer):
+async def test_an_answer_other_than_true_does_not_skip_the_middleware(open_world, answer):
     calls = []
     async with open_world(middlewares=[Skipping(calls, answer)]) as world:
         client, server = await ask(world, REQUEST)

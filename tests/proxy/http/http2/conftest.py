@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def open_h2c(open_world):
-    """Give `async with open_h2c() as world`, whose servers speak HTTP/2."""
+    """Open a world by `async with open_h2c() as world`, whose servers speak HTTP/2."""
 
     def open_it(**arguments):
         return open_world(scheme="h2c", **arguments)
@@ -15,6 +15,6 @@ def open_h2c(open_world):
 
 @pytest.fixture
 async def h2c(open_world):
-    """Give a world whose server speaks HTTP/2."""
+    """Return a world whose server speaks HTTP/2."""
     async with open_world(scheme="h2c") as world:
         yield world

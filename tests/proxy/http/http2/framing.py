@@ -89,7 +89,7 @@ class FramePeer:
         return messages
 
     def take_streams(self):
-        """Give what has come of streams: headers, data and resets."""
+        """Return what has come of streams: headers, data and resets."""
         return [message for message in self.take() if message[0] in ("headers", "data", "reset")]
 
     def _decode(self, raw):
@@ -192,6 +192,6 @@ def count_opened(world):
 
 
 def status_of(client):
-    """Give the status of the only response that has come."""
+    """Return the status of the only response that has come."""
     (head, *_) = client.take_streams()
     return dict(head[2])[b":status"]

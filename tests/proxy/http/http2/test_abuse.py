@@ -31,7 +31,7 @@ STREAM_WINDOW = 131072
 
 
 def find_goaway(client):
-    """Give the code of the GOAWAY that has come, None if none has."""
+    """Return the code of the GOAWAY that has come, None if none has."""
     return next((message[2] for message in client.take() if message[0] == "goaway"), None)
 
 

@@ -15,7 +15,7 @@ CALL_HEAD = (*OK, ("content-type", "application/grpc"))
 
 
 def build_uses(name):
-    """Give a middleware that changes both bodies in one way, and that way."""
+    """Return a middleware that changes both bodies in one way, and that way."""
     if name == "tap":
         return Uses(Tap, Tap), lambda body: body
     if name == "none":

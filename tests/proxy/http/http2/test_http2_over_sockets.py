@@ -43,7 +43,7 @@ async def open_http2(address, *frames):
 
 
 async def receive(reader, client):
-    """Give the next messages; none after the end."""
+    """Return the next messages; none after the end."""
     data = await reader.read(10_000)
     client.peer.received += data
     return client.take() if data else None

@@ -32,24 +32,37 @@ def root_ca(tmp_path_factory):
 
 
 class TlsServer:
-    """A server that speaks what ALPN chooses; counts its connections by protocol."""
+    """A server that speaks what ALPN chooses; counts its connections by protocol.
 
-    def __init__(self, *protocols):
+    In HTTP/1.1 it answers once it has as many connections as it waits for: an earlier response would free a connection
+    for another request.
+    """
+
+    def __init__(self, *protocols, waits_for=1):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         AUTHORITY.issue_cert(NAME).configure_cert(self.context)
         self.context.set_alpn_protocols(protocols)
         self.chosen = []
+        self.serving = 0
+        self._waits_for, self._has_all = waits_for, asyncio.Event()
 
     async def serve(self, reader, writer):
+        self.serving += 1
         chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
         self.chosen.append(chosen)
+        if len(self.chosen) == self._waits_for:
+            self._has_all.set()
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await (self._serve_http2 if chosen == "h2" else self._serve_http1)(reader, writer)
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        self.serving -= 1
 
     async def _serve_http1(self, reader, writer):
         while True:
             await reader.readuntil(b"\r\n\r\n")
+            await self._has_all.wait()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
 
     async def _serve_http2(self, reader, writer):
@@ -65,7 +78,7 @@ class TlsServer:
 
 
 async def ask_through(server, settings, *, times, request=GET):
-    """Ask through a proxy in parallel, then once more; gives the bodies."""
+    """Ask through a proxy in parallel, then once more; return the bodies."""
     handler = HttpHandler(settings, Clock(asyncio.get_running_loop()))
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
@@ -75,6 +88,7 @@ async def ask_through(server, settings, *, times, request=GET):
         writer.write(request)
         answer = await reader.read()
         writer.close()
+        await writer.wait_closed()
         return answer.partition(b"\r\n\r\n")[2]
 
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=server.context) as serving:
@@ -90,7 +104,7 @@ async def ask_through(server, settings, *, times, request=GET):
         listener.close()
         handler.abort()
         handler.environment.clock.close()
-        while handler.environment.clients or handler.environment.upstreams:  # noqa: ASYNC110 - nothing tells of it
+        while handler.environment.clients or handler.environment.upstreams or server.serving:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0)
     assert not any(each.opened for each in handler._servers.values())
     return bodies
@@ -108,7 +122,7 @@ async def ask_through(server, settings, *, times, request=GET):
     ids=["h2", "only http/1.1", "h2 is off", "no ALPN"],
 )
 def test_alpn_chooses_the_protocol_and_http2_shares_one_connection(run, root_ca, offered, is_on, body, chosen):
-    server = TlsServer(*offered)
+    server = TlsServer(*offered, waits_for=len(chosen))
     settings = dataclasses.replace(CarryingSettings(root_ca=root_ca), http2=is_on)
 
     async def check():

@@ -65,7 +65,7 @@ async def ask(world, *, streams=(1,), fields=POST):
 
 
 async def take_statuses(world, client):
-    """Give the status of each stream that has been answered."""
+    """Return the status of each stream that has been answered."""
     await world.settle()
     return {each[1]: dict(each[2])[b":status"] for each in client.take_streams() if each[0] == "headers"}
 

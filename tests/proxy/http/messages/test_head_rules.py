@@ -135,7 +135,7 @@ def test_no_trailer_is_a_claim_or_shadows_one(name):
 
 
 @pytest.mark.parametrize("name", [b"x_request_id", b"content-md5", b"grpc-status", b"x-real-ip2"])
-def test_other_trailers_may_be(name):
+def test_trailers_without_a_meaning_for_the_mesh_are_allowed(name):
     assert name not in FORBIDDEN_TRAILERS
 
 

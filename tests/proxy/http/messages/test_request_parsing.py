@@ -175,7 +175,7 @@ def test_transfer_encoding_is_no_part_of_http_1_0():
         (b"1.0", b"Connection: Keep-Alive\r\n", True),
     ],
 )
-def test_who_stays_connected(version, lines, is_keep_alive):
+def test_version_and_connection_decide_whether_a_client_stays_connected(version, lines, is_keep_alive):
     head = parse_request_head(b"GET / HTTP/" + version + b"\r\nHost: a\r\n" + lines + b"\r\n")
     assert head.is_keep_alive is is_keep_alive
 
@@ -191,7 +191,7 @@ def test_who_stays_connected(version, lines, is_keep_alive):
         (b"1.0", b"TE: trailers\r\n", False),
     ],
 )
-def test_who_takes_trailers(version, lines, takes_trailers):
+def test_a_client_of_http_1_1_takes_trailers_if_its_te_says_so(version, lines, takes_trailers):
     head = parse_request_head(b"GET / HTTP/" + version + b"\r\nHost: a\r\n" + lines + b"\r\n")
     assert head.takes_trailers is takes_trailers
     assert b"\r\nte:" not in head.outgoing.lower()
@@ -237,7 +237,7 @@ def check_against_h11(bytes_, head):
 
 
 def read_by_h11(head):
-    """Give method, length or "chunked", target and headers; None where h11 is stricter (its Host, its 1.0)."""
+    """Return method, length or "chunked", target and headers; None where h11 is stricter (its Host, its 1.0)."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(head)
     with contextlib.suppress(h11.RemoteProtocolError):

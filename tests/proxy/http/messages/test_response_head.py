@@ -44,7 +44,7 @@ def test_a_body_ends_where_status_method_and_one_field_say(lines, status, is_hea
         (b"1.1", b"", False),
     ],
 )
-def test_who_stays_connected(version, lines, is_keep_alive):
+def test_version_and_connection_and_framing_decide_whether_a_server_stays_connected(version, lines, is_keep_alive):
     assert parse(lines, version=version).is_keep_alive is is_keep_alive
 
 

@@ -172,7 +172,7 @@ class Bench:
         client.close()
 
     async def until(self, is_so):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not is_so():  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0)
 

@@ -25,7 +25,7 @@ CACHED_BLOCKS: Final = 64
 CACHED_BLOCK_BYTES: Final = 512
 """Longer blocks are decoded each time, because they would fill the memory."""
 CACHED_BYTES: Final = 8192
-"""The cached blocks have at most so many bytes together; their fields are larger, but share those of the table."""
+"""Limit of the bytes of all cached blocks. Their fields are larger, but share those of the table."""
 _LAST_SHIFT: Final = 28
 """An integer has at most five bytes after its prefix: more than 31 bits are an error."""
 

@@ -32,7 +32,7 @@ CACHED_LISTS: Final = 64
 CACHED_LIST_BYTES: Final = 2048
 """Larger lists are encoded each time, because they would fill the memory."""
 CACHED_BYTES: Final = 32768
-"""The cached lists have at most so many bytes together."""
+"""Limit of the bytes of all cached lists."""
 SEEN_FIELDS: Final = 256
 """Fields that were sent once, of which the encoder keeps the hashes. At the limit all are dropped."""
 

@@ -30,7 +30,7 @@ _EOS_CODE: Final = 0x3FFFFFFF
 _WINDOW_BITS: Final = 10
 _WINDOW_MASK: Final = 0x3FF
 _FILL_LIMIT: Final = 48
-"""At most so many bits are in the accumulator before a further byte is added: 56 fit into an integer of the machine."""
+"""Limit of the bits in the accumulator before a further byte is added: 56 bits fit into an integer of the machine."""
 
 
 def _list_symbols() -> bytes:

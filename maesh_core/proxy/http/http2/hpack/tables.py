@@ -19,7 +19,7 @@ STATIC_FIELDS: Final = 61
 LARGEST_INTEGER: Final = 2**31 - 1
 
 _COMPACTED: Final = 64
-"""So many evicted entries are removed from the list at once, because removing one moves all others."""
+"""Evicted entries that are removed from the list at once, because removing one moves all others."""
 
 _STATIC_TEXT: Final = b"""
 :authority:

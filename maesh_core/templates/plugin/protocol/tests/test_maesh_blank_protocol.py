@@ -12,7 +12,7 @@ from maesh_testing import FakeNode, find_free_port, send_request
 
 @pytest.fixture
 def start_carried(start_mesh):
-    """Start a mesh whose service is carried by this protocol; gives it, and the port that leads to the service."""
+    """Start a mesh whose service is carried by this protocol; return it, and the port that leads to the service."""
 
     def start(servers=1):
         settings = (f"blank.first-port={find_free_port(first=17000, last=19999)}", "blank.limit=1")

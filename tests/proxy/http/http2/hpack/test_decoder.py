@@ -102,7 +102,7 @@ def list_table(decoder):
 
 
 @pytest.mark.parametrize(("block", "field", "size"), SINGLE_EXAMPLES.values(), ids=SINGLE_EXAMPLES)
-def test_single_fields_of_the_standard(block, field, size):
+def test_the_single_fields_in_the_standard_are_decoded(block, field, size):
     decoder = make_decoder()
     assert decoder.decode(bytes.fromhex(block)) == (field,)
     assert decoder._table.size == size
@@ -110,7 +110,7 @@ def test_single_fields_of_the_standard(block, field, size):
 
 
 @pytest.mark.parametrize(("blocks", "lists", "sizes"), SERIES.values(), ids=SERIES)
-def test_series_of_the_standard(blocks, lists, sizes):
+def test_the_series_of_blocks_in_the_standard_are_decoded(blocks, lists, sizes):
     decoder = make_decoder()
     for block, fields, size in zip(blocks, lists, sizes, strict=True):
         assert decoder.decode(bytes.fromhex(block)) == (*fields,)

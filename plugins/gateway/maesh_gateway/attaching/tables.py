@@ -18,12 +18,12 @@ from maesh_core.plugin import (
     TopologyView,
 )
 from maesh_gateway import GatewaySettings
-from maesh_gateway.claims import MATCHES_LIMIT, PATTERNS_LIMIT, PRODUCER, RULES_LIMIT, Claim, Claims, Place
-from maesh_gateway.findings import AcceptedReason, Attachment
+from maesh_gateway.attaching.claims import MATCHES_LIMIT, PATTERNS_LIMIT, PRODUCER, RULES_LIMIT, Claim, Claims, PortId
+from maesh_gateway.attaching.precedence import build_table
+from maesh_gateway.attaching.rules import GRPC_UNIMPLEMENTED, ResolvedRoute, RuleBuilder
+from maesh_gateway.attachments import AcceptedReason, Attachment
 from maesh_gateway.kinds import ROUTE_TYPES, ROUTES_BY_PARENT
-from maesh_gateway.precedence import build_table
 from maesh_gateway.routes import Route
-from maesh_gateway.rules import GRPC_UNIMPLEMENTED, ResolvedRoute, RuleBuilder
 
 
 class TableBuilder:
@@ -43,32 +43,32 @@ class TableBuilder:
         """Whether any route names the service."""
         return bool(self._claims.items)
 
-    def build_rules(self) -> dict[Place, PortRules]:
+    def build_rules(self) -> dict[PortId, PortRules]:
         """Build the rules of each port that a route claims."""
-        producers: dict[Place, RuleTable] = {}
-        consumers: dict[Place, dict[str, RuleTable]] = {}
-        for place, group in sorted(self._claims.groups):
-            table = self._build_table(place, group)
+        producers: dict[PortId, RuleTable] = {}
+        consumers: dict[PortId, dict[str, RuleTable]] = {}
+        for port_id, group in sorted(self._claims.groups):
+            table = self._build_table(port_id, group)
             if group == PRODUCER:
-                producers[place] = table
+                producers[port_id] = table
             else:
-                consumers.setdefault(place, {})[group] = table
+                consumers.setdefault(port_id, {})[group] = table
         return {
-            place: PortRules(producer=producers.get(place), consumers=consumers.get(place, {}))
-            for place in sorted({*producers, *consumers})
+            port_id: PortRules(producer=producers.get(port_id), consumers=consumers.get(port_id, {}))
+            for port_id in sorted({*producers, *consumers})
         }
 
-    def build_sides(self) -> dict[Place, Mapping[str, BackendNode]]:
+    def build_sides(self) -> dict[PortId, Mapping[str, BackendNode]]:
         """Build the backends of mirrors, by port."""
-        sides: dict[Place, dict[str, BackendNode]] = {}
-        for place, group in sorted(self._claims.groups):
-            for route in self._claims.used[place, group]:
+        sides: dict[PortId, dict[str, BackendNode]] = {}
+        for port_id, group in sorted(self._claims.groups):
+            for route in self._claims.used[port_id, group]:
                 found = self._resolve(route).sides
                 if found:
-                    sides.setdefault(place, {}).update(found)
-        return {place: dict(sorted(found.items())) for place, found in sides.items()}
+                    sides.setdefault(port_id, {}).update(found)
+        return {port_id: dict(sorted(found.items())) for port_id, found in sides.items()}
 
-    def build_traffic_types(self) -> dict[Place, str]:
+    def build_traffic_types(self) -> dict[PortId, str]:
         """Build the traffic types of ports for which nothing else decides."""
         return self._claims.build_traffic_types()
 
@@ -94,10 +94,11 @@ class TableBuilder:
     def _list_lost_ports(self, claim: Claim) -> Iterator[str]:
         """List the ports of an accepted claim that use another kind."""
         group = self._claims.find_group(claim.route)
-        for place in claim.places:
-            kind = self._claims.kinds[place, group]
+        for port_id in claim.port_ids:
+            kind = self._claims.kinds[port_id, group]
             if kind is not type(claim.route):
-                yield f"it has no effect on port {place[0]} of {self._service.key.name}, which uses {_show_kind(kind)}"
+                name = self._service.key.name
+                yield f"it has no effect on port {port_id[0]} of {name}, which uses {_show_kind(kind)}"
 
     def list_notices(self, attachments: Sequence[Attachment]) -> tuple[str, ...]:
         """List what is wrong with producer routes, for the service itself."""
@@ -110,8 +111,8 @@ class TableBuilder:
 
     # --- tables
 
-    def _build_table(self, place: Place, group: str) -> RuleTable:
-        kind = self._claims.kinds[place, group]
+    def _build_table(self, port_id: PortId, group: str) -> RuleTable:
+        kind = self._claims.kinds[port_id, group]
         is_grpc = kind is not None and kind.is_grpc
         no_match = AnswerNode(
             status=404,
@@ -119,20 +120,20 @@ class TableBuilder:
             grpc_status=GRPC_UNIMPLEMENTED if is_grpc else None,
         )
         return build_table(
-            [(route, self._resolve(route).branches) for route in self._claims.used[place, group]], no_match
+            [(route, self._resolve(route).branches) for route in self._claims.used[port_id, group]], no_match
         )
 
     def _resolve(self, route: Route) -> ResolvedRoute:
-        place = (type(route), *route.key)
-        if place not in self._resolved:
-            self._resolved[place] = self._rules.build(route)
-        return self._resolved[place]
+        identity = (type(route), *route.key)
+        if identity not in self._resolved:
+            self._resolved[identity] = self._rules.build(route)
+        return self._resolved[identity]
 
     # --- verdicts
 
     def _judge(self, claim: Claim) -> Attachment:
         route = claim.route
-        used = self._claims.list_used_places(claim)
+        used = self._claims.list_used_ports(claim)
         resolved = self._resolve(route) if used else ResolvedRoute({}, (), route.problems, {})
         reason, message = self._find_refusal(claim, resolved, is_used=bool(used))
         return Attachment(
@@ -158,11 +159,11 @@ class TableBuilder:
             return resolved.problems[0].reason, resolved.problems[0].text
         if is_used:
             return "", ""
-        place = claim.places[0]
-        kind = self._claims.kinds[place, self._claims.find_group(route)]
+        port_id = claim.port_ids[0]
+        kind = self._claims.kinds[port_id, self._claims.find_group(route)]
         if kind is type(route):
             limits = f"{RULES_LIMIT} rules, {MATCHES_LIMIT} matches, {PATTERNS_LIMIT} regular expressions or 256 KiB"
-            return "UnsupportedValue", f"with older routes, port {place[0]} would have more than {limits}"
+            return "UnsupportedValue", f"with older routes, port {port_id[0]} would have more than {limits}"
         return "Conflicted", f"{_show_kind(kind)} is attached to the same port of {self._service.key.name}"
 
 

@@ -12,8 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from maesh_core.plugin import ConfigurationError, HeaderMatch, HttpMatch, QueryMatch, find_match_problem, weigh_pattern
-from maesh_gateway.routes import RouteMatch
-from maesh_gateway.shapes import (
+from maesh_gateway.reading.shapes import (
     GrpcMatchShape,
     HttpMatchShape,
     MethodShape,
@@ -21,6 +20,7 @@ from maesh_gateway.shapes import (
     ParameterShape,
     PathMatchShape,
 )
+from maesh_gateway.routes import RouteMatch
 
 _REFUSED = ("//", "/./", "/../", "%2f", "%2F", "#")
 _is_path = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+").fullmatch

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from maesh_core.plugin import ObjectKey, ServiceNode
-from maesh_gateway.findings import AcceptedReason, Attachment, Attachments, RefProblem, build_place
+from maesh_gateway.attachments import AcceptedReason, Attachment, Attachments, RefProblem, build_route_label
 from maesh_gateway.routes import ParentRef, Route, RuleProblem
 
 NAME = "gateway"
@@ -56,5 +56,5 @@ def _find_attachment(route: Route, parent: ParentRef, service: ServiceNode) -> A
     attachments = service.additions.get(NAME)
     if not isinstance(attachments, Attachments):
         return None
-    found = attachments.routes.get(build_place(route.kind, route.metadata.namespace, route.metadata.name), ())
+    found = attachments.routes.get(build_route_label(route.kind, route.metadata.namespace, route.metadata.name), ())
     return next((each for each in found if each.parent == parent.index), None)

@@ -17,9 +17,9 @@ from maesh_core.plugin import (
     select_annotations,
 )
 from maesh_gateway import GatewaySettings
-from maesh_gateway.claims import can_have_type, find_traffic_type
-from maesh_gateway.findings import RefProblem, RefReason
-from maesh_gateway.grants import is_permitted
+from maesh_gateway.attaching.claims import can_have_type, find_traffic_type
+from maesh_gateway.attaching.grants import is_permitted
+from maesh_gateway.attachments import RefProblem, RefReason
 from maesh_gateway.routes import CORE_GROUPS, BackendRef, Route
 
 GRPC_UNAVAILABLE = 14
@@ -91,8 +91,8 @@ class BackendResolver:
 
 def _find_port(node: ServiceNode, number: int, route: Route) -> PortNode:
     """Find the port of a backend. Raises RefError if there is none, or if the route cannot use it."""
-    place = (number, route.protocol)
-    port = next((each for each in node.ports if (each.number, each.protocol) == place), None)
+    port_id = (number, route.protocol)
+    port = next((each for each in node.ports if (each.number, each.protocol) == port_id), None)
     if port is None:
         raise RefError("BackendNotFound", f"the Service has no {route.protocol} port {number}")
     if not can_have_type(node, port, route.traffic_type):

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from maesh_core.plugin import ObjectMeta, decode_strictly, is_label, is_subdomain
-from maesh_gateway.filters import FilterError, read_backend
-from maesh_gateway.reading import find_ungrouped, read_parents
+from maesh_gateway.reading.filters import FilterError, read_backend
+from maesh_gateway.reading.request_routes import find_ungrouped, read_parents
+from maesh_gateway.reading.shapes import StreamRouteShape, StreamRuleShape
 from maesh_gateway.routes import (
     BackendRef,
     Route,
@@ -22,7 +23,6 @@ from maesh_gateway.routes import (
     TcpRoute,
     UdpRoute,
 )
-from maesh_gateway.shapes import StreamRouteShape, StreamRuleShape
 
 RouteT = TypeVar("RouteT", bound=Route)
 _ALL = (RouteMatch(),)

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from maesh_gateway.kinds import KINDS
-from maesh_gateway.reading import find_ungrouped, read_grant, read_grpc_route, read_http_route, read_parents
+from maesh_gateway.reading.request_routes import (
+    find_ungrouped,
+    read_grant,
+    read_grpc_route,
+    read_http_route,
+    read_parents,
+)
 
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta

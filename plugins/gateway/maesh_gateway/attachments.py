@@ -1,6 +1,6 @@
-"""What was found about the routes of a service. Not compiled: mypyc drops the keywords of a class.
+"""What became of the routes that name a service: one attachment for each parentRef.
 
-The topology builder leaves it on the service's node, where the status of routes is read from.
+The topology builder leaves them on the node of the service, from which the statuses of routes are built.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,13 +38,13 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Attachments(msgspec.Struct, frozen=True, kw_only=True):
-    """All attachments of a service, by the kind and names of their routes (`build_place`)."""
+    """All attachments of a service, by the kind and names of their routes (`build_route_label`)."""
 
     routes: Mapping[str, tuple[Attachment, ...]] = {}
 
 
-def build_place(kind: str, namespace: str, name: str) -> str:
-    """Build the place of a route's attachments."""
+def build_route_label(kind: str, namespace: str, name: str) -> str:
+    """Build the label under which the attachments of a route are kept, as `HTTPRoute shop/web`."""
     return f"{kind} {namespace}/{name}"
 
 
@@ -52,5 +52,5 @@ def group_attachments(found: Iterable[Attachment]) -> Attachments:
     """Group attachments by their routes, in order."""
     routes: dict[str, list[Attachment]] = {}
     for each in found:
-        routes.setdefault(build_place(each.kind, each.namespace, each.name), []).append(each)
-    return Attachments(routes={place: tuple(items) for place, items in routes.items()})
+        routes.setdefault(build_route_label(each.kind, each.namespace, each.name), []).append(each)
+    return Attachments(routes={label: tuple(items) for label, items in routes.items()})

@@ -1,8 +1,8 @@
 """Orders the matches of all routes of one kind that a port uses.
 
-Lower ranks decide first (matching.py); among equal ones the oldest route, then the name of its namespace and its own,
-then the place of the rule in the route, and of the match in the rule (HTTPRouteRule.matches). A rule with several
-matches takes part with each of them.
+Lower ranks decide first (reading/matching.py). Among equal ranks, the oldest route decides, then the order of the
+names of namespaces and routes, of the rules in the route, and of the matches in the rule (HTTPRouteRule.matches). A
+rule with several matches is compared once for each of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,19 +16,19 @@ def build_table(routes: Sequence[tuple[Route, Mapping[int, BranchNode]]], no_mat
     ordered = sorted(routes, key=lambda each: each[0].age_key)
     positions: dict[tuple[int, int], int] = {}
     rules: list[BranchNode] = []
-    for place, (_, branches) in enumerate(ordered):
+    for position, (_, branches) in enumerate(ordered):
         for index in sorted(branches):
-            positions[place, index] = len(rules)
+            positions[position, index] = len(rules)
             rules.append(branches[index])
     matches = [
-        (match.rank, place, rule.index, number, match.match)
-        for place, (route, branches) in enumerate(ordered)
+        (match.rank, position, rule.index, number, match.match)
+        for position, (route, branches) in enumerate(ordered)
         for rule in route.rules
         if rule.index in branches
         for number, match in enumerate(rule.matches)
     ]
     matches.sort(key=lambda each: each[:4])
-    order = tuple(OrderedMatch(match=match, rule=positions[place, index]) for _, place, index, _, match in matches)
+    order = tuple(OrderedMatch(match=match, rule=positions[route, index]) for _, route, index, _, match in matches)
     return RuleTable(no_match=no_match, rules=tuple(rules), order=order)
 
 

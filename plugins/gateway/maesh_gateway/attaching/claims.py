@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from maesh_core.plugin import ConfigurationError, PortNode, ServiceNode, find_chosen_traffic_type
-from maesh_gateway.findings import AcceptedReason
-from maesh_gateway.precedence import choose_kind
+from maesh_gateway.attaching.precedence import choose_kind
+from maesh_gateway.attachments import AcceptedReason
 from maesh_gateway.routes import ParentRef, Route
 
 PRODUCER = ""
@@ -24,7 +24,7 @@ PATTERNS_LIMIT = 1000
 BYTES_LIMIT = 256 * 1024
 """The same for the bytes of all rules: each port of each parent has its copy of them in the configuration."""
 
-Place = tuple[int, str]
+PortId = tuple[int, str]
 """Number and protocol of a port."""
 
 
@@ -33,7 +33,7 @@ class Claim(NamedTuple):
 
     route: Route
     parent: ParentRef
-    places: tuple[Place, ...] = ()
+    port_ids: tuple[PortId, ...] = ()
     reason: AcceptedReason = ""
     problem: str = ""
 
@@ -48,10 +48,10 @@ class Claims:
     def __init__(self, service: ServiceNode, routes: Sequence[Route]) -> None:
         self._service = service
         self._ports = {(port.number, port.protocol): port for port in service.ports}
-        self.groups: dict[tuple[Place, str], list[Route]] = {}
-        self.kinds: dict[tuple[Place, str], type[Route] | None] = {}
-        self.used: dict[tuple[Place, str], list[Route]] = {}
-        self._used_ids: dict[tuple[Place, str], set[int]] = {}
+        self.groups: dict[tuple[PortId, str], list[Route]] = {}
+        self.kinds: dict[tuple[PortId, str], type[Route] | None] = {}
+        self.used: dict[tuple[PortId, str], list[Route]] = {}
+        self._used_ids: dict[tuple[PortId, str], set[int]] = {}
         claims = tuple(self._read(routes))
         for claim in claims:
             if self.find_group(claim.route) == PRODUCER:
@@ -69,17 +69,17 @@ class Claims:
         namespace = route.metadata.namespace
         return PRODUCER if namespace == self._service.key.namespace else namespace
 
-    def list_used_places(self, claim: Claim) -> list[Place]:
-        """List the places of a claim that use its route."""
+    def list_used_ports(self, claim: Claim) -> list[PortId]:
+        """List the ports of a claim that use its route."""
         group = self.find_group(claim.route)
-        return [place for place in claim.places if id(claim.route) in self._used_ids[place, group]]
+        return [port_id for port_id in claim.port_ids if id(claim.route) in self._used_ids[port_id, group]]
 
-    def build_traffic_types(self) -> dict[Place, str]:
+    def build_traffic_types(self) -> dict[PortId, str]:
         """Build the traffic types that producer routes decide."""
         return {
-            place: kind.traffic_type
-            for (place, group), kind in self.kinds.items()
-            if group == PRODUCER and kind is not None and self._find_type(place) != kind.traffic_type
+            port_id: kind.traffic_type
+            for (port_id, group), kind in self.kinds.items()
+            if group == PRODUCER and kind is not None and self._find_type(port_id) != kind.traffic_type
         }
 
     def _read(self, routes: Sequence[Route]) -> Iterator[Claim]:
@@ -90,34 +90,34 @@ class Claims:
                 if parent.problem:
                     yield Claim(route, parent, (), "UnsupportedValue", parent.problem)
                     continue
-                places, problem = select_ports(self._service, parent, type(route))
-                yield Claim(route, parent, places, "NoMatchingParent" if problem else "", problem)
+                port_ids, problem = select_ports(self._service, parent, type(route))
+                yield Claim(route, parent, port_ids, "NoMatchingParent" if problem else "", problem)
 
-    def _limit(self, claim: Claim, types: Mapping[Place, str]) -> Claim:
+    def _limit(self, claim: Claim, types: Mapping[PortId, str]) -> Claim:
         """Limit the claim of a consumer route to ports that have its traffic type for all clients."""
-        if self.find_group(claim.route) == PRODUCER or not claim.places:
+        if self.find_group(claim.route) == PRODUCER or not claim.port_ids:
             return claim
         wanted = claim.route.traffic_type
-        places = tuple(place for place in claim.places if types.get(place, self._find_type(place)) == wanted)
-        if places:
-            return claim._replace(places=places)
-        problem = _describe_type(self._service, self._ports[claim.places[0]], wanted)
-        return claim._replace(places=(), reason="NoMatchingParent", problem=problem)
+        port_ids = tuple(each for each in claim.port_ids if types.get(each, self._find_type(each)) == wanted)
+        if port_ids:
+            return claim._replace(port_ids=port_ids)
+        problem = _describe_type(self._service, self._ports[claim.port_ids[0]], wanted)
+        return claim._replace(port_ids=(), reason="NoMatchingParent", problem=problem)
 
     def _add(self, claim: Claim) -> None:
-        for place in claim.places:
-            routes = self.groups.setdefault((place, self.find_group(claim.route)), [])
+        for port_id in claim.port_ids:
+            routes = self.groups.setdefault((port_id, self.find_group(claim.route)), [])
             if not (routes and routes[-1] is claim.route):  # the claims of a route follow each other
                 routes.append(claim.route)
 
     def _choose(self) -> None:
-        for place, found in self.groups.items():
-            kind = self.kinds[place] = choose_kind(found)
-            self.used[place] = _limit_routes([route for route in found if type(route) is kind])
-            self._used_ids[place] = set(map(id, self.used[place]))
+        for use, found in self.groups.items():
+            kind = self.kinds[use] = choose_kind(found)
+            self.used[use] = _limit_routes([route for route in found if type(route) is kind])
+            self._used_ids[use] = set(map(id, self.used[use]))
 
-    def _find_type(self, place: Place) -> str | None:
-        return find_traffic_type(self._service, self._ports[place])
+    def _find_type(self, port_id: PortId) -> str | None:
+        return find_traffic_type(self._service, self._ports[port_id])
 
 
 def _limit_routes(routes: Sequence[Route]) -> list[Route]:
@@ -134,7 +134,7 @@ def _limit_routes(routes: Sequence[Route]) -> list[Route]:
     return used
 
 
-def select_ports(service: ServiceNode, parent: ParentRef, type_: type[Route]) -> tuple[tuple[Place, ...], str]:
+def select_ports(service: ServiceNode, parent: ParentRef, type_: type[Route]) -> tuple[tuple[PortId, ...], str]:
     """Select the ports of a service that a parentRef of a route names; without any, the text says why."""
     name = service.key.name
     named = [

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, PathModifier, check_path_modifier, read_request_share
+from maesh_gateway.reading.shapes import FilterShape, HttpMatchShape, MirrorShape, ObjectShape, PathShape
 from maesh_gateway.routes import BackendRef, Reason, RouteFilter
-from maesh_gateway.shapes import FilterShape, HttpMatchShape, MirrorShape, ObjectShape, PathShape
 
 MIRROR = "RequestMirror"
 REDIRECT = "RequestRedirect"

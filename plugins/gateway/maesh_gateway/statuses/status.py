@@ -8,7 +8,7 @@ from typing import Any
 
 from maesh_core.plugin import CONTROLLER_NAME, ObjectKey, RuleProblem, ServiceNode, Status, TopologyView
 from maesh_gateway.routes import ParentRef, Route
-from maesh_gateway.verdicts import ParentVerdict, judge
+from maesh_gateway.statuses.verdicts import ParentVerdict, judge
 
 ACCEPTED = "Accepted"
 RESOLVED_REFS = "ResolvedRefs"

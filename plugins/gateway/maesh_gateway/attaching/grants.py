@@ -7,8 +7,8 @@ one all the same, except for a consumer route that refers to its only parent, wh
 from maesh_core.plugin import ObjectKey, TopologyView
 from maesh_gateway import GatewaySettings
 from maesh_gateway.kinds import GRANTS_BY_NAMESPACE
+from maesh_gateway.reading.shapes import GROUP
 from maesh_gateway.routes import ReferenceGrant, Route
-from maesh_gateway.shapes import GROUP
 
 
 def is_permitted(view: TopologyView, route: Route, backend: ObjectKey, settings: GatewaySettings) -> bool:

@@ -1,8 +1,8 @@
 """TCPRoutes and UDPRoutes: how they are read, what they decide, and their status."""
 
 import pytest
+from maesh_gateway.reading.stream_routes import read_tcp_route
 from maesh_gateway.routes import HttpRoute, TcpRoute, UdpRoute
-from maesh_gateway.streams import read_tcp_route
 
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta

@@ -11,9 +11,9 @@ import msgspec
 
 from maesh_core.plugin import AnswerNode, BackendNode, BranchNode, FilterNode, ServiceNode, TopologyView
 from maesh_gateway import GatewaySettings
-from maesh_gateway.backends import BackendResolver
-from maesh_gateway.filters import EXTENSION, MIRROR, REDIRECT
-from maesh_gateway.findings import RefProblem
+from maesh_gateway.attaching.backends import BackendResolver
+from maesh_gateway.attachments import RefProblem
+from maesh_gateway.reading.filters import EXTENSION, MIRROR, REDIRECT
 from maesh_gateway.routes import BackendRef, Route, RouteFilter, RouteRule, RuleProblem
 
 GRPC_UNIMPLEMENTED = 12

@@ -11,8 +11,20 @@ from typing import Any, TypeVar
 import msgspec
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ObjectMeta, decode_strictly, is_label, is_subdomain
-from maesh_gateway.filters import REDIRECT, FilterError, check_prefixes, read_backend, read_filters
-from maesh_gateway.matching import build_grpc_matches, build_http_matches
+from maesh_gateway.reading.filters import REDIRECT, FilterError, check_prefixes, read_backend, read_filters
+from maesh_gateway.reading.matching import build_grpc_matches, build_http_matches
+from maesh_gateway.reading.shapes import (
+    GROUP,
+    GrantShape,
+    GrpcMatchesShape,
+    GrpcRuleShape,
+    HttpMatchesShape,
+    HttpMatchShape,
+    HttpRuleShape,
+    ParentShape,
+    RouteShape,
+    RuleShape,
+)
 from maesh_gateway.routes import (
     CORE_GROUPS,
     BackendRef,
@@ -28,18 +40,6 @@ from maesh_gateway.routes import (
     RouteMatch,
     RouteRule,
     RuleProblem,
-)
-from maesh_gateway.shapes import (
-    GROUP,
-    GrantShape,
-    GrpcMatchesShape,
-    GrpcRuleShape,
-    HttpMatchesShape,
-    HttpMatchShape,
-    HttpRuleShape,
-    ParentShape,
-    RouteShape,
-    RuleShape,
 )
 
 PARENT_LIMIT = 32

@@ -1,0 +1,1 @@
+"""From what was found about routes to their statuses."""
