@@ -36,7 +36,7 @@ help:
 	@echo 'make test-fast  run the quick tests, which start no process, in less than a minute'
 	@echo 'make lint     check style, types and imports'
 	@echo 'make format   format the code, and wrap the lines of the documentation'
-	@echo 'make conformance  run the mesh conformance suite of the Gateway API, and write plugins/gateway/conformance-report.yaml'
+	@echo 'make conformance  run the mesh conformance suite of the Gateway API, and write the reports in plugins/gateway'
 	@echo 'make coverage run the tests that start no commands, and print their branch coverage'
 	@echo 'make docs     build the documentation website in build/site'
 	@echo 'make bench    run all benchmarks, also of the installed peers (50 minutes with all peers)'

@@ -102,4 +102,4 @@ def test_the_session_of_oldest_versions_installs_the_lower_bound_of_every_depend
     assert len(set(names)) == len(names)
     for requirement in map(Requirement, read_project(ROOT)["project"]["dependencies"]):
         (line,) = [line for line in lines if normalise(line.partition("==")[0]) == normalise(requirement.name)]
-        assert str(requirement.specifier) == f">={line.partition('==')[2]}"
+        assert f">={line.partition('==')[2]}" in map(str, requirement.specifier)

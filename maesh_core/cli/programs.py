@@ -1,6 +1,6 @@
 """Replaces the command line with the program of a long-running command, by `exec`.
 
-Reading flags needs 25 MB (typer, pydantic, package metadata), which a controller that runs for months should not keep.
+Reading flags needs 12 MB (typer, package metadata), which a controller that runs for months should not keep.
 Passes the checked settings to the program, and reads them there. Knows no flags.
 """
 

@@ -1,7 +1,7 @@
 """The proxy as a program: `python -m maesh_core.proxy`. `maesh proxy` executes it, `maesh up` starts it.
 
 Takes its settings from one environment variable, which the command line writes, and runs the parent of the workers that
-route traffic. To save memory, it imports nothing of the command line (39 MB), no uvloop and no engine, OpenSSL only if
+route traffic. To save memory, it imports nothing of the command line (23 MB), no uvloop and no engine, OpenSSL only if
 the controller's URL is https or a plugin may protect the admin port, and plugins only if they have a half for this
 process.
 """

@@ -23,6 +23,8 @@ KEPT_SOCKETS = "@maesh-test-ports-"
 """Sockets that testing/ports.py keeps as long as the process lives."""
 LONG_COLLECTION_S = 0.003
 """A collection that takes more CPU time than this exempts what is left, so that the next one is short again."""
+TASK_PATIENCE_S = 1.0
+"""The time for tasks that end by themselves: on a busy machine a test's server reads the end of a connection late."""
 
 
 class Inventory(NamedTuple):
@@ -141,6 +143,9 @@ class LeakCheck:
             if not asyncio.all_tasks(loop):
                 return
             loop.run_until_complete(asyncio.sleep(0))
+        deadline = time.monotonic() + TASK_PATIENCE_S
+        while asyncio.all_tasks(loop) and time.monotonic() < deadline:
+            loop.run_until_complete(asyncio.sleep(0.01))
         self._pending_tasks = [f"task {task!r}" for task in asyncio.all_tasks(loop)]
 
 
@@ -203,7 +208,7 @@ def _read_command(pid: int) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add how long may last what is ending: a server's thread first has to read the end of its connection."""
     about = "seconds that what a test leaves behind has to end (default: %(default)s)"
-    parser.addoption("--leak-patience", type=float, default=5.0, metavar="SECONDS", help=about)
+    parser.addoption("--leak-patience", type=float, default=30.0, metavar="SECONDS", help=about)
 
 
 def pytest_configure(config: pytest.Config) -> None:

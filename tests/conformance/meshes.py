@@ -1,12 +1,15 @@
 """The meshes against which the cases run: `maesh up` with manifests, and a controller with an API server and a proxy.
 
-Both serve each port of a Service at an entrypoint of its own, so that the suite's requests arrive at the Service to
-which they are sent, whatever their Host is. The manifests are applied as they are; Deployments become echo servers.
+Both run in two forms: with an entrypoint for each port of a Service, so that the suite's requests arrive at the Service
+to which they are sent, whatever their Host is, and with shared entrypoints, so that the Host decides. The manifests are
+applied as they are; Deployments become echo servers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from maesh_testing.api_server import ApiServer
 from maesh_testing.commands import MAESH, Command, build_environment
@@ -17,7 +20,7 @@ from maesh_testing.running_mesh import Manifests
 from .cases import CRDS, EXPERIMENTAL_CRDS, load_manifest
 from .pods import EchoPods
 
-OWN_PORTS = 20
+PORTS = 20
 STRIDE = 10
 PLURALS = {"HTTPRoute": "httproutes", "GRPCRoute": "grpcroutes"}
 ROUTES = frozenset(PLURALS)
@@ -25,10 +28,23 @@ ROUTES = frozenset(PLURALS)
 Object = dict[str, Any]
 
 
+class Form(msgspec.Struct, frozen=True):
+    """How a mesh runs: `mode` is its name in the report."""
+
+    mode: str
+    workers: int
+    is_own: bool
+
+
+OWN = Form(mode="own-entrypoints", workers=1, is_own=True)
+SHARED = Form(mode="shared-entrypoints", workers=2, is_own=False)
+
+
 class Mesh(Protocol):
     """A running mesh with the suite's base manifests."""
 
     name: str
+    form: Form
 
     def apply(self, objects: Sequence[Object]) -> None:
         """Replace the objects of the last case by these, and return when proxies route by them."""
@@ -44,10 +60,10 @@ class Mesh(Protocol):
     def close(self) -> None: ...
 
 
-def find_own_ports() -> int:
-    """Find the first of OWN_PORTS free ports."""
+def find_ports() -> int:
+    """Find the first of PORTS free ports."""
     found = [find_free_port(first=12000, last=19999)]
-    while found[-1] - found[0] != OWN_PORTS - STRIDE:
+    while found[-1] - found[0] != PORTS - STRIDE:
         following = find_free_port(first=12000, last=19999)
         found = [found[0], following] if following == found[0] + STRIDE else [following]
     return found[0]
@@ -70,9 +86,11 @@ class _Commands:
         assert not complaints, "\n".join(complaints)
 
 
-def _list_flags() -> tuple[object, ...]:
+def _list_flags(form: Form) -> tuple[object, ...]:
+    if not form.is_own:
+        return ("--http-port", find_ports(), "--limit-http-port", PORTS)
     return (
-        *("--default-entrypoint", "own", "--own-http-port", find_own_ports(), "--limit-own-http-port", OWN_PORTS),
+        *("--default-entrypoint", "own", "--own-http-port", find_ports(), "--limit-own-http-port", PORTS),
         *("--http-port", find_free_port(), "--limit-http-port", 1),
     )
 
@@ -100,14 +118,16 @@ class LocalMesh:
 
     name = "maesh up"
 
-    def __init__(self, folder: Path, pods: EchoPods) -> None:
+    def __init__(self, folder: Path, pods: EchoPods, form: Form) -> None:
+        self.form = form
         self._manifests = Manifests(folder / "manifests")
         self._manifests.write("base.json", _build_base(pods))
         self._routes: list[Object] = []
         self._commands = _Commands(folder)
         self._api_port, self._admin_port = find_free_port(), find_free_port()
         options = ("--api-port", self._api_port, "--admin-port", self._admin_port, "--json")
-        self._command = self._commands.start("up", *options, *_list_flags(), self._manifests.path)
+        flags = ("--workers", form.workers, *_list_flags(form))
+        self._command = self._commands.start("up", *options, *flags, self._manifests.path)
         self._command.wait_until(lambda: "\n" in self._command.stdout, "one line on standard output")
 
     def apply(self, objects: Sequence[Object]) -> None:
@@ -143,7 +163,8 @@ class ClusterMesh:
 
     name = "cluster"
 
-    def __init__(self, folder: Path, pods: EchoPods) -> None:
+    def __init__(self, folder: Path, pods: EchoPods, form: Form) -> None:
+        self.form = form
         self._server = ApiServer()
         self._server.start()
         self._routes: list[Object] = []
@@ -154,14 +175,14 @@ class ClusterMesh:
         self._server.apply(_build_base(pods))
         kubeconfig = self._server.write_kubeconfig(folder / "kubeconfig")
         self._api_port, self._admin_port = find_free_port(), find_free_port()
-        flags = (*_list_flags(), "--kubeconfig", kubeconfig)
+        flags = (*_list_flags(form), "--kubeconfig", kubeconfig)
         self._controller = self._commands.start(
             "controller", "--api-host", "127.0.0.1", "--api-port", self._api_port, *flags
         )
         self._wait_ready(self._controller, self._api_port, "/api/status/readiness")
         endpoint = f"http://127.0.0.1:{self._api_port}"
         addresses = ("--bind", "127.0.0.1", "--admin-host", "127.0.0.1", "--admin-port", self._admin_port)
-        proxy = self._commands.start("proxy", "--endpoint", endpoint, *addresses)
+        proxy = self._commands.start("proxy", "--endpoint", endpoint, "--workers", form.workers, *addresses)
         self._wait_ready(proxy, self._admin_port, "/ready")
         self._controller.wait_until(lambda: len(self._list_shadows()) == 3, "shadow services")
 

@@ -5,9 +5,11 @@ profile if each of its features is the profile's core or one of the extended one
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .cases import Case, Suite
+from .meshes import OWN
 
 CORE_PROFILES = ("MESH-HTTP", "MESH-GRPC")
 GATEWAY_VERSION = "v1.6.1"
@@ -15,7 +17,12 @@ GATEWAY_VERSION = "v1.6.1"
 EXTENDED = "extended of both"
 
 
-def build_report(suite: Suite, results: Mapping[str, str], *, version: str, date: str) -> dict[str, Any]:
+def name_report(path: Path, mode: str) -> Path:
+    """Name the report of a mode; `path` is that of the mode with own entrypoints."""
+    return path if mode == OWN.mode else path.with_stem(f"{path.stem}-{mode}")
+
+
+def build_report(suite: Suite, results: Mapping[str, str], *, mode: str, version: str, date: str) -> dict[str, Any]:
     """Build a report; `results` has the error of each case that ran, which is empty if it has passed."""
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
@@ -30,7 +37,7 @@ def build_report(suite: Suite, results: Mapping[str, str], *, version: str, date
             "version": version,
             "contact": [],
         },
-        "mode": "own-entrypoints",
+        "mode": mode,
         "profiles": [_build_profile(suite, profile, results) for profile in CORE_PROFILES],
         "succeededProvisionalTests": sorted(
             case.name for case in suite.cases if case.provisional and results.get(case.name) == ""

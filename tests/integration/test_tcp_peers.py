@@ -31,7 +31,7 @@ class RedisClient:
     """Speaks RESP2 over one connection: commands go out as they are, and replies are read one by one."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), 20)
+        self.socket = socket.create_connection(("127.0.0.1", port), 60)
         self._replies = self.socket.makefile("rb")
 
     def close(self):

@@ -356,6 +356,7 @@ def test_clients_of_other_workers_keep_their_sessions_when_one_dies(
     os.kill(victim, signal.SIGKILL)
     kept = [client for client in clients if client not in lost]
     assert [client.ask(b"meanwhile")[1] for client in kept] == [before[client] for client in kept]
+    wait_until(lambda: set(map(int, children.read_text().split())) - set(workers), "the process of the successor")
     wait_until(lambda: get(admin_port, path="/status").json["workers"] == 3, "the successor")
     assert [client.ask(b"afterwards")[1] for client in kept] == [before[client] for client in kept]
     for client in lost:

@@ -173,7 +173,7 @@ def test_what_waits_for_a_dead_worker_is_served_by_its_successor(start_node, get
     node = start_node()
     (victim,) = node.workers
     suspend(victim)
-    clients = [socket.create_connection(("127.0.0.1", node.port), 20) for _ in range(50)]
+    clients = [socket.create_connection(("127.0.0.1", node.port), 60) for _ in range(50)]
     for client in clients:
         client.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
     os.kill(victim, signal.SIGKILL)

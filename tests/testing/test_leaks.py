@@ -70,6 +70,10 @@ def test_bad_thread():
     thread.start()
 
 
+async def test_good_task_that_ends_a_moment_later():
+    kept.append(asyncio.create_task(asyncio.sleep(0.05)))
+
+
 async def test_bad_task():
     kept.append(asyncio.create_task(asyncio.sleep(60)))
     await asyncio.sleep(0)
@@ -143,7 +147,7 @@ def outcomes(tmp_path_factory):
 
 def test_each_test_that_leaves_something_behind_fails_and_no_other_does(outcomes):
     found, report = outcomes
-    assert len(found) == 13, report
+    assert len(found) == 14, report
     failed = {name for name, each in found.items() if "ERROR" in each}
     assert failed == {name for name in found if name.startswith("test_bad_")}, report
     assert not any("FAILED" in each for each in found.values()), report

@@ -34,11 +34,16 @@ _logger = logging.getLogger(__name__)
 class EdgePoller:
     """Calls watchers when events of their descriptors occur. Create, use and close it in the event loop's thread."""
 
-    __slots__ = ("_epoll", "_finishing", "_forgotten", "_later", "_loop", "_misses", "_single_turns", "_watchers")
+    __slots__ = (
+        *("_epoll", "_finishing", "_forgotten", "_is_closed", "_later"),
+        *("_loop", "_misses", "_poll", "_single_turns", "_watchers"),
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
+        self._poll = self._epoll.poll  # found once: it is called in each turn
+        self._is_closed = False
         self._watchers: dict[int, Callable[[int], None]] = {}
         self._later: list[Callable[[], None]] = []
         self._finishing: list[Callable[[], None]] = []
@@ -87,7 +92,8 @@ class EdgePoller:
 
     def close(self) -> None:
         """Stop watching all descriptors."""
-        if not self._epoll.closed:
+        if not self._is_closed:
+            self._is_closed = True
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
         self._watchers.clear()
@@ -95,7 +101,7 @@ class EdgePoller:
         self._finishing.clear()
 
     def _on_ready(self) -> None:
-        poll, watchers, forgotten, finishing = self._epoll.poll, self._watchers, self._forgotten, self._finishing
+        poll, watchers, forgotten, finishing = self._poll, self._watchers, self._forgotten, self._finishing
         for number in range(POLLS_IN_A_TURN):
             if number and not self._is_worth_polling():
                 return
@@ -114,7 +120,7 @@ class EdgePoller:
                         _logger.exception("serving a connection failed")
             while finishing:
                 self._do(finishing.pop())
-            if len(ready) > FEW_EVENTS or self._epoll.closed:
+            if len(ready) > FEW_EVENTS or self._is_closed:
                 return
 
     def _is_worth_polling(self) -> bool:

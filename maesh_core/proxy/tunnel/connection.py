@@ -203,8 +203,17 @@ class TunnelConnection(ControlFrames):
 
     def process(self, end: int) -> None:
         """Handle the complete frames up to `end` in the environment's `plain`."""
+        self._process(bytes(self.environment.plain_view[:end]) if end <= COPIED_READ_BYTES else b"", end)
+
+    def process_bytes(self, data: bytes) -> None:
+        """Handle the complete frames in what was kept and in these bytes, which are at least one."""
+        whole = self._kept + data if self._kept else data
+        self._process(whole, len(whole))
+
+    def _process(self, copy: bytes, end: int) -> None:
+        """Handle frames in `copy`, or if that is empty, in the environment's `plain`; keep what is incomplete."""
         try:
-            at = self._read_frames(end)
+            at = self._read_frames(copy, end)
         except Http2ConnectionError as error:
             self.fail(error.code, str(error))
             return
@@ -215,20 +224,19 @@ class TunnelConnection(ControlFrames):
         if self.is_ended:
             return
         if at < end:
-            self._kept = bytes(self.environment.plain_view[at:end])
+            self._kept = copy[at:end] if copy else bytes(self.environment.plain_view[at:end])
             if at or self._waits_since < 0:
                 self._waits_since = self.environment.clock.now
         else:
             self._kept = b""
             self._waits_since = -1.0 if self._block is None else self._waits_since
 
-    def _read_frames(self, size: int) -> int:
+    def _read_frames(self, copy: bytes, size: int) -> int:
         """Handle frames; return where the rest starts."""
         view = self.environment.plain_view
-        at, left = self._read_preface(size), TURN_FRAMES
+        at, left = self._read_preface(copy, size), TURN_FRAMES
         if at < 0:
             return 0
-        copy = bytes(view[:size]) if size <= COPIED_READ_BYTES else b""
         while size - at >= FRAME_HEADER_BYTES and not self.is_ended:
             start = at + FRAME_HEADER_BYTES
             head, first = (copy, at) if copy else (bytes(view[at:start]), 0)
@@ -249,17 +257,24 @@ class TunnelConnection(ControlFrames):
             elif not self.has_settings and (kind != SETTINGS or flags & ACK):
                 raise Http2ConnectionError(PROTOCOL_ERROR, "the first frame is not SETTINGS")
             elif kind == WINDOW_UPDATE:
-                self._read_window_update(stream_id, bytes(view[start:end]))
-            elif kind == HEADERS:
-                self._read_headers(flags, stream_id, bytes(view[start:end]))
-            elif kind == CONTINUATION:
-                self._read_continuation(flags, bytes(view[start:end]))
+                self._read_window_update(stream_id, copy[start:end] if copy else bytes(view[start:end]))
             else:
-                self._read_control_frame(kind, flags, stream_id, bytes(view[start:end]))
+                self._read_other(kind, flags, stream_id, copy[start:end] if copy else bytes(view[start:end]))
         return at
 
-    def _read_preface(self, size: int) -> int:
-        """Skip what comes before the first frame; return where frames start, or -1 if that has not arrived yet."""
+    def _read_other(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if kind == HEADERS:
+            self._read_headers(flags, stream_id, payload)
+        elif kind == CONTINUATION:
+            self._read_continuation(flags, payload)
+        else:
+            self._read_control_frame(kind, flags, stream_id, payload)
+
+    def _read_preface(self, copy: bytes, size: int) -> int:
+        """Skip what comes before the first frame; return where frames start, or -1 if that has not arrived yet.
+
+        The bytes are in `copy`, or if that is empty, in the environment's `plain`.
+        """
         return 0
 
     # --- DATA

@@ -171,11 +171,11 @@ class IncomingConnection(TunnelConnection):
         """Whether a stream has never been opened."""
         return stream_id > self._last_id
 
-    def _read_preface(self, size: int) -> int:
+    def _read_preface(self, copy: bytes, size: int) -> int:
         """Check and skip the client preface (section 3.4)."""
         if self._has_preface:
             return 0
-        start = bytes(self.environment.plain_view[: min(size, len(PREFACE))])
+        start = copy[: len(PREFACE)] if copy else bytes(self.environment.plain_view[: min(size, len(PREFACE))])
         if not PREFACE.startswith(start):
             raise Http2ConnectionError(PROTOCOL_ERROR, "the preface is not that of HTTP/2")
         if len(start) < len(PREFACE):

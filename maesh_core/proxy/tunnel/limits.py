@@ -43,7 +43,11 @@ WRITE_LOW_BYTES: Final = 16384
 # --- input
 
 READ_BYTES: Final = 262144
-"""Encrypted bytes that are read from a socket at once."""
+"""Encrypted bytes that are read from a socket at once, into a buffer that all tunnels share."""
+SMALL_READ_BYTES: Final = 16384
+"""Bytes that are read at once where reads are small: they need no copy out of a shared buffer."""
+LARGE_READS: Final = 64
+"""Reads after a large one that still use a shared buffer."""
 TURN_FRAMES: Final = 256
 """Frames of one connection, such as opens, that are processed before other connections have their turn."""
 BARREN_BYTES: Final = 65536

@@ -14,10 +14,10 @@ from abc import abstractmethod
 from typing import Final
 
 from maesh_core.proxy.network.edges import EDGES, GONE
-from maesh_core.proxy.tunnel.connection import TunnelConnection
+from maesh_core.proxy.tunnel.connection import COPIED_READ_BYTES, TunnelConnection
 from maesh_core.proxy.tunnel.environment import TunnelEnvironment
 from maesh_core.proxy.tunnel.identity import PeerRefusedError
-from maesh_core.proxy.tunnel.limits import BARREN_BYTES, CLOSE_LIMIT_S, HANDSHAKE_LIMIT_S, READ_BYTES
+from maesh_core.proxy.tunnel.limits import BARREN_BYTES, CLOSE_LIMIT_S, HANDSHAKE_LIMIT_S
 from maesh_core.proxy.tunnel.output import Channel
 from maesh_core.proxy.tunnel.pacer import HandshakePacer
 from maesh_core.proxy.tunnel.tls_socket import WOULD_BLOCK, TlsSocket
@@ -40,7 +40,6 @@ class TunnelLink(Channel):
         "_is_stalled",
         "_pacer",
         "_sees_end",
-        "_was_full",
         "connection",
         "ends_at",
         "environment",
@@ -64,7 +63,7 @@ class TunnelLink(Channel):
         """When the connection ends, also with open streams."""
         self._barren_bytes = 0
         self._is_gone = self._is_put_off = self._is_shaking_queued = self._is_stalled = False
-        self._sees_end = self._was_full = False
+        self._sees_end = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.tls!r} {self.connection!r}>"
@@ -126,7 +125,6 @@ class TunnelLink(Channel):
         try:
             tls.flush()
             count = tls.feed()
-            self._was_full = count == READ_BYTES
             if tls.shake():
                 self.environment.counters.count_handshake(self.role, is_resumed=bool(tls.object.session_reused))
                 self.connection = self.on_secured(tls)
@@ -193,17 +191,19 @@ class TunnelLink(Channel):
         if connection.has_kept_frames():
             self._process(connection, connection.begin_read())
             if connection.has_kept_frames() or self._has_ended():
-                self._go_on(connection)
+                self._go_on(connection, tls)
                 return
         try:
             count = tls.feed()
         except OSError:
             self.lose("reset")
             return
-        self._was_full = count == READ_BYTES
         if count > 0:
             self._barren_bytes += count
-        self._read_decrypted(connection, tls)
+        if 0 < count <= COPIED_READ_BYTES and not tls.has_more:
+            self._read_small(connection, tls)
+        else:
+            self._read_decrypted(connection, tls)
         if self._sees_end and count not in (0, WOULD_BLOCK):
             self.read_more()
 
@@ -219,6 +219,19 @@ class TunnelLink(Channel):
                 self._process(connection, end)
             if self._has_ended() or end == start or not tls.has_more or connection.has_kept_frames():
                 break
+        self._end_read(connection, tls, failure)
+
+    def _read_small(self, connection: TunnelConnection, tls: TlsSocket) -> None:
+        """Decrypt and process a small read."""
+        data, failure = self._decrypt_small(tls)
+        if data:
+            self._barren_bytes = 0
+            connection.received_at = self.environment.clock.now
+            connection.process_bytes(data)
+            self._note_settings(connection)
+        self._end_read(connection, tls, failure)
+
+    def _end_read(self, connection: TunnelConnection, tls: TlsSocket, failure: str) -> None:
         if failure:
             self.lose(failure if self.is_established or failure != "tls" else "rejected")
         elif self._barren_bytes > BARREN_BYTES:
@@ -226,7 +239,7 @@ class TunnelLink(Channel):
         elif tls.has_ended and not (self._has_ended() or connection.has_kept_frames()):
             self.lose("")
         else:
-            self._go_on(connection)
+            self._go_on(connection, tls)
 
     def _decrypt(self, tls: TlsSocket, start: int) -> tuple[int, str]:
         """Decrypt into the environment's `plain`; return where it ends, and why decrypting has failed."""
@@ -241,13 +254,30 @@ class TunnelLink(Channel):
             return tls.decrypted_to, "reset"
         return end, ""
 
+    def _decrypt_small(self, tls: TlsSocket) -> tuple[bytes, str]:
+        """Decrypt a small read; return its bytes, and why decrypting has failed."""
+        data = b""
+        try:
+            data = tls.decrypt_small()
+            tls.flush()  # as above
+        except ssl.SSLEOFError:
+            return tls.decrypted, "truncated"
+        except ssl.SSLError:
+            return tls.decrypted, "tls"
+        except OSError:
+            return data, "reset"
+        return data, ""
+
     def _process(self, connection: TunnelConnection, end: int) -> None:
         connection.process(end)
+        self._note_settings(connection)
+
+    def _note_settings(self, connection: TunnelConnection) -> None:
         if connection.has_settings and not self.is_established and not connection.is_ended:
             self.note_established()
 
-    def _go_on(self, connection: TunnelConnection) -> None:
-        if not self._has_ended() and (self._was_full or connection.has_kept_frames()):
+    def _go_on(self, connection: TunnelConnection, tls: TlsSocket) -> None:
+        if not self._has_ended() and (tls.was_full or connection.has_kept_frames()):
             self.read_more()
 
     def _on_writable(self, tls: TlsSocket, connection: TunnelConnection) -> None:

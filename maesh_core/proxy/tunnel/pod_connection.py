@@ -19,7 +19,13 @@ from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR
 from maesh_core.proxy.network.edges import EDGES, GONE
 from maesh_core.proxy.tunnel.counters import INCOMING
-from maesh_core.proxy.tunnel.limits import CLOSING_PODS_LIMIT, POD_READS, STREAM_WINDOW_BYTES
+from maesh_core.proxy.tunnel.limits import (
+    CLOSING_PODS_LIMIT,
+    LARGE_READS,
+    POD_READS,
+    SMALL_READ_BYTES,
+    STREAM_WINDOW_BYTES,
+)
 from maesh_core.proxy.tunnel.open_fields import OPENED, render_refusal
 from maesh_core.proxy.tunnel.receiver import Receiver
 from maesh_core.proxy.tunnel.stream import StreamOutput, TunnelStream
@@ -43,6 +49,7 @@ class PodStream(TunnelStream):
         "_is_ending",
         "_is_open",
         "_is_readable",
+        "_large_reads",
         "_receiver",
         "_sees_end",
         "_socket",
@@ -64,6 +71,8 @@ class PodStream(TunnelStream):
         self._unsent = bytearray()
         self._is_open = self._is_readable = self._sees_end = self._is_ending = False
         self._has_failed = self._has_write_failed = False
+        self._large_reads = 0
+        """Reads that still use the shared buffer."""
 
     # --- opening
 
@@ -147,13 +156,17 @@ class PodStream(TunnelStream):
         sock = self._socket
         if sock is None or not self._is_readable or self.has_ended_locally or self.is_gone:
             return False
-        connection, payload = self.connection, self._receiver.environment.scratch_payload
+        connection = self.connection
         for _ in range(POD_READS):
-            size = min(self.send_window, connection.send_window, connection.frame_limit, limit)
+            size = self._compute_room(limit)
             if size <= 0 or connection.is_write_paused:
                 break
             try:
-                count = sock.recv_into(payload, size)
+                if self._large_reads or size < SMALL_READ_BYTES:
+                    count = self._pass_large(sock, size)
+                else:
+                    size = SMALL_READ_BYTES
+                    count = self._pass_small(sock)
             except BlockingIOError:
                 self._is_readable = False
                 return False
@@ -163,12 +176,42 @@ class PodStream(TunnelStream):
             if not count:
                 self._on_pod_end()
                 return False
-            connection.put_scratch(self, count)
             limit -= count
             if count < size and not self._sees_end:
                 self._is_readable = False
                 return False
         return self.send_window > 0
+
+    def _compute_room(self, limit: int) -> int:
+        """Return how many bytes the windows, the frame and the limit allow (comparing costs less than `min`)."""
+        connection = self.connection
+        size = self.send_window
+        if connection.send_window < size:
+            size = connection.send_window
+        if connection.frame_limit < size:
+            size = connection.frame_limit
+        return limit if limit < size else size
+
+    def _pass_small(self, sock: socket.SocketType) -> int:
+        """Read up to SMALL_READ_BYTES into a frame; return the number of bytes. Raises OSError."""
+        data = sock.recv(SMALL_READ_BYTES)
+        count = len(data)
+        if count:
+            self.connection.put_received(self, data)
+        if count == SMALL_READ_BYTES:
+            self._large_reads = LARGE_READS
+        return count
+
+    def _pass_large(self, sock: socket.SocketType, size: int) -> int:
+        """Read up to `size` bytes by the shared buffer; see `_pass_small`."""
+        count = sock.recv_into(self._receiver.environment.scratch_payload, size)
+        if count:
+            self.connection.put_scratch(self, count)
+        if count >= SMALL_READ_BYTES:
+            self._large_reads = LARGE_READS
+        elif self._large_reads:
+            self._large_reads -= 1
+        return count
 
     def _on_pod_end(self) -> None:
         self._is_readable = False

@@ -42,6 +42,9 @@ class StreamOutput(Flushable, Protocol):
     def put_data(self, stream: "TunnelStream", data: bytes | memoryview, limit: int) -> int:
         """Send data as far as the windows, the limit and the socket allow; return the number of bytes."""
 
+    def put_received(self, stream: "TunnelStream", data: bytes) -> None:
+        """Send a frame with this payload, within the windows and `frame_limit`."""
+
     def put_scratch(self, stream: "TunnelStream", size: int) -> None:
         """Send a frame whose payload is in the environment's scratch buffer, within the windows."""
 
@@ -71,6 +74,7 @@ class TunnelStream:
         "has_ended_remotely",
         "has_received",
         "has_sent",
+        "id_bytes",
         "is_awaiting",
         "is_gone",
         "receive_window",
@@ -81,6 +85,7 @@ class TunnelStream:
     def __init__(self, connection: StreamOutput, stream_id: int, send_window: int) -> None:
         self.connection = connection
         self.stream_id = stream_id
+        self.id_bytes = stream_id.to_bytes(4, "big")
         self.send_window = send_window
         self.receive_window = STREAM_WINDOW_BYTES
         self.has_ended_locally = False

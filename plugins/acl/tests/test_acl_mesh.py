@@ -55,11 +55,12 @@ def start_guarded(start_mesh, start_upstream):
 def test_only_the_pods_of_an_allowed_account_are_let_in_and_the_denied_are_counted(start_guarded):
     mesh = start_guarded(*allow(CLIENT))
     assert mesh.get(client=CLIENT).text == "app-1"
+    assert [mesh.get(client=client, host="app").status for client in (STRANGER, "127.0.0.1")] == [403, 404]
     denied = mesh.get(client=STRANGER)
     assert (denied.status, denied.headers["X-Maesh-Reason"][:18]) == (403, "access denied: no ")
     assert mesh.get().status == 403
     assert mesh.upstreams[0].count == 1
-    assert 'maesh_acl_denied_total{reason="client",service="test/app:80"} 2.0' in mesh.read_metrics()
+    assert 'maesh_acl_denied_total{reason="client",service="test/app:80"} 3.0' in mesh.read_metrics()
 
 
 def test_an_empty_mesh_allows_no_client(start_guarded):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from maesh_testing import build_service, send_request
+from maesh_testing import build_pod, build_service, send_request
 
 from .conftest import write_path, write_route, write_rule
 
@@ -121,3 +121,43 @@ def test_the_result_of_filters_of_different_kinds_is_the_same_in_every_order(sta
         preflight = mesh.send("OPTIONS", path, headers=asked)
         assert (preflight.status in (200, 204), preflight.headers["access-control-allow-origin"]) == (True, ORIGIN)
         assert mesh.get(path, headers={"Origin": ORIGIN}).status == 302
+
+
+CLIENTS = {"127.0.34.1": NAMESPACE, "127.0.34.2": "lab", "127.0.34.3": "empty"}
+
+
+def test_a_name_alone_has_the_result_of_the_mesh_name_in_the_clients_namespace(start_mesh, start_upstream):
+    """Also with several workers, if consumer routes need the namespaces, and if pods change."""
+    lab = start_upstream("lab")
+    consumer = write_route(
+        "app",
+        [write_rule({"name": "app", "namespace": NAMESPACE, "port": 80}, matches=[write_path("/own")])],
+        namespace=NAMESPACE,
+        parents=[{"group": "", "kind": "Service", "name": "app", "namespace": "lab"}],
+    )
+    objects = [
+        *build_service("app", [(lab.address, lab.port)], namespace="lab"),
+        *(build_pod("client", address, "default", namespace=namespace) for address, namespace in CLIENTS.items()),
+        route([write_rule("app", matches=[write_path("/app")])]),
+        consumer,
+    ]
+    mesh = start_mesh("--workers", 2, objects=objects)
+    found = {}
+    for client, namespace in CLIENTS.items():
+        for path in ("/app", "/own", "/"):
+            plain, named = (
+                (answer.status, answer.text if answer.status == 200 else "")
+                for answer in (mesh.get(path, host=host, client=client) for host in ("app", f"app.{namespace}.maesh"))
+            )
+            assert plain == named
+            found[namespace, path] = plain[1]
+    assert found == {
+        **{(NAMESPACE, path): text for path, text in (("/app", "app-1"), ("/own", ""), ("/", ""))},
+        **{("lab", path): "lab" for path in ("/app", "/own", "/")},
+        **{("empty", path): "" for path in ("/app", "/own", "/")},
+    }
+    assert mesh.get("/app", host="app").status == 404
+    moved = [each for each in objects if each["kind"] != "Pod"]
+    mesh.manifests.write("more.json", [*moved, build_pod("client", "127.0.34.1", "default", namespace="lab")])
+    mesh.wait_until(lambda: mesh.get("/app", host="app", client="127.0.34.1").text == "lab", "the new namespace")
+    mesh.wait_until(lambda: mesh.get("/app", host="app", client="127.0.34.2").status == 404, "no pod at the address")

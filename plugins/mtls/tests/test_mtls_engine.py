@@ -1,6 +1,7 @@
 """Two transports with the core's engine, over sockets of this machine: what certificates and nodes change."""
 
 import asyncio
+import contextlib
 import socket
 from datetime import UTC, datetime, timedelta
 
@@ -52,6 +53,7 @@ class Pair:
 
     def __init__(self):
         self.sender, self.receiver = Node("sender"), Node("receiver")
+        self._serving = 0
 
     async def start(self):
         self.pod = await asyncio.start_server(self._echo, "127.0.0.1", 0)
@@ -62,9 +64,14 @@ class Pair:
             node.receive(make_credentials(SIGNER, node.name))
 
     async def _echo(self, reader, writer):
-        while data := await reader.read(65536):
-            writer.write(data)
+        self._serving += 1
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        self._serving -= 1
 
     def apply(self, names=("sender", "receiver"), **revoked):
         nodes = {
@@ -94,6 +101,7 @@ class Pair:
         await self.receiver.close()
         self.pod.close()
         await self.pod.wait_closed()
+        await wait_until(lambda: not self._serving)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from maesh_testing import FakeNode, build_pod
 
 from .certificates import make_credentials, make_signer, write_signer
 from .recorder import Recorder, wait_until
-from .two_nodes import RECEIVER, TwoNodes
+from .two_nodes import HOST, RECEIVER, TwoNodes
 
 pytestmark = pytest.mark.integration
-CLIENT, ELSEWHERE = "127.0.11.8", "127.0.11.9"
+CLIENT, ELSEWHERE, UNKNOWN = "127.0.11.8", "127.0.11.9", "127.0.11.10"
 
 
 def build_access():
@@ -71,10 +71,13 @@ def nodes(start_maesh, start_upstream, tmp_path, signer):
     return nodes
 
 
-def test_a_request_is_judged_on_both_nodes(nodes):
-    assert [nodes.get("/open", client=CLIENT).status for _ in range(3)] == [200] * 3
-    denied = nodes.get("/secret", client=CLIENT)
-    assert (denied.status, nodes.upstream.count) == (403, 3)
+def test_a_request_is_judged_on_both_nodes_whether_its_host_has_a_namespace_or_not(nodes):
+    for host in (HOST, "web", "WEB:80"):
+        assert nodes.get("/open", client=CLIENT, headers={"Host": host}).status == 200
+        assert nodes.get("/secret", client=CLIENT, headers={"Host": host}).status == 403
+    assert nodes.get("/open", client=UNKNOWN).status == 403
+    assert nodes.get("/open", client=UNKNOWN, headers={"Host": "web"}).status == 404
+    assert nodes.upstream.count == 3
     assert nodes.read_metric("sender", "maesh_transport_requests_total") == 3
     assert nodes.read_metric("receiver", "maesh_transport_requests_total") == 0
 

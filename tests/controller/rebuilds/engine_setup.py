@@ -153,6 +153,7 @@ def build_engine(
     checkers=(),
     transport=None,
     sends_pod_names=False,
+    sends_namespaces=False,
     builders=None,
 ):
     traffic_types: list[TrafficType] = [
@@ -180,6 +181,7 @@ def build_engine(
         kinds=CORE_KINDS,
         checkers=checkers,
         sends_pod_names=sends_pod_names,
+        sends_namespaces=sends_namespaces,
     )
     return Engine(parts)
 

@@ -54,12 +54,15 @@ def test_a_change_is_reported_once(run):
     async def act(poller, ours, theirs):
         seen = []
         poller.watch(ours.fileno(), seen.append)
+        await until(lambda: seen)
         await settle()
         assert len(seen) == 1  # it can be written to
         theirs.send(b"x")
+        await until(lambda: len(seen) > 1)
         await settle()
         assert len(seen) == 2  # nobody reads, and nobody is told again
         theirs.close()
+        await until(lambda: len(seen) > 2)
         await settle()
         assert len(seen) == 3
         assert seen[-1] & GONE
@@ -110,6 +113,7 @@ def test_trouble_with_one_costs_no_other_its_turn(run, caplog):
         poller.watch(theirs.fileno(), seen.append)
         poller.put_off(fail)
         poller.put_off(lambda: rounds.append(1))
+        await until(lambda: seen and rounds and len(caplog.records) > 1)
         await settle()
         assert (len(seen), rounds) == (1, [1])
         assert len(caplog.records) == 2
@@ -137,6 +141,7 @@ def test_an_event_of_a_descriptor_that_is_another_one_by_now_is_told_to_nobody(r
         poller.watch(second.fileno(), lambda events: told.append("second"))
         first_end.send(b"x")
         second_end.close()
+        await until(lambda: "first" in told)
         await settle()
         for sock in (first, first_end, *told[1]):
             sock.close()
@@ -163,6 +168,7 @@ def test_a_socket_that_is_closed_is_told_of_no_more_nor_the_next_one_with_its_nu
         poller.watch(first.fileno(), on_first)
         poller.watch(descriptor, lambda events: told.append("second"))
         second_end.send(b"x")
+        await until(lambda: fresh)
         await settle()
         assert second.fileno() == -1
         assert descriptor in [sock.fileno() for sock in fresh]
@@ -263,6 +269,7 @@ def test_after_many_events_others_have_their_turn_before_what_these_led_to(run):
 
         for one, other in pairs:
             poller.watch(one.fileno(), pass_on(other))
+        await until(lambda: len(order) > 2 * len(pairs))
         await settle()
         for sock in (sock for pair in pairs for sock in pair):
             poller.close_socket(sock)

@@ -121,7 +121,7 @@ async def test_entrypoints_open_and_close_as_they_are_wanted(bench: Bench, unuse
 
 
 def connect(port: int, count: int) -> list[socket.socket]:
-    return [socket.create_connection(("127.0.0.1", port), 5) for _ in range(count)]
+    return [socket.create_connection(("127.0.0.1", port), 60) for _ in range(count)]
 
 
 def check_served(clients: list[socket.socket], accepted: list[socket.socket]) -> None:

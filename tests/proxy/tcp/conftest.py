@@ -76,20 +76,18 @@ async def start_server():
 
     What still serves at the end is cancelled: it may learn late of a connection's end, or serve without reading.
     """
-    servers, serving = [], set()
+    servers, serving = [], {}
 
     async def start(serve):
         async def serve_and_close(reader, writer):
-            serving.add(asyncio.current_task())
+            serving[asyncio.current_task()] = writer
             try:
                 await serve(reader, writer)
-            except asyncio.CancelledError:
-                writer.transport.abort()
             finally:
                 writer.close()
                 with contextlib.suppress(ConnectionError):
                     await writer.wait_closed()
-                serving.discard(asyncio.current_task())
+                del serving[asyncio.current_task()]
 
         servers.append(await asyncio.start_server(serve_and_close, "127.0.0.1", 0))
         return servers[-1].sockets[0].getsockname()[1]
@@ -99,9 +97,12 @@ async def start_server():
         server.close()
     for _ in range(4):  # rounds in which what was just accepted begins to be served
         await asyncio.sleep(0)
-    for each in serving:
-        each.cancel()
-    await asyncio.gather(*serving, return_exceptions=True)
+    for writer in serving.values():
+        writer.transport.abort()
+    tasks = [*serving]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def ask(address, request):

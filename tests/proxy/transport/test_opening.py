@@ -43,6 +43,7 @@ class Server:
     def __init__(self, context=None):
         self.context = context
         self.chosen = []
+        self._serving = 0
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
@@ -51,13 +52,19 @@ class Server:
 
     async def __aexit__(self, *_):
         self._server.close()
+        while self._serving:  # noqa: ASYNC110 - it has to read the ends of its connections
+            await asyncio.sleep(0)
 
     async def _serve(self, reader, writer):
+        self._serving += 1
         chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol() if self.context else "h2"
         self.chosen.append(chosen)
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             await (self._serve_http2 if chosen == "h2" else self._serve_http1)(reader, writer)
         writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        self._serving -= 1
 
     async def _serve_http1(self, reader, writer):
         while True:

@@ -138,23 +138,26 @@ class Scripted:
         self.decoder.set_max_table_size(0)
         self.connection.begin(self.channel)
 
-    def feed(self, data, *, step=None):
-        """Let the connection process bytes, in pieces of `step` bytes."""
+    def feed(self, data, *, step=None, is_small=False):
+        """Let the connection process bytes, in pieces of `step` bytes; `is_small` passes them as a small read does."""
         step = step or 200_000
         for at in range(0, len(data), step):
             piece = data[at : at + step]
             if self.connection.is_ended:
                 return
-            start = self.connection.begin_read()
-            self.environment.plain[start : start + len(piece)] = piece
-            self.connection.process(start + len(piece))
+            if is_small:
+                self.connection.process_bytes(piece)
+            else:
+                start = self.connection.begin_read()
+                self.environment.plain[start : start + len(piece)] = piece
+                self.connection.process(start + len(piece))
             while self.connection.has_kept_frames() and not self.connection.is_ended:
                 self.connection.process(self.connection.begin_read())
 
-    def start(self, *, step=None):
+    def start(self, *, step=None, is_small=False):
         """Let the peer begin, and forget what was sent so far."""
         opening = b"" if isinstance(self.connection, OutgoingConnection) else PREFACE
-        self.feed(opening + SETTINGS + SETTINGS_ACK + WIDE, step=step)
+        self.feed(opening + SETTINGS + SETTINGS_ACK + WIDE, step=step, is_small=is_small)
         self.take()
         return self
 

@@ -79,12 +79,13 @@ async def test_a_sender_is_ready_only_after_the_settings_of_the_receiver(node):
     assert scripted.owner.events == ["ready"]
 
 
+@pytest.mark.parametrize("is_small", [False, True])
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 10, 100])
-async def test_frames_split_anywhere_are_the_same_frames(node, step):
-    scripted = Scripted(node, "outgoing").start(step=step)
+async def test_frames_split_anywhere_are_the_same_frames(node, step, is_small):
+    scripted = Scripted(node, "outgoing").start(step=step, is_small=is_small)
     protocol = open_stream(scripted)
     data = b"".join(frame(h2.DATA, 0, 1, bytes([number]) * number) for number in range(1, 40))
-    scripted.feed(data + frame(h2.DATA, h2.END_STREAM, 1, b"end"), step=step)
+    scripted.feed(data + frame(h2.DATA, h2.END_STREAM, 1, b"end"), step=step, is_small=is_small)
     assert protocol.data == b"".join(bytes([number]) * number for number in range(1, 40)) + b"end"
     assert protocol.has_ended
 
@@ -97,10 +98,29 @@ async def test_a_script_split_at_every_byte_has_the_same_effect(node):
         scripted = Scripted(node, "outgoing").start()
         protocol = open_stream(scripted)
         scripted.take()
-        scripted.feed(script[:at])
-        scripted.feed(script[at:])
+        scripted.feed(script[:at], is_small=at % 2 == 0)
+        scripted.feed(script[at:], is_small=at % 3 == 0)
         assert protocol.data == b"abcde"
         assert scripted.take() == [(h2.PING, h2.ACK, 0, b"12345678")]
+
+
+@pytest.mark.parametrize("is_small", [False, True])
+async def test_a_receiver_checks_the_preface_however_it_is_split(node, is_small):
+    scripted = Scripted(node, "incoming").start(step=1, is_small=is_small)
+    scripted.feed(frame(h2.PING, 0, 0, b"12345678"), is_small=is_small)
+    assert scripted.take() == [(h2.PING, h2.ACK, 0, b"12345678")]
+    other = Scripted(node, "incoming")
+    other.feed(h2.PREFACE[:-1] + b"x", is_small=is_small)
+    assert other.connection.has_failed
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 16383, 16384, 65535, 65536])
+async def test_the_header_of_a_data_frame_has_the_size_and_the_stream(sender, size):
+    protocol = open_stream(sender)
+    sender.feed(h2.render_settings((h2.MAX_FRAME_SIZE, 65536)))
+    sender.take()
+    protocol.transport.write(bytes(size))
+    assert sender.take() == [(h2.DATA, 0, 1, bytes(size))]
 
 
 async def test_several_turns_process_many_frames_in_order(sender):

@@ -93,7 +93,7 @@ def test_closing_accepts_a_long_queue_on_either_loop(new_loop: Any, unused_tcp_p
 
     async def run() -> None:
         opened = await open_listening(CountingHandler(), "127.0.0.1", unused_tcp_port)
-        clients = [socket.create_connection(("127.0.0.1", unused_tcp_port), 5) for _ in range(1500)]
+        clients = [socket.create_connection(("127.0.0.1", unused_tcp_port), 60) for _ in range(1500)]
         await close_listening([opened])
         await run_rounds()
         assert len(accepted) == 1500
