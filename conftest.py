@@ -79,6 +79,16 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             return GROUPS.get(nodeid.partition("::")[0], nodeid)
 
+        def mark_test_complete(self, node, item_index, duration=0.0):
+            """Forget a group that has ended: xdist looks at all of a worker's groups whenever a test ends (20 s)."""
+            nodeid = self.registered_collections[node][item_index]
+            units = self.assigned_work[node]
+            unit = units[self._split_scope(nodeid)]
+            unit[nodeid] = True
+            if all(unit.values()):
+                del units[self._split_scope(nodeid)]
+            self._reschedule(node)
+
     return GroupScheduling(config, log)
 
 

@@ -239,70 +239,61 @@ def _build_slice(name: str, port: int) -> dict[str, object]:
     }
 
 
+def build_nginx_command(site: Site, program: Program, port: int) -> Command:
+    """Build nginx's command line."""
+    return [program, "-c", site.write("nginx.conf", port=port), "-p", site.folder]
+
+
+def build_haproxy_command(site: Site, program: Program, port: int) -> Command:
+    """Build HAProxy's command line."""
+    return [program, "-f", site.write("haproxy.cfg", port=port)]
+
+
+def build_caddy_command(site: Site, program: Program, port: int) -> Command:
+    """Build Caddy's command line."""
+    return [program, "run", "--adapter", "caddyfile", "--config", site.write("Caddyfile", port=port)]
+
+
 def build_proxies() -> dict[str, Proxy]:
     """Name all proxies, by what the tables call them."""
-    traefik = functools.partial(build_traefik_command, template="traefik.yaml")
-    traefik_fast = functools.partial(build_traefik_command, template="traefik-fast.yaml")
-    proxies = [
-        Proxy(
-            name="maesh",
-            find=lambda: MAESH,
-            build_command=build_maesh_command,
-            version_arguments=("version",),
-            is_maesh=True,
-        ),
-        Proxy(
-            name="nginx",
-            find=find_program("nginx"),
-            build_command=lambda site, program, port: [
-                program,
-                "-c",
-                site.write("nginx.conf", port=port),
-                "-p",
-                site.folder,
-            ],
-            version_arguments=("-v",),
-        ),
-        Proxy(
-            name="haproxy",
-            find=find_program("haproxy"),
-            build_command=lambda site, program, port: [program, "-f", site.write("haproxy.cfg", port=port)],
-            version_arguments=("-v",),
-        ),
-        Proxy(name="envoy", find=find_envoy, build_command=build_envoy_command),
-        Proxy(
-            name="traefik",
-            find=find_program("traefik"),
-            build_command=traefik,
-            version_arguments=("version",),
-            environment=ONE_CORE_OF_GO,
-        ),
-        Proxy(
-            name="traefik-fast",
-            find=find_program("traefik"),
-            build_command=traefik_fast,
-            version_arguments=("version",),
-            environment=ONE_CORE_OF_GO,
-        ),
-        Proxy(
-            name="caddy",
-            find=find_program("caddy"),
-            build_command=lambda site, program, port: [
-                program,
-                "run",
-                "--adapter",
-                "caddyfile",
-                "--config",
-                site.write("Caddyfile", port=port),
-            ],
-            version_arguments=("version",),
-            environment=ONE_CORE_OF_GO,
-        ),
-        Proxy(
-            name="aiohttp",
-            find=lambda: sys.executable,
-            build_command=build_aiohttp_command,
-            version_arguments=("-c", "import aiohttp; print(aiohttp.__version__)"),
-        ),
-    ]
+    maesh = Proxy(
+        name="maesh",
+        find=lambda: MAESH,
+        build_command=build_maesh_command,
+        version_arguments=("version",),
+        is_maesh=True,
+    )
+    aiohttp = Proxy(
+        name="aiohttp",
+        find=lambda: sys.executable,
+        build_command=build_aiohttp_command,
+        version_arguments=("-c", "import aiohttp; print(aiohttp.__version__)"),
+    )
+    nginx = Proxy(
+        name="nginx", find=find_program("nginx"), build_command=build_nginx_command, version_arguments=("-v",)
+    )
+    haproxy = Proxy(
+        name="haproxy", find=find_program("haproxy"), build_command=build_haproxy_command, version_arguments=("-v",)
+    )
+    envoy = Proxy(name="envoy", find=find_envoy, build_command=build_envoy_command)
+    proxies = [maesh, nginx, haproxy, envoy, *_build_proxies_in_go(), aiohttp]
     return {proxy.name: proxy for proxy in proxies}
+
+
+def _build_proxies_in_go() -> list[Proxy]:
+    """Name the proxies that are written in Go, which get one core of its scheduler."""
+    commands: dict[str, Callable[[Site, Program, int], Command]] = {
+        "traefik": functools.partial(build_traefik_command, template="traefik.yaml"),
+        "traefik-fast": functools.partial(build_traefik_command, template="traefik-fast.yaml"),
+        "caddy": build_caddy_command,
+    }
+    return [
+        Proxy(
+            name=name,
+            find=find_program(name.removesuffix("-fast")),
+            build_command=command,
+            version_arguments=("version",),
+            environment=ONE_CORE_OF_GO,
+        )
+        for name, command in commands.items()
+    ]

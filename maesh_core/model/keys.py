@@ -82,3 +82,10 @@ def find_scope(key: str) -> str:
 def build_wire_path(protocol: str, noun: str, key: str) -> str:
     """Build the path of a configuration object, as in `removed`: `http/routers/namespace/name:port`."""
     return f"{protocol}/{noun}/{key}"
+
+
+def is_rule_key(service: str, port_key: str) -> bool:
+    """Return whether the key of a service is that of a rule of a port, for all clients or those of a namespace."""
+    kind, _, name = service.removeprefix(f"{port_key}/").partition("/")
+    is_name = bool(name) if kind == "rule" else kind == "consumer" and "/" in name
+    return is_name and service.startswith(f"{port_key}/")

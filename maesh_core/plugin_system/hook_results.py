@@ -7,6 +7,7 @@ hookspecs/ declares for the hook. Runs once, at start: a missing attribute is an
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -54,6 +55,7 @@ def _find_member_problem(result: object, interface: type[Any], *, is_optional: b
     return None
 
 
+@cache
 def find_interface(hook_name: str) -> type[Any]:
     """Find the interface of the objects that a hook returns, from its declaration."""
     hook = next(getattr(family, hook_name) for family in SPEC_FAMILIES if hasattr(family, hook_name))

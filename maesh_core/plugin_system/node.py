@@ -140,13 +140,16 @@ class StreamRoute(Protocol[CountersT_co]):
         """Return the key of the service that a server belongs to: the part of a split, else the service itself."""
 
     def count_opened(self, server: StreamServer) -> None:
-        """Count a connection or session with a server of the route, also for its branch if the traffic is split."""
+        """Count a connection or session with a server of the route, also for its branch and rule if it has any."""
 
     def count_failure(self, server: StreamServer) -> None:
-        """Count that a server of the route refused a connection or failed a session, also for its branch."""
+        """Count that a server of the route refused a connection or failed a session, also for its branch and rule."""
 
     def count_bytes(self, server: StreamServer, *, received: int, sent: int) -> None:
-        """Count bytes from clients for a server of the route, and bytes from it, also for its branch."""
+        """Count bytes from clients for a server of the route, and bytes from it, also for its branch and rule."""
+
+    def count_refused(self) -> None:
+        """Count for the rule, if the route is that of one, that no server accepted a connection or session."""
 
 
 class Streams(Protocol[CountersT]):
@@ -180,10 +183,11 @@ class Streams(Protocol[CountersT]):
         """Find the route that a connection would start on now, under the current table."""
 
     def collect_parts(self, protocol: str, *, opened: str, failed: str) -> Sequence[MetricFamily]:
-        """Build the metrics of servers and of branches from what was counted by the routes.
+        """Build the metrics of servers, branches and rules from what was counted by the routes.
 
         Their names are `maesh_PROTOCOL_server_OPENED`, `maesh_PROTOCOL_branch_FAILED` and so on; the label `server` is
-        `address:port`, and branches have `service` and `destination`. Servers without traffic are left out.
+        `address:port`, branches have `service` and `destination`, and rules `service` and `rule`. What has no traffic
+        is left out.
         """
 
     def must_encrypt(self, connection: Connection) -> str | None:

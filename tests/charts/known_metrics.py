@@ -41,8 +41,8 @@ def name_sample(name, _, text):
 
 def find_label(text):
     """Find the labels of a metric of TCP or UDP: the text names one that is in the place of the service, or added."""
-    if "also has the label `destination`" in text:
-        return "`service`, `destination`"
+    if further := re.search(r"also has the label (`\w+`)", text):
+        return f"`service`, {further[1]}"
     instead = re.search(r"instead of `service` it has the label (`\w+`)", text)
     return instead[1] if instead else "`service`"
 

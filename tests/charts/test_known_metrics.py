@@ -26,6 +26,8 @@ def test_labels_are_read_from_the_tables(known_metrics):
     assert labels["maesh_tcp_excess_connections_total"] == {"reason"}
     assert labels["maesh_tcp_server_connections_total"] == labels["maesh_udp_server_aside"] == {"server"}
     assert labels["maesh_udp_branch_sessions_total"] == {"service", "destination"}
+    assert labels["maesh_tcp_rule_connections_total"] == {"service", "rule"}
+    assert labels["maesh_tcp_failed_handshakes_total"] == {"service", "reason"}
     assert labels["maesh_udp_unrouted_datagrams_total"] == set()
     assert "process_max_fds" in labels
 

@@ -131,20 +131,11 @@ class ExpectedCounts:
         total, upstream = self._measure(request, status, reason)
         self.count("entrypoint_requests", entrypoint=str(self.port), code=str(status))
         self.time("entrypoint_request_duration_seconds", total, entrypoint=str(self.port))
-        self.count(
-            "service_requests",
-            protocol="http/2" if protocol == "HTTP/2" else "http/1",
-            code=str(status),
-            service=service,
-        )
         self.count("service_attempts", attempts, service=service)
         self.count("service_retries", max(0, attempts - 1), service=service)
         self.count("service_request_bytes", received, service=service)
         self.count("service_response_bytes", sent, service=service)
-        self.count("service_answers", int(bool(reason)), code=str(status), reason=reason, service=service)
-        self.count("service_cut_responses", int(bool(cut)), reason=cut, service=service)
-        self.count("service_grpc_responses", int(grpc is not None), grpc_status=str(grpc), service=service)
-        self.count("service_failures", int(has_failed), service=service)
+        self._count_outcome(service, status, protocol, reason=reason, cut=cut, grpc=grpc, has_failed=has_failed)
         self.time("service_request_duration_seconds", total, service=service)
         heads = sum(each != "failure" for each in outcomes)
         self.time("service_upstream_duration_seconds", upstream, heads, service=service)
@@ -173,6 +164,15 @@ class ExpectedCounts:
             OriginDuration=bool(outcomes) and outcomes[-1] != "failure",
             WouldDeny=REASONS.get(request.would_deny, ""),
         )
+
+    def _count_outcome(self, service, status, protocol, *, reason, cut, grpc, has_failed):
+        """Count at its service how the request ended."""
+        label = "http/2" if protocol == "HTTP/2" else "http/1"
+        self.count("service_requests", protocol=label, code=str(status), service=service)
+        self.count("service_answers", int(bool(reason)), code=str(status), reason=reason, service=service)
+        self.count("service_cut_responses", int(bool(cut)), reason=cut, service=service)
+        self.count("service_grpc_responses", int(grpc is not None), grpc_status=str(grpc), service=service)
+        self.count("service_failures", int(has_failed), service=service)
 
     def _measure(self, request, status, reason):
         """Return the bounds of the durations of the whole request and of its last attempt."""

@@ -19,6 +19,8 @@ from .scripted_traffic import Script
 
 ROUNDS = 40
 ROUTE = "rule/httproute/test/pages"
+STREAM_RULE, LOST_RULE = "rule/tcproute/test/lines/0", "rule/tcproute/test/lost/0"
+DATAGRAM_RULE = "rule/udproute/test/packets/0"
 CLIENTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 STRANGER = "127.0.0.5"
 """A client without a pod, so that no rule allows it."""
@@ -64,6 +66,19 @@ def build_route():
         "kind": "HTTPRoute",
         "metadata": {"name": "pages", "namespace": "test"},
         "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "routed"}], "rules": rules},
+    }
+
+
+def build_stream_route(kind, name, service, backend, port):
+    """Build a route whose only rule sends all connections or sessions of a service to another one."""
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1alpha2",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "test"},
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": service}],
+            "rules": [{"backendRefs": [{"name": backend, "port": port}]}],
+        },
     }
 
 
@@ -139,8 +154,8 @@ class Traffic:
         self.script = Script(mesh.http_port, f"127.0.0.1:{server.port}")
         described = {service["name"]: service for service in json.loads(mesh.command.stdout)}
         names = (
-            *("stream", "deadstream", "splitstream", "lostsplit", "guardedstream"),
-            *("datagrams", "splitdatagrams", "guardeddatagrams"),
+            *("stream", "deadstream", "splitstream", "lostsplit", "routedstream", "lostroute", "guardedstream"),
+            *("datagrams", "splitdatagrams", "routeddatagrams", "guardeddatagrams"),
         )
         self.entrypoints = {name: described[name]["ports"][0]["entrypoint"] for name in names}
 
@@ -155,6 +170,8 @@ class Traffic:
         script, ports = self.script, self.entrypoints
         script.use_udp(ports["datagrams"], self.echo)
         script.use_udp(ports["splitdatagrams"], self.echo, "splitdatagrams", branch="split/sessions/datagrams")
+        routed = {"branch": "backend/test/datagrams:53", "rule": DATAGRAM_RULE}
+        script.use_udp(ports["routeddatagrams"], self.echo, "routeddatagrams", **routed)
         script.use_denied_udp(ports["guardeddatagrams"], "test/guardeddatagrams:53")
 
     def run_round(self, client):
@@ -172,6 +189,10 @@ class Traffic:
         script.use_dead_tcp(self.entrypoints["deadstream"], self.dead)
         script.use_tcp(self.entrypoints["splitstream"], self.echo, "splitstream", branch="split/streams/stream")
         script.use_dead_tcp(self.entrypoints["lostsplit"], self.dead, "lostsplit", branch="split/lost/deadstream")
+        routed = {"branch": "backend/test/stream:80", "rule": STREAM_RULE}
+        script.use_tcp(self.entrypoints["routedstream"], self.echo, "routedstream", **routed)
+        lost = {"branch": "backend/test/deadstream:80", "rule": LOST_RULE}
+        script.use_dead_tcp(self.entrypoints["lostroute"], self.dead, "lostroute", **lost)
         script.use_denied_tcp(self.entrypoints["guardedstream"], "test/guardedstream:80")
 
     def build_requests(self):
@@ -289,9 +310,15 @@ def build_objects(server, echo, dead_port):
         build_split("streams", "splitstream", "stream"),
         *build_service("lostsplit", dead, annotations=streams),
         build_split("lost", "lostsplit", "deadstream"),
+        *build_service("routedstream", dead, annotations=streams),
+        build_stream_route("TCPRoute", "lines", "routedstream", "stream", 80),
+        *build_service("lostroute", dead, annotations=streams),
+        build_stream_route("TCPRoute", "lost", "lostroute", "deadstream", 80),
         *build_datagram_service("datagrams", echo.port),
         *build_datagram_service("splitdatagrams", echo.port),
         build_split("sessions", "splitdatagrams", "datagrams"),
+        *build_datagram_service("routeddatagrams", echo.port),
+        build_stream_route("UDPRoute", "packets", "routeddatagrams", "datagrams", 53),
         *build_datagram_service("guardeddatagrams", dead_port, CLOSED_ADDRESS),
         *build_rules(),
     ]
@@ -302,7 +329,7 @@ def open_traffic(start_mesh, folder, *flags, others=(), env=None):
     """Start the mesh and its servers; `flags` are further ones, `others` further objects."""
     server, echo, dead_port = ScriptedServer(), EchoServer(), find_free_port()
     log = folder / "access.log"
-    ports = ("--tcp-port", find_free_port(), "--limit-tcp-port", "5", *set_udp_port())
+    ports = ("--tcp-port", find_free_port(), "--limit-tcp-port", "7", *set_udp_port())
     flags = (*FLAGS, *ACCESS_CONTROL, *build_log_flags(log), *ports, *flags)
     objects = name_pods([*build_objects(server, echo, dead_port), *others])
     with contextlib.closing(server), contextlib.closing(echo):

@@ -195,13 +195,14 @@ class Script(ExpectedCounts):
 
     # --- streams
 
-    def count_parts(self, protocol, nouns, *, service, server, branch):
-        """Count for a server, and for a branch if the service's traffic is split, what nouns name."""
+    def count_parts(self, protocol, nouns, *, service, server, branch, rule):
+        """Count for a server, and for a branch and a rule if the service's traffic has them, what nouns name."""
         for noun, value in nouns.items():
             self.count(f"{protocol}_server_{noun}", value, server=server)
             self.count(
                 f"{protocol}_branch_{noun}", value * bool(branch), service=service, destination=f"{service}/{branch}"
             )
+            self.count(f"{protocol}_rule_{noun}", value * bool(rule), service=service, rule=f"{service}/{rule}")
 
     def note_stream(self, protocol, entrypoint, service, size=0, **fields):
         """Count and record a connection or session; `branch` is that of the service's traffic."""
@@ -216,7 +217,7 @@ class Script(ExpectedCounts):
             **{"RequestContentSize": size, "DownstreamContentSize": size, "Attempts": 1, **fields},
         )
 
-    def use_tcp(self, entrypoint, server, name="stream", *, branch="", size=1000):
+    def use_tcp(self, entrypoint, server, name="stream", *, branch="", rule="", size=1000):
         with socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
             sock.sendall(b"x" * size)
             assert len(sock.recv(size, socket.MSG_WAITALL)) == size
@@ -225,16 +226,17 @@ class Script(ExpectedCounts):
         for name, value in counts.items():
             self.count(f"tcp_{name}", value, **key)
         counts.pop("closed_connections")
-        self.count_parts("tcp", counts, **key, server=server, branch=branch)
+        self.count_parts("tcp", counts, **key, server=server, branch=branch, rule=rule)
         self.note_stream("TCP", entrypoint, **key, size=size, ServiceAddr=server, branch=branch)
 
-    def use_dead_tcp(self, entrypoint, server, name="deadstream", *, branch=""):
+    def use_dead_tcp(self, entrypoint, server, name="deadstream", *, branch="", rule=""):
         with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
             assert sock.recv(1) == b""
         key = {"service": f"test/{name}:80"}
         for name in ("connections", "closed_connections", "refused_connections", "failed_connects"):
             self.count(f"tcp_{name}", **key)
-        self.count_parts("tcp", {"failed_connects": 1}, **key, server=server, branch=branch)
+        self.count("tcp_rule_refused_connections", int(bool(rule)), **key, rule=f"{key['service']}/{rule}")
+        self.count_parts("tcp", {"failed_connects": 1}, **key, server=server, branch=branch, rule=rule)
         self.note_stream("TCP", entrypoint, **key, ServiceAddr=server, Reason=NO_SERVER_ACCEPTED, branch=branch)
 
     def use_denied_tcp(self, entrypoint, service):
@@ -265,7 +267,7 @@ class Script(ExpectedCounts):
             Reason=DENIED,
         )
 
-    def use_udp(self, entrypoint, server, name="datagrams", *, branch="", datagrams=3):
+    def use_udp(self, entrypoint, server, name="datagrams", *, branch="", rule="", datagrams=3):
         """Use a session; its socket stays open, so that no later session has the same address."""
         sock = socket.socket(type=socket.SOCK_DGRAM)
         self._sockets.append(sock)
@@ -283,5 +285,5 @@ class Script(ExpectedCounts):
             self.count(f"udp_{way}_bytes", 8 * datagrams, **key)
         size = 8 * datagrams
         counts = {"sessions": 1, "received_bytes": size, "sent_bytes": size}
-        self.count_parts("udp", counts, **key, server=server, branch=branch)
+        self.count_parts("udp", counts, **key, server=server, branch=branch, rule=rule)
         self.note_stream("UDP", entrypoint, **key, size=size, ServiceAddr=server, branch=branch)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from .scripted_counts import FIELDS, Request
-from .scripted_mesh import LOAD_CLIENTS, ROUNDS, ROUTE, open_traffic
+from .scripted_mesh import DATAGRAM_RULE, LOAD_CLIENTS, LOST_RULE, ROUNDS, ROUTE, STREAM_RULE, open_traffic
 
 pytestmark = pytest.mark.integration
 
@@ -45,12 +45,24 @@ def find_parts(traffic, wanted):
         list_branches(stream, "connections") == {"test/splitstream:80": 0, "test/stream:80": connections}
         and list_branches(datagrams, "connections") == {DATAGRAMS: 0, "test/datagrams:53": connections}
         and list_branches(lost, "reasons") == {"test/lostsplit:80": {}, "test/deadstream:80": reasons}
-        and stream["servers"][0]["total"]["connections"] == 2 * connections  # it is the server of `stream`, too
-        and stream["servers"][0]["total"]["receivedBytes"] == 2 * connections * 1000
-        and datagrams["servers"][0]["total"]["connections"] == 2 * connections
+        and stream["servers"][0]["total"]["connections"] == 3 * connections  # of `stream` and `routedstream`, too
+        and stream["servers"][0]["total"]["receivedBytes"] == 3 * connections * 1000
+        and datagrams["servers"][0]["total"]["connections"] == 3 * connections
+        and list_stream_rules(services)
+        == [
+            (STREAM_RULE, connections, connections * 1000, {}),
+            (LOST_RULE, 0, 0, {**reasons, "no server accepted it": connections}),
+            (DATAGRAM_RULE, connections, connections * 24, {}),
+        ]
         and rules == {f"{ROUTE}/0": {"200": 2 * connections, "403": connections}, f"{ROUTE}/1": {"502": connections}}
         and not left_out
     )
+
+
+def list_stream_rules(services):
+    found = [services[key]["rules"] for key in ("test/routedstream:80", "test/lostroute:80", "test/routeddatagrams:53")]
+    totals = [(rule["rule"], rule["total"]) for rules in found for rule in rules]
+    return [(name, total["connections"], total["receivedBytes"], total["reasons"]) for name, total in totals]
 
 
 def list_branches(service, name):

@@ -177,6 +177,24 @@ def start_prometheus(program, free_port, tmp_path, wait_until, get):
         process.wait()
 
 
+def compare_services(found, expected):
+    """Check that a service of 26 requests, 5 of which failed, has the same traffic in both reports."""
+    assert found["total"]["codes"] == expected["total"]["codes"]
+    assert found["total"]["success"] == expected["total"]["success"] == pytest.approx(21 / 26)
+    assert found["total"]["total"] == expected["total"]["total"]
+    assert found["total"]["seconds"] > 0
+    assert {name for name, value in found["total"].items() if value} == {
+        name for name, value in expected["total"].items() if value
+    }
+    assert found["servers"][0]["pod"] == expected["servers"][0]["pod"] == "shop/web-0"
+    for part in ("servers", "callers"):
+        assert [each["total"] | {"seconds": 0, "rate": 0} for each in found[part]] == [
+            each["total"] | {"seconds": 0, "rate": 0} for each in expected[part]
+        ]
+    assert found["servers"][0]["total"]["upstream"]["p99"] > 0
+    assert found["callers"][0]["total"]["total"]["p99"] > 0
+
+
 @pytest.mark.peer
 def test_prometheus_gives_the_same_report(
     start_controller, start_proxy, start_prometheus, get, manifests, build_service, web, report, free_port, wait_until
@@ -204,20 +222,7 @@ def test_prometheus_gives_the_same_report(
     send(20)
     send(4, status=503)
     found, expected = find_service(report(other_port, 26)), find_service(report(api_port, 26))
-    assert found["total"]["codes"] == expected["total"]["codes"]
-    assert found["total"]["success"] == expected["total"]["success"] == pytest.approx(21 / 26)
-    assert found["total"]["total"] == expected["total"]["total"]
-    assert found["total"]["seconds"] > 0
-    assert {name for name, value in found["total"].items() if value} == {
-        name for name, value in expected["total"].items() if value
-    }
-    assert found["servers"][0]["pod"] == expected["servers"][0]["pod"] == "shop/web-0"
-    for part in ("servers", "callers"):
-        assert [each["total"] | {"seconds": 0, "rate": 0} for each in found[part]] == [
-            each["total"] | {"seconds": 0, "rate": 0} for each in expected[part]
-        ]
-    assert found["servers"][0]["total"]["upstream"]["p99"] > 0
-    assert found["callers"][0]["total"]["total"]["p99"] > 0
+    compare_services(found, expected)
     servers = [
         find_service(get(port, path="/api/traffic").json, "shop/db:80")["servers"] for port in (other_port, api_port)
     ]

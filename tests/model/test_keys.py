@@ -9,6 +9,7 @@ from maesh_core.model.keys import (
     cut_port_key,
     find_owner,
     find_scope,
+    is_rule_key,
     is_subdomain,
 )
 
@@ -49,3 +50,19 @@ def test_names_of_objects_and_hosts_are_subdomains(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "Web", "a..b", ".a", "a.", "-a", "a-.b", "a_b", "a:80", "a\n", "ä", "a" * 254])
 def test_other_texts_are_no_subdomains(text: str) -> None:
     assert not is_subdomain(text)
+
+
+@pytest.mark.parametrize(
+    ("service", "is_rule"),
+    [
+        ("shop/db:80/rule/tcproute/shop/db/0", True),
+        ("shop/db:80/consumer/lab/tcproute/shop/db/0", True),
+        ("shop/db:80/consumer/lab", False),  # the answer where no rule applies
+        ("shop/db:80/rule", False),
+        ("shop/db:80", False),
+        ("shop/db:80/split/rule/v1", False),
+        ("shop/db:8080/rule/r", False),
+    ],
+)
+def test_the_services_of_rules_are_known_by_their_keys(service: str, is_rule: bool) -> None:
+    assert is_rule_key(service, "shop/db:80") is is_rule

@@ -43,7 +43,7 @@ export function ServicePage({ serviceKey }: { serviceKey: string }) {
       <Head row={row} isLocked={isLocked} ports={rows.filter((each) => isOf(each, row))} />
       <Problems row={row} />
       <Figures row={row} />
-      <Charts samples={store.history.get(row.key)} />
+      <Charts samples={store.history.get(row.key)} noun={nounOf(row)} />
       <Outcomes traffic={row.traffic} />
       {row.traffic && <Branches traffic={row.traffic} byKey={byKey} />}
       {row.traffic && <Rules traffic={row.traffic} />}
@@ -154,7 +154,7 @@ function Figures({ row }: { row: Row }) {
   return (
     <dl class="figures">
       {isStream(row) ? (
-        <Figure label="Connections, last minute" value={formatCount(last.connections)} />
+        <Figure label={`${nounOf(row)}, last minute`} value={formatCount(last.connections)} />
       ) : (
         <>
           <Figure label="Requests/s" value={formatRate(last.rate)} />
@@ -181,15 +181,15 @@ function Figures({ row }: { row: Row }) {
   );
 }
 
-function Charts({ samples }: { samples: Samples | undefined }) {
+function Charts({ samples, noun }: { samples: Samples | undefined; noun: string }) {
   if (!samples || samples.at.length < 2) return null;
   return (
     <div class="charts">
       <Chart
-        title="Requests per second"
+        title={`${noun} per second`}
         at={samples.at}
         format={formatRate}
-        series={[{ label: "requests/s", color: "--accent", values: samples.rate }]}
+        series={[{ label: `${noun.toLowerCase()}/s`, color: "--accent", values: samples.rate }]}
       />
       <Chart
         title="Success"
@@ -280,11 +280,18 @@ function Rules({ traffic }: { traffic: ServiceTraffic }) {
   if (!traffic.rules?.length) return null;
   return (
     <Section title="Rules" note="of the service's routes; measured in the last minute">
-      <Table head={["Rule", ...MEASURED]} label="Rules">
+      <Table head={["Rule", ...measuredOf(traffic), ...(isStream(traffic) ? ["Failures"] : [])]} label="Rules">
         {traffic.rules.map((each) => (
           <tr key={each.rule}>
             <th scope="row">{each.rule}</th>
-            <Measured window={each.last} latency={each.last.total} />
+            {isStream(traffic) ? (
+              <>
+                <StreamMeasured window={each.last} />
+                <td class="number">{listCounts(each.last.reasons)}</td>
+              </>
+            ) : (
+              <Measured window={each.last} latency={each.last.total} />
+            )}
           </tr>
         ))}
       </Table>
@@ -312,10 +319,22 @@ function countOf(window: Window): number {
   return window.requests || window.connections;
 }
 
-/** The titles of the measured columns of a service's branches. */
+/** The titles of the measured columns of a service's branches and rules. */
 function measuredOf(traffic: ServiceTraffic): string[] {
-  if (!isStream(traffic)) return MEASURED;
-  return [traffic.trafficType === "udp" ? "Sessions/s" : "Connections/s", "Received", "Sent"];
+  return isStream(traffic) ? [`${nounOf(traffic)}/s`, "Received", "Sent"] : MEASURED;
+}
+
+/** What is counted of a service. */
+function nounOf({ trafficType }: { trafficType: string }): string {
+  return { tcp: "Connections", udp: "Sessions" }[trafficType] ?? "Requests";
+}
+
+function listCounts(counts: Record<string, number>): string {
+  return (
+    sortCounts(counts)
+      .map(([name, count]) => `${name} ${formatCount(count)}`)
+      .join(", ") || "–"
+  );
 }
 
 /** The cells of these columns for TCP and UDP. */
@@ -376,11 +395,7 @@ function Servers({ traffic, configured }: { traffic: ServiceTraffic | null; conf
                   <td class="number">{formatBytes(each.last.sentBytes)}</td>
                 </>
               )}
-              <td class="number">
-                {sortCounts(isStreams ? each.last.reasons : each.last.codes)
-                  .map(([code, count]) => `${code} ${formatCount(count)}`)
-                  .join(", ") || "–"}
-              </td>
+              <td class="number">{listCounts(isStreams ? each.last.reasons : each.last.codes)}</td>
             </tr>
           ))}
         </Table>
@@ -397,11 +412,12 @@ function Callers({ traffic }: { traffic: ServiceTraffic }) {
   const callers = [...traffic.callers].sort(
     (one, other) => other.last.rate - one.last.rate || (one.caller < other.caller ? -1 : 1),
   );
+  const measured = isStream(traffic) ? [`${nounOf(traffic)}/s`] : MEASURED; // the bytes of callers are not counted
   return (
     <Section title="Callers" note={callers.length > 100 ? `the first 100 of ${callers.length}` : ""}>
       {callers.length ? (
         <Table
-          head={["Caller", "Account", "Pods or addresses", ...MEASURED, "Denied", "Since start", ""]}
+          head={["Caller", "Account", "Pods or addresses", ...measured, "Denied", "Since start", ""]}
           label="Callers"
         >
           {callers.slice(0, 100).map((each) => {
@@ -418,7 +434,11 @@ function Callers({ traffic }: { traffic: ServiceTraffic }) {
                   {Math.max(each.pods.length, each.addresses.length) > 1 &&
                     ` and ${Math.max(each.pods.length, each.addresses.length) - 1} more`}
                 </td>
-                <Measured window={each.last} latency={each.last.total} />
+                {isStream(traffic) ? (
+                  <td class="number">{formatRate(each.last.rate)}</td>
+                ) : (
+                  <Measured window={each.last} latency={each.last.total} />
+                )}
                 <td class={`number text ${each.last.denied ? "remarked" : ""}`}>{formatCount(each.last.denied)}</td>
                 <td class="number">{formatCount(each.total.requests || each.total.connections)}</td>
                 <td>

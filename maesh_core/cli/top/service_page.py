@@ -25,10 +25,8 @@ from maesh_core.cli.top.services import (
 from maesh_core.cli.top.spans import Line, Span, Style, lay_out_table, span
 from maesh_core.model.traffic import (
     BranchTraffic,
-    EdgeTraffic,
     Latency,
     RuleTraffic,
-    ServerTraffic,
     ServiceTraffic,
     Window,
 )
@@ -36,6 +34,9 @@ from maesh_core.model.transport import CLEAR, PATHS
 
 _PERCENTILES = ("p50", "p95", "p99")
 _MEASURED = ("RATE", "SUCCESS", *_PERCENTILES)
+_STREAM_RATES = {"tcp": "CONNECTIONS/S", "udp": "SESSIONS/S"}
+"""By traffic type: what its rates count. Streams have neither success nor durations."""
+_SIZES = ("RECEIVED", "SENT")
 ROWS_LIMIT = 1000
 """Rows of one table; a service with more is read better with --json."""
 
@@ -46,9 +47,9 @@ def build_page(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
         _build_summary(service, choose_window(service, is_total=is_total)),
         _build_texts("ERRORS", service.errors),
         _build_branches(service, is_total=is_total),
-        _build_rules(service.rules, is_total=is_total),
-        _build_servers(service.servers, is_total=is_total),
-        _build_callers(service.callers, is_total=is_total),
+        _build_rules(service, is_total=is_total),
+        _build_servers(service, is_total=is_total),
+        _build_callers(service, is_total=is_total),
         _build_reasons(choose_window(service, is_total=is_total)),
         _build_texts("NOTICES", service.notices),
     ]
@@ -107,10 +108,25 @@ def _build_counts(counts: Mapping[str, int]) -> list[Span]:
     ]
 
 
-def _build_measured(window: Window, latency: Latency) -> tuple[Span, ...]:
+def _is_stream(service: ServiceTraffic) -> bool:
+    return service.traffic_type in _STREAM_RATES
+
+
+def _name_measured(service: ServiceTraffic) -> tuple[str, ...]:
+    """Name the columns of `_build_measured`."""
+    return (_STREAM_RATES[service.traffic_type],) if _is_stream(service) else _MEASURED
+
+
+def _build_measured(service: ServiceTraffic, window: Window, latency: Latency) -> tuple[Span, ...]:
+    if _is_stream(service):
+        return (span(render_rate(compute_rate(window))),)
     success = span(render_share(window.success), STYLES[rate_success(window.success)])
     percentiles = (span(render_duration(getattr(latency, name))) for name in _PERCENTILES)
     return span(render_rate(compute_rate(window))), success, *percentiles
+
+
+def _build_sizes(window: Window) -> tuple[Span, ...]:
+    return span(render_bytes(window.received_bytes)), span(render_bytes(window.sent_bytes))
 
 
 def _build_branches(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
@@ -119,8 +135,8 @@ def _build_branches(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
     windows = [(branch, branch.total if is_total else branch.last) for branch in service.branches]
     every = sum(window.requests or window.connections for _, window in windows)
     windows = [(branch, window) for branch, window in windows if not _is_unused(service, branch)]
-    rows = [_build_branch(branch, window, every) for branch, window in windows[:ROWS_LIMIT]]
-    head = ("BRANCH", "WEIGHT", "SHARE", *_MEASURED)
+    rows = [_build_branch(service, branch, window, every) for branch, window in windows[:ROWS_LIMIT]]
+    head = ("BRANCH", "WEIGHT", "SHARE", *_name_measured(service), *(_SIZES if _is_stream(service) else ()))
     return lay_out_table(head, rows, right=range(1, len(head)))
 
 
@@ -130,21 +146,35 @@ def _is_unused(service: ServiceTraffic, branch: BranchTraffic) -> bool:
     return is_own and branch.weight == 0 and not (branch.total.requests or branch.total.connections)
 
 
-def _build_branch(branch: BranchTraffic, window: Window, every: int) -> Sequence[Span]:
+def _build_branch(service: ServiceTraffic, branch: BranchTraffic, window: Window, every: int) -> Sequence[Span]:
     share = (window.requests or window.connections) / every if every else None
     names = (span(branch.destination), span(render_weight(branch.weight)), span(render_weight(share)))
-    return *names, *_build_measured(window, window.total)
+    sizes = _build_sizes(window) if _is_stream(service) else ()
+    return *names, *_build_measured(service, window, window.total), *sizes
 
 
-def _build_rules(rules: Sequence[RuleTraffic], *, is_total: bool) -> list[Line]:
-    if not rules:
+def _build_rules(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
+    if not service.rules:
         return []
-    windows = [(rule, rule.total if is_total else rule.last) for rule in rules[:ROWS_LIMIT]]
-    rows = [(span(rule.rule), *_build_measured(window, window.total)) for rule, window in windows]
-    return lay_out_table(("RULE", *_MEASURED), rows, right=range(1, len(_MEASURED) + 1))
+    rows = [_build_rule(service, each, each.total if is_total else each.last) for each in service.rules[:ROWS_LIMIT]]
+    measured = (*_name_measured(service), *(_SIZES if _is_stream(service) else ()))
+    head = ("RULE", *measured, *(("FAILURES",) if _is_stream(service) else ()))
+    return lay_out_table(head, rows, right=range(1, len(measured) + 1))
 
 
-def _build_servers(servers: Sequence[ServerTraffic], *, is_total: bool) -> list[Line]:
+def _build_rule(service: ServiceTraffic, rule: RuleTraffic, window: Window) -> Sequence[Span]:
+    measured = _build_measured(service, window, window.total)
+    if not _is_stream(service):
+        return span(rule.rule), *measured
+    return span(rule.rule), *measured, *_build_sizes(window), span(_list_counts(window.reasons))
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {render_count(count)}" for name, count in sorted(counts.items())) or NOTHING
+
+
+def _build_servers(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
+    servers = service.servers
     if not servers:
         return [[span("no server is known", "dim")]]
     rows = []
@@ -152,15 +182,15 @@ def _build_servers(servers: Sequence[ServerTraffic], *, is_total: bool) -> list[
         state = span("set aside", "bad") if server.is_set_aside else span("in use", "dim")
         names = (span(server.server), span(server.pod or NOTHING), span(server.node or NOTHING))
         window = server.total if is_total else server.last
-        sizes = (span(render_bytes(window.received_bytes)), span(render_bytes(window.sent_bytes)))
-        counts = window.codes or window.reasons  # connections of TCP have no status
-        status = ", ".join(f"{name} {render_count(count)}" for name, count in sorted(counts.items()))
-        rows.append((*names, state, *_build_measured(window, window.upstream), *sizes, span(status or NOTHING)))
-    head = ("SERVER", "POD", "NODE", "STATE", *_MEASURED, "RECEIVED", "SENT", "STATUS")
+        measured = _build_measured(service, window, window.upstream)
+        status = span(_list_counts(window.codes or window.reasons))  # connections of TCP have no status
+        rows.append((*names, state, *measured, *_build_sizes(window), status))
+    head = ("SERVER", "POD", "NODE", "STATE", *_name_measured(service), *_SIZES, "STATUS")
     return lay_out_table(head, rows, right=range(4, len(head) - 1))
 
 
-def _build_callers(callers: Sequence[EdgeTraffic], *, is_total: bool) -> list[Line]:
+def _build_callers(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
+    callers = service.callers
     if not callers:
         return [[span("no caller was seen", "dim")]]
     windows = [(edge, edge.total if is_total else edge.last) for edge in callers]
@@ -170,12 +200,12 @@ def _build_callers(callers: Sequence[EdgeTraffic], *, is_total: bool) -> list[Li
             span(edge.caller),
             span(edge.account or NOTHING),
             span(render_count(len(edge.pods))),
-            *_build_measured(window, window.total),
+            *_build_measured(service, window, window.total),
             span(render_count(window.denied), "warn" if window.denied else ""),
         )
         for edge, window in windows[:ROWS_LIMIT]
     ]
-    head = ("CALLER", "ACCOUNT", "PODS", *_MEASURED, "DENIED")
+    head = ("CALLER", "ACCOUNT", "PODS", *_name_measured(service), "DENIED")
     return lay_out_table(head, rows, right=range(2, len(head)))
 
 

@@ -230,7 +230,7 @@ class ReportBuilder:
             last=build_service_window(last, key, is_http=not stream_type),
             total=build_service_window(total, key, is_http=not stream_type),
             branches=(yield from self._build_branches(key, port, stream_type)),
-            rules=(yield from self._build_rules(key, port)),
+            rules=(yield from self._build_rules(key, port, stream_type)),
             servers=(yield from self._build_servers(port, stream_type)),
             callers=(yield from self._build_callers(key)),
             open_breakers=total.count(metrics.BREAKERS, key),
@@ -249,11 +249,13 @@ class ReportBuilder:
             yield from self._pause(1)
         return tuple(branches)
 
-    def _build_rules(self, key: str, port: PortNode) -> Generator[None, None, tuple[RuleTraffic, ...]]:
+    def _build_rules(
+        self, key: str, port: PortNode, stream_type: str
+    ) -> Generator[None, None, tuple[RuleTraffic, ...]]:
         rules = []
         for rule in list_rules(key, port):
-            last = build_rule_window(self._sums.last, key, rule)
-            total = build_rule_window(self._sums.total, key, rule)
+            last = build_rule_window(self._sums.last, key, rule, stream_type=stream_type)
+            total = build_rule_window(self._sums.total, key, rule, stream_type=stream_type)
             rules.append(RuleTraffic(rule=rule.removeprefix(f"{key}/"), last=last, total=total))
             yield from self._pause(1)
         return tuple(rules)

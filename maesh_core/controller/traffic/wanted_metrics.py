@@ -67,7 +67,7 @@ UDP_REFUSED: Final = "maesh_udp_refused_sessions"
 
 
 class StreamMetrics(NamedTuple):
-    """The metrics of the servers of TCP or UDP, or of the branches of their services."""
+    """The metrics of the servers of TCP or UDP, or of the branches or rules of their services."""
 
     opened: str
     failed: str
@@ -87,8 +87,16 @@ STREAM_BRANCHES: Final[Mapping[str, StreamMetrics]] = {
     "tcp": _name_metrics("maesh_tcp_branch", "connections", "failed_connects"),
     "udp": _name_metrics("maesh_udp_branch", "sessions", "failed_sessions"),
 }
+STREAM_RULES: Final[Mapping[str, StreamMetrics]] = {
+    "tcp": _name_metrics("maesh_tcp_rule", "connections", "failed_connects"),
+    "udp": _name_metrics("maesh_udp_rule", "sessions", "failed_sessions"),
+}
+STREAM_REFUSED: Final[Mapping[str, str]] = {
+    "tcp": "maesh_tcp_rule_refused_connections",
+    "udp": "maesh_udp_rule_refused_sessions",
+}
 STREAM_ASIDE: Final[Mapping[str, str]] = {"tcp": "maesh_tcp_server_aside", "udp": "maesh_udp_server_aside"}
-"""All three by traffic type. A server of both protocols may have one address, so the counts are apart."""
+"""All of these by traffic type. A server of both protocols may have one address, so the counts are apart."""
 
 COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     REQUESTS: ("service", "code"),
@@ -131,6 +139,8 @@ COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     **{name: ("server",) for names in STREAM_SERVERS.values() for name in names},
     **{name: ("service", "destination") for names in STREAM_BRANCHES.values() for name in names},
+    **{name: ("service", "rule") for names in STREAM_RULES.values() for name in names},
+    **dict.fromkeys(STREAM_REFUSED.values(), ("service", "rule")),
 }
 """The counters, and the labels by which they are summed, in the order of the sums' keys."""
 HISTOGRAMS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -101,8 +101,16 @@ def build_branch_window(counts: Counts, key: str, destination: str, *, stream_ty
     return _build_part_window(counts, key, destination, names)
 
 
-def build_rule_window(counts: Counts, key: str, rule: str) -> Window:
-    """Build the window of one rule of a service port, given by the key of the rule's service."""
+def build_rule_window(counts: Counts, key: str, rule: str, *, stream_type: str = "") -> Window:
+    """Build the window of one rule of a service port, given by the key of the rule's service.
+
+    `stream_type` is `tcp`, `udp`, or empty for HTTP.
+    """
+    if stream_type:
+        window = _build_part_of_streams(counts, stream_type, metrics.STREAM_RULES[stream_type], key, rule)
+        refused = counts.count(metrics.STREAM_REFUSED[stream_type], key, rule)
+        reasons = {**window.reasons, NO_SERVER: refused} if refused else window.reasons
+        return msgspec.structs.replace(window, reasons=reasons)
     return _build_part_window(counts, key, rule, (metrics.RULES, metrics.RULE_FAILURES, metrics.RULE_DURATIONS))
 
 
@@ -143,7 +151,7 @@ def build_server_window(counts: Counts, server: str, *, stream_type: str = "") -
 
 
 def _build_part_of_streams(counts: Counts, stream_type: str, names: metrics.StreamMetrics, *labels: str) -> Window:
-    """Build the window of a server or branch of TCP or UDP, whose labels these are."""
+    """Build the window of a server, branch or rule of TCP or UDP, whose labels these are."""
     failed, connections = counts.count(names.failed, *labels), counts.count(names.opened, *labels)
     reasons = {_STREAM_FAILURES[stream_type]: failed} if failed else {}
     window = build_plain_window(counts.seconds, 0, 0, connections=connections, reasons=reasons)

@@ -1,8 +1,8 @@
-"""Counts the connections or sessions of stream protocols by server, and by branch of services whose traffic is split.
+"""Counts the connections or sessions of stream protocols by server, and by branch and rule of services that have them.
 
 Takes what a handler reports when a connection begins, fails or has moved bytes; returns metric families. Counters are
-plain integers that become metrics only at a scrape. A branch is named by the key of its service in the configuration,
-as that of an HTTP service is.
+plain integers that become metrics only at a scrape. A branch or rule is named by the key of its service in the
+configuration, as that of an HTTP service is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +13,18 @@ from maesh_core.model.metrics import MetricFamily
 
 @final
 class StreamCounts:
-    """The counters of one server, or of one branch of one service.
+    """The counters of one server, or of one branch or rule of one service.
 
-    `received_bytes` come from clients and `sent_bytes` go to them.
+    `received_bytes` come from clients and `sent_bytes` go to them. `refused` clients found no server; only rules count
+    them.
     """
 
-    __slots__ = ("failures", "opened", "received_bytes", "sent_bytes")
+    __slots__ = ("failures", "opened", "received_bytes", "refused", "sent_bytes")
 
     def __init__(self) -> None:
         self.opened = 0
         self.failures = 0
+        self.refused = 0
         self.received_bytes = 0
         self.sent_bytes = 0
 
@@ -32,12 +34,13 @@ class StreamCounts:
     @property
     def is_used(self) -> bool:
         """Whether anything was tried."""
-        return self.opened > 0 or self.failures > 0
+        return self.opened > 0 or self.failures > 0 or self.refused > 0
 
     def add(self, other: "StreamCounts") -> None:
         """Add what another one has counted."""
         self.opened += other.opened
         self.failures += other.failures
+        self.refused += other.refused
         self.received_bytes += other.received_bytes
         self.sent_bytes += other.sent_bytes
 
@@ -75,13 +78,29 @@ def collect_aside(names: CountedNames, servers: Iterable[str]) -> MetricFamily:
 
 def collect_branches(names: CountedNames, branches: Mapping[str, Mapping[str, StreamCounts]]) -> Sequence[MetricFamily]:
     """Build the metrics of branches, which are given by the keys of their service port and of themselves."""
-    counted: _Counted = [
-        ((service, destination), counts)
-        for service, destinations in sorted(branches.items())
-        for destination, counts in sorted(destinations.items())
+    return _collect(names, "branch", ("service", "destination"), _list_parts(branches))
+
+
+def collect_rules(names: CountedNames, rules: Mapping[str, Mapping[str, StreamCounts]]) -> Sequence[MetricFamily]:
+    """Build the metrics of rules, which are given by the keys of their service port and of themselves."""
+    counted, labels = _list_parts(rules), ("service", "rule")
+    refused = MetricFamily(
+        name=f"maesh_{names.protocol}_rule_refused_{names.opened}",
+        type="counter",
+        help=f"{names.protocol.upper()} {names.opened} for which there was no server, by rule.",
+        labels=labels,
+        samples=[(values, float(counts.refused)) for values, counts in counted],
+    )
+    return [*_collect(names, "rule", labels, counted), refused]
+
+
+def _list_parts(parts: Mapping[str, Mapping[str, StreamCounts]]) -> _Counted:
+    return [
+        ((service, part), counts)
+        for service, found in sorted(parts.items())
+        for part, counts in sorted(found.items())
         if counts.is_used
     ]
-    return _collect(names, "branch", ("service", "destination"), counted)
 
 
 def _collect(names: CountedNames, part: str, labels: tuple[str, ...], counted: _Counted) -> Sequence[MetricFamily]:

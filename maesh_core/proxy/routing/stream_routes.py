@@ -135,7 +135,8 @@ class StrictServers:
 class Route:
     """The route of an entrypoint. Without judges, all clients are allowed.
 
-    `strict` is None if no service of the route is strict. `branches` has the counters of the parts of a split.
+    `strict` is None if no service of the route is strict. `branches` has the counters of the parts of a split, and
+    `rule` is that of the rule that chose this route.
     `consumers` has the routes for clients of a namespace, which have none themselves.
     """
 
@@ -143,6 +144,7 @@ class Route:
         "_admitting",
         "_counts",
         "_failures",
+        "_rule",
         "_servers",
         "_staying",
         "balancer",
@@ -167,6 +169,7 @@ class Route:
         has_guard: bool = False,
         strict: StrictServers | None = None,
         branches: Mapping[str, StreamCounts] = NO_BRANCHES,
+        rule: StreamCounts | None = None,
         consumers: Mapping[str, "Route"] | None = None,
     ) -> None:
         self.key, self.service = key, service
@@ -176,7 +179,8 @@ class Route:
         self._servers = tuple(servers)
         self.strict = strict
         self.balancer = balancer
-        self._counts = _find_counts(self._servers, balancer, branches)
+        self._rule = rule
+        self._counts = _find_counts(self._servers, balancer, branches, rule)
         self._failures = failures
         self._admitting = collect_judges(middlewares, "on_connect")
         self._staying = collect_judges(middlewares, "is_still_allowed")
@@ -232,20 +236,25 @@ class Route:
         return self.service
 
     def count_opened(self, server: StreamServer) -> None:
-        """Count a connection to a server, also for its branch."""
+        """Count a connection to a server, also for its branch and rule."""
         for counts in self._counts.get(server, ()):
             counts.opened += 1
 
     def count_failure(self, server: StreamServer) -> None:
-        """Count a failure of a server, also for its branch."""
+        """Count a failure of a server, also for its branch and rule."""
         for counts in self._counts.get(server, ()):
             counts.failures += 1
 
     def count_bytes(self, server: StreamServer, *, received: int, sent: int) -> None:
-        """Count the bytes of a connection to a server, also for its branch."""
+        """Count the bytes of a connection to a server, also for its branch and rule."""
         for counts in self._counts.get(server, ()):
             counts.received_bytes += received
             counts.sent_bytes += sent
+
+    def count_refused(self) -> None:
+        """Count for the rule that no server accepted a connection."""
+        if self._rule is not None:
+            self._rule.refused += 1
 
     def _judge(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
         try:
@@ -256,11 +265,15 @@ class Route:
 
 
 def _find_counts(
-    servers: Iterable[Server], balancer: AnyStreamBalancer, branches: Mapping[str, StreamCounts]
+    servers: Iterable[Server],
+    balancer: AnyStreamBalancer,
+    branches: Mapping[str, StreamCounts],
+    rule: StreamCounts | None,
 ) -> Mapping[StreamServer, Sequence[StreamCounts]]:
-    """List the counters of each server: its own, and those of the first branch that has it."""
-    found: dict[StreamServer, Sequence[StreamCounts]] = {server: (server.counts,) for server in servers}
+    """List the counters of each server: its own, those of the first branch that has it, and those of the rule."""
+    ruled = () if rule is None else (rule,)
+    found: dict[StreamServer, Sequence[StreamCounts]] = {server: (server.counts, *ruled) for server in servers}
     for part in reversed(balancer.parts) if isinstance(balancer, Division) else ():
         for server in part.servers:
-            found[server] = (server.counts, branches[part.key])
+            found[server] = (server.counts, branches[part.key], *ruled)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from maesh_core.model.configuration import Section, Service, StreamRouter, list_targets
 from maesh_core.model.configuration import Server as ConfiguredServer
+from maesh_core.model.keys import is_rule_key
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.schemes import TLS
 from maesh_core.plugin_system.interfaces import Connection
@@ -24,6 +25,7 @@ from maesh_core.proxy.routing.stream_counts import (
     StreamCounts,
     collect_aside,
     collect_branches,
+    collect_rules,
     collect_servers,
 )
 from maesh_core.proxy.routing.stream_routes import (
@@ -37,26 +39,28 @@ from maesh_core.proxy.routing.stream_routes import (
 )
 from maesh_core.proxy.transport.guards import list_guarded
 
-Branches = Mapping[str, Mapping[str, StreamCounts]]
-"""The counters of the parts of split services, by the key of the service port and of the part."""
+Parts = Mapping[str, Mapping[str, StreamCounts]]
+"""The counters of the parts of split services, or of rules, by the key of the service port and of the part or rule."""
 
 
 class Table:
-    """The routes by entrypoint, and the counters, servers and branches that they share."""
+    """The routes by entrypoint, and the counters, servers, branches and rules that they share."""
 
-    __slots__ = ("branches", "counters", "has_strict_services", "routes", "servers")
+    __slots__ = ("branches", "counters", "has_strict_services", "routes", "rules", "servers")
 
     def __init__(
         self,
         routes: Mapping[int, Route],
         counters: Mapping[str, Any],
         servers: Mapping[ServerKey, Server],
-        branches: Branches,
+        branches: Parts,
+        rules: Parts,
     ) -> None:
         self.routes = routes
         self.counters = counters
         self.servers = servers
         self.branches = branches
+        self.rules = rules
         self.has_strict_services = any(
             each.strict is not None for route in routes.values() for each in (route, *route.consumers.values())
         )
@@ -92,7 +96,7 @@ class Streams:
         self._failures = failures
         self._build_counters = build_counters
         self._namespaces: Mapping[str, str] = {}
-        self.apply_table(Table({}, {}, {}, {}))
+        self.apply_table(Table({}, {}, {}, {}, {}))
 
     def __repr__(self) -> str:
         return f"<Streams {self._table!r}>"
@@ -116,7 +120,7 @@ class Streams:
             known = self._table.counters.get(key)
             counters[key] = self._build_counters() if known is None else known
             routes[router.entrypoint] = compiler.compile_router(key, router, counters[key])
-        return Table(routes, counters, compiler.servers, compiler.branches)
+        return Table(routes, counters, compiler.servers, compiler.branches, compiler.rules)
 
     def apply_table(self, table: object) -> None:
         """Use this table for new connections."""
@@ -144,12 +148,13 @@ class Streams:
         return self.find_route(connection.entrypoint, connection.client_address)
 
     def collect_parts(self, protocol: str, *, opened: str, failed: str) -> Sequence[MetricFamily]:
-        """Build the metrics of servers, and of the branches of split services."""
+        """Build the metrics of servers, of the branches of split services, and of rules."""
         names, servers = CountedNames(protocol, opened, failed), self._table.servers.values()
         return [
             *collect_servers(names, ((server.describe(), server.counts) for server in servers)),
             collect_aside(names, (server.describe() for server in servers if server.is_set_aside)),
             *collect_branches(names, self._table.branches),
+            *collect_rules(names, self._table.rules),
         ]
 
     @property
@@ -195,6 +200,7 @@ class _TableCompiler:
         "_middlewares",
         "_section",
         "branches",
+        "rules",
         "servers",
     )
 
@@ -215,6 +221,8 @@ class _TableCompiler:
         """All servers of the routers so far."""
         self.branches: dict[str, Mapping[str, StreamCounts]] = {}
         """The counters of their branches; those of branches that they had before continue."""
+        self.rules: dict[str, Mapping[str, StreamCounts]] = {}
+        """The same of their rules."""
 
     def __repr__(self) -> str:
         return f"<_TableCompiler {len(self.servers)} servers>"
@@ -225,6 +233,7 @@ class _TableCompiler:
         for services in reached.values():
             self._add_servers(services)
         self._add_branches(key, reached)
+        self._add_rules(key, reached)
         known = self._current.routes.get(router.entrypoint)
         if known is not None and self._is_unchanged(key, router, known, reached):
             return known
@@ -256,6 +265,12 @@ class _TableCompiler:
         if names:
             self.branches[key] = {name: former.get(name) or StreamCounts() for name in dict.fromkeys(names)}
 
+    def _add_rules(self, key: str, targets: Iterable[str]) -> None:
+        former = self._current.rules.get(key, NO_BRANCHES)
+        names = [target for target in targets if is_rule_key(target, key)]
+        if names:
+            self.rules[key] = {name: former.get(name) or StreamCounts() for name in names}
+
     def _compile(
         self,
         key: str,
@@ -278,6 +293,7 @@ class _TableCompiler:
             has_guard=service in self._guarded,
             strict=_find_strict(services.values()),
             branches=self.branches.get(key, NO_BRANCHES),
+            rule=self.rules.get(key, NO_BRANCHES).get(service),
             consumers=consumers,
         )
 

@@ -99,6 +99,7 @@ class Relay(CountedRelay):
             if self._open_path(server) if server.mode else self._open_directly(server):
                 return
         self.route.counters.refused += 1
+        self.route.count_refused()
         self.abort(self._refusal or NO_SERVER_ACCEPTED)
 
     def _open_directly(self, server: StreamServer) -> bool:

@@ -245,7 +245,7 @@ class TunnelLink(Channel):
         """Decrypt into the environment's `plain`; return where it ends, and why decrypting has failed."""
         try:
             end = tls.decrypt(start)
-            tls.flush()  # answers of TLS itself
+            tls.flush_answers()
         except ssl.SSLEOFError:
             return tls.decrypted_to, "truncated"
         except ssl.SSLError:
@@ -259,7 +259,7 @@ class TunnelLink(Channel):
         data = b""
         try:
             data = tls.decrypt_small()
-            tls.flush()  # as above
+            tls.flush_answers()
         except ssl.SSLEOFError:
             return tls.decrypted, "truncated"
         except ssl.SSLError:

@@ -207,6 +207,11 @@ class TlsSocket:
                 if len(unsent) < WRITE_BYTES:  # that was everything
                     return
 
+    def flush_answers(self) -> None:
+        """Send what TLS itself answers to what was read, such as an update of keys: seldom anything."""
+        if self._unsent or self._outgoing.pending:
+            self.flush()
+
     def discard_unsent(self) -> None:
         """Forget what the socket will never accept."""
         self._unsent, self._sent = b"", 0

@@ -177,7 +177,7 @@ class Simulation:
             branches=tuple(map(convert_part, service.branches)),
             servers=tuple(map(convert_part, service.servers)),
             callers=tuple(map(convert_part, service.callers)),
-            rules=(),
+            rules=tuple(map(convert_part, service.rules)),
         )
 
     def encrypt(self, name, traffic):

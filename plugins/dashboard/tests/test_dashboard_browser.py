@@ -109,12 +109,14 @@ def test_branches_rules_servers_and_callers_have_percentiles_and_servers_their_s
 
 
 @pytest.mark.parametrize(("type_", "title"), [("tcp", "Connections/s"), ("udp", "Sessions/s")])
-def test_branches_and_servers_of_streams_have_rates_shares_bytes_and_failures(serve, browser, type_, title):
+def test_branches_rules_servers_and_callers_of_streams_have_rates_shares_bytes_and_failures(
+    serve, browser, type_, title
+):
     simulation = Simulation()
     simulation.types = {"catalog": type_}
     page = browsing.open_page(browser, serve(simulation).url)
     page.evaluate("() => { location.hash = '#/service/shop/catalog:80'; }")
-    for label, column in (("Branches", 4), ("Servers", 3)):
+    for label, column in (("Branches", 4), ("Rules", 1), ("Servers", 3)):
         table = page.get_by_role("group", name=label)
         table.wait_for()
         assert table.locator("thead th").all_inner_texts()[column : column + 3] == [title, "Received", "Sent"]
@@ -126,7 +128,12 @@ def test_branches_and_servers_of_streams_have_rates_shares_bytes_and_failures(se
     assert sum(shares) == pytest.approx(100, abs=0.2)
     cells = page.get_by_role("group", name="Servers").locator("tbody tr").first.locator("td").all_inner_texts()
     assert cells[-1] == "no connection 3"
-    assert "p95" not in page.get_by_role("group", name="Servers").inner_text()
+    rule = page.get_by_role("group", name="Rules").locator("tbody tr").first.locator("td").all_inner_texts()
+    assert rule[-1] == "no connection 3"
+    callers = page.get_by_role("group", name="Callers")
+    assert callers.locator("thead th").all_inner_texts()[3:5] == [title, "Denied"]
+    for label in ("Rules", "Servers", "Callers"):
+        assert "p95" not in page.get_by_role("group", name=label).inner_text()
     assert page.troubles == []
 
 

@@ -130,6 +130,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
             if (is_carried := self._begin_with(server, asker, data, tried)) is not None:
                 return is_carried
         route.counters.refused += 1
+        route.count_refused()
         self._refuse(asker, data, NO_SERVER)
         return False
 

@@ -4,7 +4,7 @@ import msgspec
 
 from maesh_core.cli.top.service_page import build_page
 from maesh_core.cli.top.spans import join_plain
-from maesh_core.model.traffic import BranchTraffic, RuleTraffic, ServerTraffic, Window
+from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, RuleTraffic, ServerTraffic, Window
 
 from .sample import build_failing, build_service, build_window
 
@@ -54,7 +54,7 @@ def test_the_status_numbers_of_grpc_and_connections_are_shown():
     assert "connections 3" in lines
 
 
-def test_servers_and_branches_of_tcp_have_rates_shares_and_failures():
+def test_servers_branches_rules_and_callers_of_tcp_have_connections_bytes_and_failures():
     windows = [Window(seconds=60.0, rate=rate, connections=int(60 * rate), sent_bytes=2000) for rate in (3.0, 1.0)]
     failing = msgspec.structs.replace(windows[1], reasons={"no connection": 7})
     service = build_service(
@@ -69,16 +69,34 @@ def test_servers_and_branches_of_tcp_have_rates_shares_and_failures():
             ServerTraffic(server="10.0.0.1:5432", last=windows[0]),
             ServerTraffic(server="10.0.0.2:5432", last=failing),
         ),
+        rules=(RuleTraffic(rule="rule/db/0", last=failing), RuleTraffic(rule="consumer/lab/db/0", last=windows[0])),
+        callers=(EdgeTraffic(caller="Deployment/web@shop", service="shop/db:5432", last=windows[0]),),
     )
-    assert render(service)[4:12] == [
+    assert render(service)[4:19] == [
         "",
-        "BRANCH           WEIGHT  SHARE    RATE  SUCCESS  p50  p95  p99",
-        "shop/db-v1:5432     50%    75%  3.00/s        -    -    -    -",
-        "shop/db-v2:5432     50%    25%  1.00/s        -    -    -    -",
+        "BRANCH           WEIGHT  SHARE  CONNECTIONS/S  RECEIVED    SENT",
+        "shop/db-v1:5432     50%    75%         3.00/s       0 B  2.0 kB",
+        "shop/db-v2:5432     50%    25%         1.00/s       0 B  2.0 kB",
         "",
-        "SERVER         POD  NODE  STATE     RATE  SUCCESS  p50  p95  p99  RECEIVED    SENT  STATUS",
-        "10.0.0.1:5432  -    -     in use  3.00/s        -    -    -    -       0 B  2.0 kB  -",
-        "10.0.0.2:5432  -    -     in use  1.00/s        -    -    -    -       0 B  2.0 kB  no connection 7",
+        "RULE               CONNECTIONS/S  RECEIVED    SENT  FAILURES",
+        "rule/db/0                 1.00/s       0 B  2.0 kB  no connection 7",
+        "consumer/lab/db/0         3.00/s       0 B  2.0 kB  -",
+        "",
+        "SERVER         POD  NODE  STATE   CONNECTIONS/S  RECEIVED    SENT  STATUS",
+        "10.0.0.1:5432  -    -     in use         3.00/s       0 B  2.0 kB  -",
+        "10.0.0.2:5432  -    -     in use         1.00/s       0 B  2.0 kB  no connection 7",
+        "",
+        "CALLER               ACCOUNT  PODS  CONNECTIONS/S  DENIED",
+        "Deployment/web@shop  -           0         3.00/s       0",
+    ]
+
+
+def test_the_callers_of_udp_have_sessions():
+    callers = (EdgeTraffic(caller="10.0.0.9", service="shop/dns:53", last=Window(seconds=60.0, rate=2.0)),)
+    lines = render(build_service("dns", port="53", traffic_type="udp", callers=callers))
+    assert lines[-2:] == [
+        "CALLER    ACCOUNT  PODS  SESSIONS/S  DENIED",
+        "10.0.0.9  -           0      2.00/s       0",
     ]
 
 

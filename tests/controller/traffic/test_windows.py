@@ -6,8 +6,9 @@ from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.report import ReportBuilder, build_scope
 from maesh_core.controller.traffic.sums import TrafficSums
 from maesh_core.controller.traffic.windows import build_tunnel_counts, find_success
+from maesh_core.model.matches import HttpMatch
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.topology import ServerNode
+from maesh_core.model.topology import AnswerNode, BranchNode, OrderedMatch, RuleTable, ServerNode
 from maesh_core.model.traffic import TunnelCounts, TunnelTraffic, Window
 
 from .measured import (
@@ -215,6 +216,39 @@ def test_servers_and_branches_of_streams_count_connections_or_sessions(
         "shop/v1:80": (0.25, 5, 0),
         "shop/v2:80": (0.75, 15, 9),
     }
+
+
+@pytest.mark.parametrize(
+    ("type_", "opened", "failed", "reason"),
+    [
+        ("tcp", "connections", "failed_connects", "no connection"),
+        ("udp", "sessions", "failed_sessions", "the server is unreachable"),
+    ],
+)
+def test_rules_of_streams_count_connections_or_sessions_and_those_without_a_server(
+    type_: str, opened: str, failed: str, reason: str
+) -> None:
+    table = RuleTable(
+        no_match=AnswerNode(404, "none"),
+        rules=(BranchNode(name="r", backends=()),),
+        order=(OrderedMatch(match=HttpMatch(), rule=0),),
+    )
+    service = build_service("web", 80, type_=type_, rules=table)
+    rule, pair = {(WEB, f"{WEB}/rule/r"): 15.0, (WEB, f"{WEB}/rule/gone"): 9.0}, ("service", "rule")
+    report = measure(
+        since_start(
+            count(f"maesh_{type_}_rule_{opened}", rule, *pair),
+            count(f"maesh_{type_}_rule_{failed}", {(WEB, f"{WEB}/rule/r"): 2.0}, *pair),
+            count(f"maesh_{type_}_rule_refused_{opened}", {(WEB, f"{WEB}/rule/r"): 1.0}, *pair),
+            count(f"maesh_{type_}_rule_received_bytes", {(WEB, f"{WEB}/rule/r"): 7.0}, *pair),
+            count(metrics.RULES, {(WEB, f"{WEB}/rule/r", "2xx"): 99.0}, *pair, "code"),
+        ),
+        services=[service],
+    )(WEB)
+    (found,) = report.rules
+    reasons = {reason: 2, "no server accepted it": 1}
+    assert found.rule == "rule/r"
+    assert found.last == Window(seconds=30.0, rate=0.5, connections=15, reasons=reasons, received_bytes=7)
 
 
 def test_a_server_of_tcp_and_udp_has_the_counts_of_its_service_s_protocol_only() -> None:

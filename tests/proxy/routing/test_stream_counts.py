@@ -6,6 +6,7 @@ from maesh_core.proxy.routing.stream_counts import (
     StreamCounts,
     collect_aside,
     collect_branches,
+    collect_rules,
     collect_servers,
 )
 
@@ -55,6 +56,20 @@ def test_branches_are_named_by_their_service_port_and_destination() -> None:
         ("shop/db:53", "shop/db:53/split/a/db-v1"): 2.0,
     }
     assert found["maesh_udp_branch_sent_bytes"]["shop/db:53", "shop/db:53/split/a/db-v1"] == 6.0
+
+
+def test_rules_also_count_clients_without_a_server() -> None:
+    lost = build_counts(0, 3)
+    lost.refused = 2
+    families = collect_rules(NAMES, {"shop/db:53": {"shop/db:53/rule/r": lost, "shop/db:53/rule/s": build_counts()}})
+    assert {family.labels for family in families} == {("service", "rule")}
+    assert {name: [*values.values()] for name, values in read([*families]).items()} == {
+        "maesh_udp_rule_sessions": [0.0],
+        "maesh_udp_rule_failed_sessions": [3.0],
+        "maesh_udp_rule_received_bytes": [0.0],
+        "maesh_udp_rule_sent_bytes": [0.0],
+        "maesh_udp_rule_refused_sessions": [2.0],
+    }
 
 
 def test_a_server_that_is_set_aside_counts_once_for_each_worker() -> None:

@@ -180,6 +180,7 @@ def test_servers_of_services_with_and_without_encryption_are_different_and_stay_
 
 CONSUMER = "test/db:1/consumer/lab/r"
 CONSUMERS = {"10.0.0.9": "lab", "10.0.0.8": "other"}
+RULE, LAB_RULE = f"{KEY}/rule/r", f"{KEY}/consumer/lab/r"
 
 
 def build_consumer_section(own, theirs, *, middlewares=(), namespace="lab", key=CONSUMER):
@@ -247,6 +248,38 @@ def test_the_backends_of_a_rule_for_a_namespace_count_as_branches_of_the_service
     use_all(streams.find_route(ENTRYPOINT, "10.0.0.9"))
     assert read_parts(streams, "branch_connections") == {(KEY, "v1"): 2, (KEY, "v2"): 1}
     assert read_parts(streams, "server_connections") == {("10.0.0.1:1",): 2, ("10.0.0.1:2",): 1}
+
+
+def build_ruled(*ports):
+    """Build a router with a rule for all clients, and one for those of a namespace, which has no server."""
+    parts = (Part(service="v1", weight=1),)
+    router = StreamRouter(entrypoint=ENTRYPOINT, service=RULE, consumers={"lab": LAB_RULE})
+    servers = tuple(Server(address="10.0.0.1", port=port) for port in ports)
+    services = {"v1": Service(servers=servers), RULE: Service(parts=parts), LAB_RULE: Service()}
+    return Section(routers={KEY: router}, services=services)
+
+
+def test_each_rule_counts_its_connections_bytes_and_clients_without_a_server(streams):
+    route = apply(streams, build_ruled(1, 2))
+    streams.apply_namespaces(CONSUMERS)
+    use_all(route)
+    theirs = streams.find_route(ENTRYPOINT, "10.0.0.9")
+    assert list(theirs.list_servers()) == []
+    theirs.count_refused()
+    assert read_parts(streams, "rule_connections") == {(KEY, RULE): 2, (KEY, LAB_RULE): 0}
+    assert read_parts(streams, "rule_received_bytes") == {(KEY, RULE): 3, (KEY, LAB_RULE): 0}
+    assert read_parts(streams, "rule_refused_connections") == {(KEY, RULE): 0, (KEY, LAB_RULE): 1}
+
+
+def test_counts_of_rules_go_on_in_a_new_table_and_vanish_with_their_rule(streams):
+    first = apply(streams, build_ruled(1))
+    use_all(first)
+    second = apply(streams, build_ruled(1, 2))
+    use_all(second)
+    use_all(first)  # a connection that began before the change
+    assert read_parts(streams, "rule_connections") == {(KEY, RULE): 4}
+    apply(streams, build_section(1)).count_refused()
+    assert read_parts(streams, "rule_connections") == {}
 
 
 @pytest.mark.parametrize("is_guarded", [False, True])
