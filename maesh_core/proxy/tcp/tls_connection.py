@@ -122,8 +122,11 @@ class TlsConnection:
             self._user.open_failed(failure)
 
     def data_received(self, data: bytes) -> None:
-        """Decrypt everything at once: what the relay cannot pass on is less than a read, and reading then pauses."""
-        if self._is_closed:
+        """Decrypt everything at once: what the relay cannot pass on is less than a read, and reading then pauses.
+
+        Bytes after the server's close_notify are ignored (RFC 8446 section 6.1); kept, they would fill the memory.
+        """
+        if self._is_closed or self._has_server_ended:
             return
         self._incoming.write(data)
         if not self._is_open:

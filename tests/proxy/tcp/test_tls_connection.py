@@ -263,6 +263,25 @@ def test_the_server_can_end_its_direction_and_receive_the_rest(version):
     assert link.below.calls == ["end"]
 
 
+def test_bytes_after_the_servers_end_are_ignored_and_not_kept(monkeypatch):
+    buffers = []
+
+    def create_buffer(create=ssl.MemoryBIO):
+        buffers.append(create())
+        return buffers[-1]
+
+    monkeypatch.setattr(ssl, "MemoryBIO", create_buffer)
+    link = Link().open()
+    link.receive(link.server.end())
+    link.receive(b"x" * 1_000_000, piece=65536)
+    assert len(buffers) == 4
+    assert [each.pending for each in buffers] == [0, 0, 0, 0]
+    assert (link.user.received, link.user.events) == (b"", ["open", "end"])
+    link.connection.write(b"the other direction")
+    link.move()
+    assert link.server.received == b"the other direction"
+
+
 @pytest.mark.parametrize("end", ["eof", "lost", "reset"])
 def test_an_end_without_close_notify_is_a_reset_after_the_bytes_before_it(end):
     link = Link().open()
