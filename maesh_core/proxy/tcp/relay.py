@@ -137,10 +137,11 @@ class Relay(CountedRelay):
         """Switch to another route before the connect completes: the previous route's permission no longer applies."""
         server = self._server
         self.route, self.service = route, route.service
-        self._servers = _list_others(route, server)
-        is_kept = server is not None and route.has_server(server) and self._tunnel is None
+        is_kept = server is not None and route.has_server(server) and not self._has_path
         if is_kept and (self.allowed_servers is None or self.server in self.allowed_servers):
+            self._servers = _list_others(route, server)
             return
+        self._servers = iter(route.list_servers())
         self._environment.connecting.discard(self)
         self._drop_upstream()
         self.connect()

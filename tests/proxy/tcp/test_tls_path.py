@@ -217,6 +217,32 @@ async def test_a_handshake_that_takes_too_long_is_given_up_with_the_connect_time
     assert bench.failed_handshakes == {"timeout": 1}
 
 
+async def test_a_handshake_goes_on_when_the_route_changes(bench, start_server, start_tls_server):
+    tls_port, arrived, gate = await start_tls_server(echo_line), asyncio.Event(), asyncio.Event()
+
+    async def forward(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def hold_back(reader, writer):
+        hello = await reader.read(65536)
+        arrived.set()
+        await gate.wait()
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", tls_port)
+        server_writer.write(hello)
+        await asyncio.gather(forward(reader, server_writer), forward(server_reader, writer))
+
+    port = await start_server(hold_back)
+    bench.route(port)
+    client = asyncio.create_task(exchange_line(bench.address, b"hi\n"))
+    await arrived.wait()
+    bench.route(port, find_free_port())
+    gate.set()
+    assert await client == b"got hi\n"
+    assert (bench.failed_handshakes, read_counter(bench.handler, "failed_connects")) == ({}, 0)
+
+
 async def test_the_next_server_is_tried_and_the_failed_one_set_aside(bench, start_tls_server):
     bad = await start_tls_server(echo_line, build_server_context("other.example.com"))
     good = await start_tls_server(echo_line)

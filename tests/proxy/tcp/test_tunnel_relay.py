@@ -306,6 +306,19 @@ async def test_only_a_service_with_a_guard_names_its_client(bench, start_server)
         assert bench.receiver.deliveries.pop().client == client
 
 
+async def test_a_path_that_is_being_opened_is_opened_again_when_the_route_changes(bench, start_server):
+    port = await start_server(echo_whole)
+    bench.paths.clients = {"127.0.0.1": ClientEntry("here", "web@n")}
+    bench.receiver.is_silent = True
+    bench.route(port)
+    asking = asyncio.ensure_future(ask(bench.address, b"hi"))
+    await wait_until(lambda: bench.receiver.deliveries)
+    bench.receiver.is_silent = False
+    bench.route(port, kinds=("guard",))
+    assert await asking == b"got hi"
+    assert [each.client for each in bench.receiver.deliveries] == ["", "127.0.0.1"]
+
+
 @pytest.mark.parametrize("mode", ["permissive", "strict"])
 async def test_a_path_that_fails_at_once_is_handled_in_a_later_turn(bench, start_server, mode):
     class Failing(FakeTransport):
