@@ -19,6 +19,9 @@ CLOSE_LIMIT_S: Final = 30.0
 """How long a closed connection may still send what was written; a server that reads nothing would keep it forever."""
 READ_BYTES: Final = 65536
 """The most that one read decrypts; OpenSSL returns at most one record of 16 KiB."""
+UNREAD_ANSWERS_BYTES: Final = 16384
+"""Limit of what TLS itself answers, for example to updates of keys, to a server that does not read: about 600 of them.
+A server could fill the memory with such answers."""
 
 CERTIFICATE: Final = "certificate"
 HANDSHAKE: Final = "handshake"
@@ -49,10 +52,12 @@ class TlsConnection:
         "_incoming",
         "_is_closed",
         "_is_open",
+        "_is_write_paused",
         "_note_failure",
         "_object",
         "_opening",
         "_outgoing",
+        "_unread_answers",
         "_user",
     )
 
@@ -75,7 +80,8 @@ class TlsConnection:
         self._opening: Opening | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._is_open = self._is_closed = False
-        self._has_sent_end = self._has_server_ended = False
+        self._has_sent_end = self._has_server_ended = self._is_write_paused = False
+        self._unread_answers = 0
 
     def __repr__(self) -> str:
         return f"<TlsConnection open={self._is_open} closed={self._is_closed}>"
@@ -161,11 +167,13 @@ class TlsConnection:
 
     def pause_writing(self) -> None:
         """Pass it on."""
+        self._is_write_paused = True
         if self._is_open:
             self._user.pause_writing()
 
     def resume_writing(self) -> None:
         """Pass it on."""
+        self._is_write_paused, self._unread_answers = False, 0
         if self._is_open:
             self._user.resume_writing()
 
@@ -285,6 +293,11 @@ class TlsConnection:
             else:
                 self._has_server_ended = True
                 user.eof_received()
+        if self._is_write_paused:
+            self._unread_answers += self._outgoing.pending
+        if self._unread_answers > UNREAD_ANSWERS_BYTES:
+            self._lose(ConnectionResetError())
+            return
         self._flush()
 
     def _send_end(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from maesh_core.plugin_system.transports import OpenFailure
 from maesh_core.proxy.tcp import tls_connection
-from maesh_core.proxy.tcp.tls_connection import CERTIFICATE, CLOSED, HANDSHAKE, TlsConnection
+from maesh_core.proxy.tcp.tls_connection import CERTIFICATE, CLOSED, HANDSHAKE, UNREAD_ANSWERS_BYTES, TlsConnection
 
 from .conftest import wait_until
 from .tls_server import NAME, OTHER_AUTHORITY, MemoryServer, build_client_context, build_server_context
@@ -317,6 +317,28 @@ def test_back_pressure_is_passed_on_in_both_directions():
     link.connection.pause_writing()
     link.connection.resume_writing()
     assert link.user.events == ["open", "pause", "resume"]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_server_that_reads_nothing_gets_few_answers_of_tls_itself(reads):
+    server, client = build_server_context(), build_client_context()
+    server.verify_mode, client.post_handshake_auth = ssl.CERT_OPTIONAL, True
+    link = Link(server, client=client).open()
+    link.connection.pause_writing()
+    answers = 0
+    while answers < 4 * UNREAD_ANSWERS_BYTES and link.user.events[-1] != "reset":
+        if reads:
+            link.connection.resume_writing()
+            link.connection.pause_writing()
+        link.server.tls.verify_client_post_handshake()
+        link.receive(link.server.write(b"x"))
+        answer = link.below.take()
+        answers += len(answer)
+        link.receive(link.server.feed(answer))
+    if reads:
+        assert (answers >= 4 * UNREAD_ANSWERS_BYTES, link.below.calls) == (True, [])
+    else:
+        assert (0 < answers <= UNREAD_ANSWERS_BYTES, link.below.calls) == (True, ["abort"])
 
 
 async def test_closing_says_so_and_a_server_that_reads_nothing_is_aborted_later(monkeypatch):
