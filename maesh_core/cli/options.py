@@ -117,7 +117,7 @@ def _describe_plugin(plugin: InstalledPlugin) -> str:
 
 def _build_path_parameter() -> inspect.Parameter:
     # Hidden, because the list would show a Python type beside it. The text of the command explains PATH.
-    argument = typer.Argument(default=None, metavar="PATH", hidden=True)
+    argument = typer.Argument(default=None, metavar="PATH...", hidden=True)
     return _build_parameter("paths", list[str] | None, argument)
 
 

@@ -35,9 +35,9 @@ class RecordPlace:
     """Where traffic came in, and where it went. Records with the same one share it, so it is a key of caches.
 
     `service` is the key of the service port; empty if nothing was routed. `destination` is the key of the service port
-    that received it: the service itself, or the chosen branch. `server` is `address:port` of the last attempt's server;
-    empty if there was no attempt. If the service has encryption, `server_path` is `local`, `encrypted` or `clear`, and
-    `server_node` is the server's node; else they are empty.
+    that received it: the service itself, or the chosen branch. `server` is the last attempt's server, by its address or
+    DNS name, with the port; empty if there was no attempt. If the service has encryption, `server_path` is `local`,
+    `encrypted` or `clear`, and `server_node` is the server's node; else they are empty.
     """
 
     __slots__ = ("destination", "entrypoint", "host", "server", "server_node", "server_path", "service")
@@ -263,7 +263,7 @@ class TrafficRecord:
 
     @property
     def server(self) -> str:
-        """`address:port` of the last attempt's server; empty if there was no attempt."""
+        """The last attempt's server: its address or DNS name, with the port; empty if there was no attempt."""
         return self.place.server
 
     @property

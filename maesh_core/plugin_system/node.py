@@ -185,9 +185,9 @@ class Streams(Protocol[CountersT]):
     def collect_parts(self, protocol: str, *, opened: str, failed: str) -> Sequence[MetricFamily]:
         """Build the metrics of servers, branches and rules from what was counted by the routes.
 
-        Their names are `maesh_PROTOCOL_server_OPENED`, `maesh_PROTOCOL_branch_FAILED` and so on; the label `server` is
-        `address:port`, branches have `service` and `destination`, and rules `service` and `rule`. What has no traffic
-        is left out.
+        Their names are `maesh_PROTOCOL_server_OPENED`, `maesh_PROTOCOL_branch_FAILED` and so on; servers have the
+        label `server` (`StreamServer.label`), branches `service` and `destination`, and rules `service` and `rule`.
+        What has no traffic is left out.
         """
 
     def must_encrypt(self, connection: Connection) -> str | None:

@@ -101,6 +101,12 @@ def test_help_shows_the_flag_of_an_installed_plugin_without_importing_it(run, st
     assert "--smi" not in out
 
 
+@pytest.mark.parametrize("command", ["up", "controller", "check"])
+def test_help_shows_that_a_command_accepts_several_paths(run, command):
+    _, out, _ = run(command, "--help")
+    assert out.splitlines()[0] == f"Usage: maesh {command} [OPTIONS] [PATH...]"
+
+
 @pytest.mark.parametrize("arguments", [["version"], ["--version"]])
 def test_versions_of_everything_are_shown(run, stamp, arguments):
     status, out, _ = run(*arguments)

@@ -39,8 +39,9 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
         """Show what would happen to a request from CLIENT to SERVICE, and which rules decide it.
 
         CLIENT is a pod or an address. Write a pod or SERVICE as name.namespace, namespace/name or name@namespace.
-        METHOD is GET and PATH is / by default. The command queries a controller, or reads manifests with --manifests.
-        With --endpoint, it queries that controller; otherwise one of the cluster, or http://127.0.0.1:9000.
+        The name of a SERVICE alone means the one in the client's namespace. METHOD is GET and PATH is / by default.
+        The command queries a controller, or reads manifests with --manifests. With --endpoint, it queries that
+        controller; otherwise one of the cluster, or http://127.0.0.1:9000.
         """
         names = ("client", "service", "method", "path", "port", "headers", "manifests")
         asked = {name: given.pop(name) for name in names}

@@ -167,7 +167,7 @@ INVALID_ANNOTATION = FindingKind(
     code="MSH201",
     severity="error",
     title="an annotation has an invalid value, so the Service is closed",
-    hint="correct the value; clients get 404 until then, or 403 with access control",
+    hint="correct the value; until then, HTTP clients get 404, or 403 with access control, and others no connection",
     patterns=(
         r"(?:port \S+: )?(?:namespace \S+: )?annotation \S+: .*",
         r"(?:port \S+: )?annotations \S+ and \S+ .*",

@@ -1,7 +1,7 @@
 """The servers and the route of an entrypoint of a stream protocol, such as TCP.
 
-A route picks a server for each connection, asks the middlewares who may connect, and counts by server and by branch. It
-sends no traffic itself. Failing servers are set aside, and tried after all others. Implements `node.StreamRoute`.
+A route picks a server for each connection, asks the middlewares who may connect, and counts by server, branch and rule.
+It sends no traffic itself. Failing servers are set aside, and tried after all others. Implements `node.StreamRoute`.
 """
 
 import socket

@@ -117,7 +117,7 @@ class TunnelRelay:
 
     @property
     def is_in_handshake(self) -> bool:
-        """Whether TLS to the server has begun, and is not there yet."""
+        """Whether the TLS handshake with the server has begun, but is not complete."""
         return isinstance(self._opening, TlsConnection) and self._opening.is_in_handshake
 
     # --- called by the path

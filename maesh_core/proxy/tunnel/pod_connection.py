@@ -72,7 +72,7 @@ class PodStream(TunnelStream):
         self._is_open = self._is_readable = self._sees_end = self._is_ending = False
         self._has_failed = self._has_write_failed = False
         self._large_reads = 0
-        """Reads that still use the shared buffer."""
+        """How many further reads use the shared buffer, because a large read came before."""
 
     # --- opening
 

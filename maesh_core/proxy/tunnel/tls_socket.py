@@ -61,7 +61,7 @@ class TlsSocket:
         self._sent = 0
         self._is_at_end = False
         self._large_reads = 0
-        """Reads that still use the large buffer."""
+        """How many further reads use the shared buffer, because a large read came before."""
         self.was_full = False
         """Whether the last read was as large as it could be, so that more may have arrived."""
         self.decrypted = b""

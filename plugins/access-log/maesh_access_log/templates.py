@@ -46,7 +46,7 @@ FIELDS: Final[Mapping[str, Field]] = {
         "the service, or the branch of a traffic split with the service that was picked: "
         "`shop/web:80/split/beta/web-v2`",
     ),
-    "ServiceAddr": Field("UPSTREAM_HOST", "address and port of the last attempt's server"),
+    "ServiceAddr": Field("UPSTREAM_HOST", "address or DNS name of the last attempt's server, with the port"),
     "ServerPath": Field("", "with encryption: `local`, `encrypted` or `clear`"),
     "ServerNode": Field("", "with encryption: the node of the server"),
     "Kind": Field("", "`http`, `tunnel`, `tcp`, `udp`, or `refused` if nothing was routed"),

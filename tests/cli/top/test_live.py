@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import time
 
 import pytest
 
@@ -173,11 +172,9 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_one_table(start):
     assert "\x1b" not in terminal.output
 
 
-def test_thousands_of_services_are_drawn_without_delay(start, server):
+def test_the_last_of_thousands_of_services_is_drawn(start, server):
     server.report = build_report(*(build_service(f"service-{number:04}") for number in range(2000)))
     terminal = start(columns=200, rows=50)
     terminal.wait_for("2000 shown")
-    began = time.monotonic()
     terminal.press(b"G")
     terminal.wait_for("service-1999")
-    assert time.monotonic() - began < 30  # far above what it takes, even under load

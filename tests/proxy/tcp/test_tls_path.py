@@ -323,14 +323,10 @@ async def test_the_end_of_the_client_reaches_the_server_which_still_answers(benc
 
 
 async def test_a_client_that_reads_slowly_pauses_the_server(bench, start_tls_server):
-    sent = 0
-
     async def serve(reader, writer):
-        nonlocal sent
         while True:
             writer.write(b"x" * 65536)
             await writer.drain()
-            sent += 65536
 
     bench.route(await start_tls_server(serve))
     client = socket.create_connection(bench.address)
