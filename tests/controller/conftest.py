@@ -26,7 +26,7 @@ _replica = contextvars.ContextVar("replica")
 
 
 @pytest.fixture
-def manifests(tmp_path):
+def manifest_folder(tmp_path):
     """An empty folder for the manifests of a controller."""
     folder = tmp_path / "manifests"
     folder.mkdir()
@@ -34,10 +34,10 @@ def manifests(tmp_path):
 
 
 @pytest.fixture
-def settings(tmp_path, manifests):
-    """The settings of a controller that reads `manifests`, and listens on a free port."""
+def settings(tmp_path, manifest_folder):
+    """The settings of a controller that reads `manifest_folder`, and listens on a free port."""
     return {
-        "paths": (str(manifests),),
+        "paths": (str(manifest_folder),),
         "api_host": "127.0.0.1",
         "api_port": 0,
         "port_mapping": str(tmp_path / "state" / "port-mapping.json"),

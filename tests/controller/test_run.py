@@ -25,14 +25,14 @@ async def test_a_controller_without_any_object_is_ready(settings):
     await running.end()
 
 
-async def test_manifests_become_a_configuration_and_changes_answer_a_held_pull(settings, manifests):
-    (manifests / "a.yaml").write_text(SERVICE.replace("NAME", "web"))
+async def test_manifests_become_a_configuration_and_changes_answer_a_held_pull(settings, manifest_folder):
+    (manifest_folder / "a.yaml").write_text(SERVICE.replace("NAME", "web"))
     running = await start(ControllerSettings(**settings))
     await running.controller.wait_ready()
     assert [report.host for report in running.controller.service_reports()] == ["web.shop.maesh"]
     current = running.url + "/api/configuration/current"
     _, configuration = await get(current)
-    (manifests / "b.yaml").write_text(SERVICE.replace("NAME", "db"))
+    (manifest_folder / "b.yaml").write_text(SERVICE.replace("NAME", "db"))
     status, delta = await get(f"{current}?since={configuration['revision']}&wait=30")
     assert status == 200
     assert (delta["full"], list(delta["http"]["routers"])) == (False, ["shop/db:80"])
@@ -63,8 +63,8 @@ spec: {ports: [{port: 80}], selector: {app: web}}
 """
 
 
-async def test_with_a_transport_manifests_have_nodes_and_modes(settings, manifests):
-    (manifests / "a.yaml").write_text(NODES)
+async def test_with_a_transport_manifests_have_nodes_and_modes(settings, manifest_folder):
+    (manifest_folder / "a.yaml").write_text(NODES)
     running = await start(ControllerSettings(**settings), FakePlugins(maesh_transport_rules=[FakeTransport()]))
     await running.controller.wait_ready()
     _, configuration = await get(running.url + "/api/configuration/current")
@@ -76,13 +76,13 @@ async def test_with_a_transport_manifests_have_nodes_and_modes(settings, manifes
     await running.end()
 
 
-async def test_with_a_plugin_that_asks_manifests_have_names_of_pods(settings, manifests):
-    (manifests / "a.yaml").write_text(NODES)
+async def test_with_a_plugin_that_asks_manifests_have_names_of_pods(settings, manifest_folder):
+    (manifest_folder / "a.yaml").write_text(NODES)
     running = await start(ControllerSettings(**settings), FakePlugins(maesh_optional_sections=[POD_NAMES]))
     await running.controller.wait_ready()
     _, configuration = await get(running.url + "/api/configuration/current")
     assert configuration["pods"] == {"addresses": {"10.0.0.1": "shop/web-1", "10.0.0.9": "maesh/maesh-mesh-1"}}
-    (manifests / "a.yaml").write_text(NODES.replace("maesh-mesh-1", "maesh-mesh-2"))
+    (manifest_folder / "a.yaml").write_text(NODES.replace("maesh-mesh-1", "maesh-mesh-2"))
     _, delta = await get(f"{running.url}/api/configuration/current?since={configuration['revision']}&wait=30")
     assert (delta["full"], delta["pods"]) == (False, {"addresses": {"10.0.0.9": "maesh/maesh-mesh-2"}})
     await running.end()
@@ -139,9 +139,9 @@ async def test_each_start_has_an_epoch_of_its_own(settings):
     assert len(epochs) == 2
 
 
-async def test_a_broken_document_is_logged_once_and_the_rest_is_served(settings, manifests, caplog):
-    (manifests / "a.yaml").write_text(SERVICE.replace("NAME", "web") + "---\nkind: [\n")
-    (manifests / "b.yaml").write_text(SERVICE.replace("NAME", "db"))
+async def test_a_broken_document_is_logged_once_and_the_rest_is_served(settings, manifest_folder, caplog):
+    (manifest_folder / "a.yaml").write_text(SERVICE.replace("NAME", "web") + "---\nkind: [\n")
+    (manifest_folder / "b.yaml").write_text(SERVICE.replace("NAME", "db"))
     running = await start(ControllerSettings(**settings))
     assert "db.shop.maesh" in [report.host for report in running.controller.service_reports()]
     assert [record.levelname for record in caplog.records if "a.yaml" in record.getMessage()] == ["ERROR"]
