@@ -52,6 +52,26 @@ def serve() -> Iterator[Callable[[Upstream], Upstream]]:
         yield add
 
 
+@pytest.fixture
+def tls_servers(
+    dns_server: DnsServer, serve: Callable[[Upstream], Upstream], tmp_path: Path
+) -> tuple[Path, TlsUpstream, TlsUpstream]:
+    """Start two servers; return the root certificate, the one for `NAME`, and one with a certificate for its address.
+
+    The other one is named `wrong.example.com`, so its certificate must not be accepted.
+    """
+    authority = trustme.CA()
+    root = tmp_path / "root.pem"
+    authority.cert_pem.write_to_path(str(root))
+    good = TlsUpstream("good", find_free_port(), authority, certificate=NAME)
+    wrong = TlsUpstream("wrong", find_free_port(), authority, certificate="127.0.0.1")
+    serve(good)
+    serve(wrong)
+    dns_server.set(NAME, "127.0.0.1")
+    dns_server.set("wrong.example.com", "127.0.0.1")
+    return root, good, wrong
+
+
 def build_external(
     name: str, host: str, port: int, *, annotations: Mapping[str, str] | None = None, **fields: Any
 ) -> dict[str, Any]:
@@ -151,14 +171,8 @@ def test_a_service_follows_dns_and_survives_its_failure(start_mesh, dns_server, 
     assert min(first.count, second.count) > 0
 
 
-def test_tls_is_opened_with_the_name_which_the_certificate_must_have(start_mesh, dns_server, serve, tmp_path: Path):
-    authority = trustme.CA()
-    root = tmp_path / "root.pem"
-    authority.cert_pem.write_to_path(str(root))
-    good = serve(TlsUpstream("good", find_free_port(), authority, certificate=NAME))
-    wrong = serve(TlsUpstream("wrong", find_free_port(), authority, certificate="127.0.0.1"))
-    dns_server.set(NAME, "127.0.0.1")
-    dns_server.set("wrong.example.com", "127.0.0.1")
+def test_tls_is_opened_with_the_name_which_the_certificate_must_have(start_mesh, dns_server, tls_servers):
+    root, good, wrong = tls_servers
     objects = [
         build_external("good", NAME, good.port, annotations={"scheme": "https"}),
         build_external("wrong", "wrong.example.com", wrong.port, annotations={"scheme": "https"}),
@@ -211,15 +225,10 @@ def send_secret(port: int) -> bytes:
     return answer
 
 
-def test_tcp_clients_in_clear_reach_outside_servers_that_speak_tls(start_mesh, run_maesh, dns_server, serve, tmp_path):
-    """The wrong server has a certificate for its address only, which is not enough."""
-    authority = trustme.CA()
-    root = tmp_path / "root.pem"
-    authority.cert_pem.write_to_path(str(root))
-    good = serve(TlsUpstream("good", find_free_port(), authority, certificate=NAME))
-    wrong = serve(TlsUpstream("wrong", find_free_port(), authority, certificate="127.0.0.1"))
-    dns_server.set(NAME, "127.0.0.1")
-    dns_server.set("wrong.example.com", "127.0.0.1")
+def test_tcp_clients_in_clear_reach_outside_servers_that_speak_tls(
+    start_mesh, run_maesh, dns_server, tls_servers, tmp_path
+):
+    root, good, wrong = tls_servers
     annotations = {"traffic-type": "tcp", "scheme": "tls"}
     named = {**annotations, "server-name": NAME}
     objects = [

@@ -111,10 +111,8 @@ def drop_empty(document):
     }
 
 
-@settings(max_examples=150, deadline=None)
-@given(BATCHES)
-def test_full_and_incremental_results_are_always_equal(batches):
-    engine = start(checkers=(LooseService(),))
+def apply_batches(engine, batches):
+    """Apply batches of events; return the objects that are left, and the configuration that the deltas result in."""
     cluster = {}
     pulled = pull(engine)
     for batch in batches:
@@ -123,7 +121,14 @@ def test_full_and_incremental_results_are_always_equal(batches):
             take(cluster, event)
         delta = engine.render_configuration(pulled["revision"])
         pulled = apply_delta(pulled, json.loads(delta)) if delta else pulled
+    return cluster, pulled
 
+
+@settings(max_examples=150, deadline=None)
+@given(BATCHES)
+def test_full_and_incremental_results_are_always_equal(batches):
+    engine = start(checkers=(LooseService(),))
+    cluster, pulled = apply_batches(engine, batches)
     fresh = start(*cluster.values(), assigned=engine.list_assigned(), checkers=(LooseService(),))
     assert engine.reports.list_reports() == fresh.reports.list_reports()
     assert engine.list_reports() == fresh.list_reports()
@@ -180,15 +185,7 @@ TRANSPORT_EVENTS = st.builds(Applied, TRANSPORT_RESOURCES) | st.builds(
 @given(st.lists(st.lists(TRANSPORT_EVENTS, max_size=4), max_size=12))
 def test_full_and_incremental_results_with_a_transport_are_always_equal(batches):
     engine = start(transport=FakeTransport())
-    cluster = {}
-    pulled = pull(engine)
-    for batch in batches:
-        engine.apply(batch, source="s")
-        for event in batch:
-            take(cluster, event)
-        delta = engine.render_configuration(pulled["revision"])
-        pulled = apply_delta(pulled, json.loads(delta)) if delta else pulled
-
+    cluster, pulled = apply_batches(engine, batches)
     fresh = start(*cluster.values(), assigned=engine.list_assigned(), transport=FakeTransport())
     assert engine.list_reports() == fresh.list_reports()
     assert without_revisions(pull(engine)) == without_revisions(pull(fresh))
