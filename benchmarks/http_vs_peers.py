@@ -1,7 +1,7 @@
 """The whole of the HTTP path beside its peers, interleaved, so that what else the machine does meets all alike.
 
-Takes the proxies that are installed and the cases; returns a `Run` for each turn. Every proxy stands on one core; nginx
-as server behind it and the client share the other. Nothing passes or fails here, but what is wrong with a run is told.
+Takes the installed proxies and the cases; returns a `Run` for each turn. Each proxy runs on one core. The other core
+runs the client, and nginx as the server behind the proxy. No aim is checked here; a run with errors is reported.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """An API server that is away for a minute, under load and while objects change: what clients notice, and what follows.
 
 A service's servers change while it is away, services come and go, and its history is compacted, so that every watch
-has to list anew. Returns the requests that failed, how long after its return everything was in force, and
+must list all objects again. Returns the requests that failed, how long after its return everything was in force, and
 benchmarks/results/outage.json; the status is 1 if a request failed. Everything it starts ends with it.
 """
 

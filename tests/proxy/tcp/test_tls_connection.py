@@ -58,7 +58,7 @@ class Below:
 
 
 class User:
-    """The relay: what it was told, in order."""
+    """A relay that records its calls in order."""
 
     def __init__(self):
         self.received = b""

@@ -1,4 +1,4 @@
-"""Each request is counted once and has one record, with every number right, whoever answers it; over HTTP/1."""
+"""Each HTTP/1 request is counted once and has one record with the right numbers, whichever part answers it."""
 
 from typing import Any
 

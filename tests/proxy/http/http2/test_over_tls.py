@@ -104,7 +104,7 @@ async def ask_through(server, settings, *, times, request=GET):
         listener.close()
         handler.abort()
         handler.environment.clock.close()
-        while handler.environment.clients or handler.environment.upstreams or server.serving:  # noqa: ASYNC110 - nothing tells of it
+        while handler.environment.clients or handler.environment.upstreams or server.serving:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0)
     assert not any(each.opened for each in handler._servers.values())
     return bodies
